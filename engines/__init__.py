@@ -1,0 +1,1 @@
+"""Runs compiled graphs; knows nothing of diffusion."""

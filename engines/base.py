@@ -1,0 +1,106 @@
+"""The seam between the runtime and whatever executes a graph: tensors' specifications, the engine protocol, errors."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class OverpaintError(Exception):
+    """The root of every error this package raises on purpose."""
+
+
+class InputError(OverpaintError, ValueError):
+    """A request, picture or parameter that cannot be used; the message names the cause and the mend."""
+
+
+class BundleError(OverpaintError):
+    """A bundle that is missing, altered, newer than this package, or whose graphs do not fit."""
+
+
+class EngineError(OverpaintError):
+    """A backend is missing, refused a graph, or failed while running one."""
+
+
+class ModelOutputError(EngineError):
+    """A graph returned NaN or infinity; the message names the component and the step."""
+
+
+class OutputError(OverpaintError, OSError):
+    """A result cannot be written where it was asked for."""
+
+
+class ExportError(OverpaintError):
+    """A checkpoint cannot be turned into a bundle."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """An `InputError` for a name that is not in `known`, with the nearest names first."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    mend = f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose one of: {', '.join(names)}"
+    return InputError(f"unknown {kind} {name!r}; {mend}")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a graph. An axis is a fixed length, or the name of a dynamic one."""
+
+    name: str
+    dtype: str
+    axes: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype} [{', '.join(map(str, self.axes))}]"
+
+    def mismatch(self, array: Array) -> str | None:
+        """Say why `array` cannot be this tensor, or None where it can."""
+        if array.dtype != np.dtype(self.dtype):
+            return f"{self.name} is {array.dtype}, the graph takes {self.dtype}"
+        fixed = [
+            axis if isinstance(axis, int) else length for axis, length in zip(self.axes, array.shape, strict=False)
+        ]
+        if len(array.shape) != len(self.axes) or tuple(fixed) != array.shape:
+            return f"{self.name} has shape {list(array.shape)}, the graph takes [{', '.join(map(str, self.axes))}]"
+        return None
+
+
+class Engine(Protocol):
+    """One compiled graph, ready to run."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the graph takes."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the graph gives."""
+        ...
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once on arrays by input name; raises `EngineError`."""
+        ...
+
+    def close(self) -> None:
+        """Release the graph's memory; the engine cannot run afterwards."""
+        ...
+
+
+def check_feeds(name: str, specs: Iterable[TensorSpec], feeds: Mapping[str, Array]) -> None:
+    """Raise `EngineError` where `feeds` are not exactly the inputs that the graph `name` takes."""
+    wanted = {spec.name: spec for spec in specs}
+    if missing := wanted.keys() - feeds.keys():
+        raise EngineError(f"{name}: no value for {', '.join(sorted(missing))}")
+    if extra := feeds.keys() - wanted.keys():
+        raise EngineError(f"{name}: takes no input called {', '.join(sorted(extra))}")
+    for key, spec in wanted.items():
+        if reason := spec.mismatch(feeds[key]):
+            raise EngineError(f"{name}: {reason}")

@@ -1,0 +1,1 @@
+"""The small trained bundle that ships with the package."""

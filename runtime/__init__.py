@@ -1,0 +1,1 @@
+"""Torch-free diffusion: requests, samplers, the denoising loop."""

@@ -1,0 +1,1 @@
+"""Schedules, samplers, strength and noise: everything that is arithmetic on noise levels."""
