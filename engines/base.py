@@ -64,10 +64,8 @@ class TensorSpec:
         """Say why `array` cannot be this tensor, or None where it can."""
         if array.dtype != np.dtype(self.dtype):
             return f"{self.name} is {array.dtype}, the graph takes {self.dtype}"
-        fixed = [
-            axis if isinstance(axis, int) else length for axis, length in zip(self.axes, array.shape, strict=False)
-        ]
-        if len(array.shape) != len(self.axes) or tuple(fixed) != array.shape:
+        lengths = [pair for pair in zip(self.axes, array.shape, strict=False) if isinstance(pair[0], int)]
+        if array.ndim != len(self.axes) or any(wanted != length for wanted, length in lengths):
             return f"{self.name} has shape {list(array.shape)}, the graph takes [{', '.join(map(str, self.axes))}]"
         return None
 
