@@ -1,0 +1,228 @@
+"""The bundle: a folder of graphs and the manifest that describes them, the only contract of export and runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from .base import BundleError, TensorSpec
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the bundle: its path relative to the folder, its size in bytes and its SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, folder: Path, path: str) -> File:
+        """Describe the file at `folder / path`."""
+        return cls(path, (folder / path).stat().st_size, sha256(folder / path))
+
+
+@dataclass(frozen=True)
+class Range:
+    """The least, the usual and the greatest length of a dynamic axis, and what it must be a multiple of."""
+
+    least: int
+    usual: int
+    most: int
+    multiple: int = 1
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison of a graph with its source: the lengths of the dynamic axes, and the relative error
+    ‖graph - source‖₂ / ‖source‖₂, the worst over the outputs."""
+
+    axes: Mapping[str, int]
+    error: float
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The parity receipt of a graph: what it was compared with, what was tolerated, and what was seen."""
+
+    source: str
+    tolerance: float
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One compiled component: its ONNX file, the files of external data, its signature and its receipt."""
+
+    file: File
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    ranges: Mapping[str, Range]
+    precision: str
+    weights: str
+    receipt: Receipt
+    data: tuple[File, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The bytes of the graph and its weights on disk."""
+        return self.file.size + sum(file.size for file in self.data)
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """The tokenizer's file (Hugging Face `tokenizers` JSON) and the ids the runtime frames a chunk with."""
+
+    file: File
+    length: int
+    bos: int
+    eos: int
+    pad: int
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the runtime has to know about the model; it never guesses from a name.
+
+    `downscale` is pixels per latent along an edge; `multiple` is what the pixel height and width must be multiples of.
+    Latents of the denoiser are `(vae latents - shift_factor) * scaling_factor`. `scheduler` holds the fields of
+    `overpaint.runtime.sampling.ModelSchedule`. `default_size` is in pixels, (width, height).
+    """
+
+    name: str
+    family: str
+    latent_channels: int
+    downscale: int
+    multiple: int
+    scaling_factor: float
+    shift_factor: float
+    default_size: tuple[int, int]
+    default_sampler: str
+    scheduler: Mapping[str, Any]
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A manifest and the folder it was read from."""
+
+    folder: Path
+    model: ModelFacts
+    tokenizer: Tokenizer
+    graphs: Mapping[str, Graph]
+    producer: str
+
+    @classmethod
+    def read(cls, folder: Path, *, verify: bool = True) -> Bundle:
+        """Read a bundle; `verify` also compares every file with its SHA-256.
+
+        Raises `BundleError` for a folder without a readable manifest, a newer format, and a missing or altered file.
+        """
+        bundle = _parse(folder, _manifest(folder))
+        for file in bundle.files():
+            _check_file(folder, file, verify)
+        return bundle
+
+    def files(self) -> Iterator[File]:
+        """Every file the manifest names."""
+        yield self.tokenizer.file
+        for graph in self.graphs.values():
+            yield graph.file
+            yield from graph.data
+
+    def graph(self, name: str) -> Graph:
+        """The graph called `name`; raises `BundleError` where the bundle has none."""
+        if name not in self.graphs:
+            raise BundleError(
+                f"{self.folder}: has no graph {name!r}, only {', '.join(sorted(self.graphs))}; export again"
+            )
+        return self.graphs[name]
+
+    def write_manifest(self) -> None:
+        """Write `bundle.json` into the folder; the last step of an export."""
+        record = asdict(self)
+        del record["folder"]
+        text = json.dumps({"format": FORMAT, **record}, indent=2, ensure_ascii=False)
+        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal, read in bounded memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such bundle; make one with `overpaint export CHECKPOINT {folder}`")
+    if not path.is_file():
+        raise BundleError(
+            f"{folder}: not a bundle, it has no {MANIFEST}; make one with `overpaint export CHECKPOINT BUNDLE`"
+        )
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as exc:
+        raise BundleError(f"{path}: not readable as JSON ({exc}); export the bundle again") from exc
+    if not isinstance(record, dict) or not isinstance(record.get("format"), int):
+        raise BundleError(f"{path}: not a bundle's manifest; export the bundle again")
+    if record["format"] > FORMAT:
+        raise BundleError(
+            f"{path}: format {record['format']} is newer than {FORMAT}, which this version reads; update overpaint"
+        )
+    return record
+
+
+def _parse(folder: Path, record: dict[str, Any]) -> Bundle:
+    try:
+        model = dict(record["model"])
+        model["default_size"] = tuple(model["default_size"])
+        tokenizer = dict(record["tokenizer"])
+        tokenizer["file"] = File(**tokenizer["file"])
+        graphs = {name: _graph(graph) for name, graph in record["graphs"].items()}
+        return Bundle(folder, ModelFacts(**model), Tokenizer(**tokenizer), graphs, record["producer"])
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise BundleError(
+            f"{folder / MANIFEST}: a field is missing or unknown ({exc}); export the bundle again"
+        ) from exc
+
+
+def _graph(record: dict[str, Any]) -> Graph:
+    receipt = record["receipt"]
+    checks = tuple(Check(**check) for check in receipt["checks"])
+    parsed = {
+        "file": File(**record["file"]),
+        "data": tuple(File(**file) for file in record["data"]),
+        "inputs": tuple(_spec(spec) for spec in record["inputs"]),
+        "outputs": tuple(_spec(spec) for spec in record["outputs"]),
+        "ranges": {axis: Range(**lengths) for axis, lengths in record["ranges"].items()},
+        "receipt": Receipt(receipt["source"], receipt["tolerance"], checks),
+    }
+    return Graph(**{**record, **parsed})
+
+
+def _spec(record: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(record["name"], record["dtype"], tuple(record["axes"]))
+
+
+def _check_file(folder: Path, file: File, verify: bool) -> None:
+    def refuse(reason: str) -> NoReturn:
+        raise BundleError(f"{folder / file.path}: {reason}; export the bundle again or restore the file")
+
+    parts = PurePosixPath(file.path)
+    if parts.is_absolute() or ".." in parts.parts:
+        refuse("lies outside the bundle")
+    path = folder / file.path
+    if not path.is_file():
+        refuse("is missing")
+    if (size := path.stat().st_size) != file.size:
+        refuse(f"is altered ({size} bytes, the manifest says {file.size})")
+    if verify and sha256(path) != file.sha256:
+        refuse("is altered (its SHA-256 is not the manifest's)")
