@@ -1,0 +1,88 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .base import Array, BundleError, EngineError, InputError, TensorSpec, check_feeds
+
+if TYPE_CHECKING:
+    from .bundle import Graph
+    from .registry import EngineOptions
+
+try:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as _state
+except ImportError as exc:
+    raise EngineError("onnxruntime is not installed; run: pip install 'overpaint[cpu]'") from exc
+
+_ERRORS = tuple(kind for kind in vars(_state).values() if isinstance(kind, type) and issubclass(kind, Exception))
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+}
+_Value = TypeVar("_Value")
+
+
+class OrtEngine:
+    """A graph in an ONNX Runtime session."""
+
+    def __init__(self, name: str, graph: Graph, path: Path, options: EngineOptions) -> None:
+        self.name = name
+        self.inputs = graph.inputs
+        self.outputs = graph.outputs
+        self._names = [spec.name for spec in graph.outputs]
+        self._session: Any = self._guard("cannot load the graph", lambda: _session(path, options))
+        _compare(path, "inputs", graph.inputs, self._session.get_inputs())
+        _compare(path, "outputs", graph.outputs, self._session.get_outputs())
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once on arrays by input name; raises `EngineError`."""
+        if self._session is None:
+            raise EngineError(f"{self.name}: the engine is closed; load the pipeline again")
+        check_feeds(self.name, self.inputs, feeds)
+        arrays = self._guard("failed while running", lambda: self._session.run(self._names, dict(feeds)))
+        return dict(zip(self._names, arrays, strict=True))
+
+    def close(self) -> None:
+        """Release the session."""
+        self._session = None
+
+    def _guard(self, what: str, call: Callable[[], _Value]) -> _Value:
+        try:
+            return call()
+        except _ERRORS as exc:
+            raise EngineError(f"{self.name}: {what}: {exc}") from exc
+
+
+def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> OrtEngine:
+    """Open a graph on the CPU; raises `InputError` for another device."""
+    if options.device != "cpu":
+        raise InputError(f"backend onnxruntime runs on device 'cpu', not {options.device!r}")
+    return OrtEngine(name, graph, folder / graph.file.path, options)
+
+
+def _session(path: Path, options: EngineOptions) -> Any:
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.log_severity_level = 3
+    for key, value in options.extra.items():
+        settings.add_session_config_entry(key, str(value))
+    return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+
+
+def _compare(path: Path, side: str, specs: tuple[TensorSpec, ...], found: list[Any]) -> None:
+    wanted = {(spec.name, spec.dtype, len(spec.axes)) for spec in specs}
+    actual = {(value.name, _DTYPES.get(value.type, value.type), len(value.shape)) for value in found}
+    if wanted != actual:
+        listing = [
+            ", ".join(f"{name}: {dtype} rank {rank}" for name, dtype, rank in sorted(s)) for s in (actual, wanted)
+        ]
+        raise BundleError(
+            f"{path}: the graph's {side} are ({listing[0]}), the manifest says ({listing[1]}); export again"
+        )

@@ -1,0 +1,36 @@
+"""Backends by name. A backend's library is imported only when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from .base import Engine, unknown
+from .bundle import Graph
+
+BACKENDS: Mapping[str, str] = {"onnxruntime": "ort", "fake": "fake"}
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How to run a graph: `device` as the backend names it, `threads` a run (0: the backend's choice), and further
+    options that the backend documents."""
+
+    device: str = "cpu"
+    threads: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_engine(backend: str, name: str, graph: Graph, folder: Path, options: EngineOptions) -> Engine:
+    """Open the graph `name` of the bundle in `folder` with a backend.
+
+    Raises `InputError` for an unknown backend, `EngineError` where its library is missing or refuses the graph, and
+    `BundleError` where the graph's signature is not the manifest's.
+    """
+    if backend not in BACKENDS:
+        raise unknown("backend", backend, BACKENDS)
+    module = import_module(f".{BACKENDS[backend]}", __package__)
+    return cast("Engine", module.open_engine(name, graph, folder, options))
