@@ -1,1 +1,75 @@
-"""Torch-free image-to-image diffusion: a picture, a prompt and a denoising strength in; a repainted picture out."""
+"""Torch-free image-to-image diffusion: a picture, a prompt and a denoising strength in; a repainted picture out.
+
+>>> import overpaint
+>>> pipe = overpaint.load("tiny")
+>>> result = pipe("cat.png", "a cat, ink style", strength=0.6, steps=20, seed=7)
+>>> result.images[0].save("out.png")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .engines.base import (
+        BundleError,
+        EngineError,
+        ExportError,
+        InputError,
+        ModelOutputError,
+        OutputError,
+        OverpaintError,
+    )
+    from .runtime.load import bundled, load
+    from .runtime.loop import Step
+    from .runtime.pipeline import Pipeline
+    from .runtime.request import Output, Request, Result
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BundleError": ".engines.base",
+    "EngineError": ".engines.base",
+    "ExportError": ".engines.base",
+    "InputError": ".engines.base",
+    "ModelOutputError": ".engines.base",
+    "OutputError": ".engines.base",
+    "OverpaintError": ".engines.base",
+    "Output": ".runtime.request",
+    "Pipeline": ".runtime.pipeline",
+    "Request": ".runtime.request",
+    "Result": ".runtime.request",
+    "Step": ".runtime.loop",
+    "Step": ".runtime.loop",
+    "bundled": ".runtime.load",
+    "load": ".runtime.load",
+}
+__all__ = [
+    "BundleError",
+    "EngineError",
+    "ExportError",
+    "InputError",
+    "ModelOutputError",
+    "Output",
+    "OutputError",
+    "OverpaintError",
+    "Pipeline",
+    "Request",
+    "Result",
+    "Step",
+    "bundled",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -2,7 +2,226 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-def main() -> int:
-    """Run the command line and return its exit code: 0 done, 1 failed, 2 bad usage."""
-    return 0
+from . import __version__
+
+if TYPE_CHECKING:
+    from .runtime.pipeline import Run
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
+    arguments = vars(_parser().parse_args(argv))
+    command = arguments.pop("command")
+    from .engines.base import InputError, OverpaintError
+
+    try:
+        command(**arguments)
+    except OverpaintError as exc:
+        print(f"overpaint: {exc}", file=sys.stderr)
+        return USAGE if isinstance(exc, InputError) else FAILED
+    except KeyboardInterrupt:
+        print("overpaint: interrupted; nothing half-written is left", file=sys.stderr)
+        return INTERRUPTED
+    return DONE
+
+
+def img2img(
+    images: list[Path],
+    prompt: str,
+    output: Path,
+    n: int,
+    seed: int | None,
+    quality: int,
+    strip_metadata: bool,
+    model: str,
+    threads: int,
+    verify: bool,
+    **options: Any,
+) -> None:
+    """Repaint pictures and write what comes out."""
+    from .runtime.imaging.output import check_writable, numbered, write
+    from .runtime.load import load
+
+    paths = numbered(output, len(images) * n)
+    for path in paths:
+        check_writable(path)
+    pipe = load(model, threads=threads, verify=verify)
+    run = pipe.start(images, prompt, n=n, seed=seed, **options)
+    _follow(run)
+    result = run.result()
+    for path, made in zip(paths, result.outputs, strict=True):
+        notes = write(path, made.image, made.parameters, quality=quality, strip=strip_metadata)
+        print(f"{path}  seed {made.request.seed}")
+        for note in (*made.notes, *notes):
+            print(f"overpaint: note: {path.name}: {note}", file=sys.stderr)
+    stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in result.timings.items())
+    print(f"{len(result.plan)} model evaluations an image; seconds: {stages}")
+
+
+def plan(model: str, **options: Any) -> None:
+    """Print the table that a request would run, without running it."""
+    from .engines.bundle import Bundle
+    from .runtime.load import find
+    from .runtime.pipeline import table
+    from .runtime.sampling.schedule import ModelSchedule
+
+    bundle = Bundle.read(find(model), verify=False)
+    print(table(ModelSchedule(**bundle.model.scheduler), bundle.model.default_sampler, **options))
+
+
+def info(bundle: Path) -> None:
+    """Print what is inside a bundle, every file compared with its hash."""
+    from .engines.bundle import Bundle
+    from .runtime.load import find
+
+    print(Bundle.read(find(bundle)).describe())
+
+
+def export(checkpoint: Path, bundle: Path, **options: Any) -> None:
+    """Turn a checkpoint into a bundle."""
+    from .export import export_bundle
+
+    print(export_bundle(checkpoint, bundle, **options).describe())
+
+
+def demo(output: Path) -> None:
+    """Repaint a picture and draw the contact sheet."""
+    from .runtime.demo import demo as run
+
+    for line in run(output):
+        print(line, flush=True)
+
+
+def _follow(run: Run) -> None:
+    """Drive a run to its end with a progress bar on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(unit="eval", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for step in run:
+            bar.total = step.count * len(run.requests)
+            bar.set_postfix(sigma=f"{step.sigma:.3g}", refresh=False)
+            bar.update()
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 512x768") from None
+    return width, height
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="overpaint", description="Repaint pictures with a latent-diffusion model.")
+    parser.add_argument("--version", action="version", version=f"overpaint {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_img2img(commands)
+    _add_plan(commands)
+    _add_export(commands)
+
+    show = commands.add_parser("info", help="say what is inside a bundle", description=info.__doc__)
+    show.add_argument("bundle", help="a bundle's folder, or the name of a bundled one")
+    show.set_defaults(command=info)
+
+    show = commands.add_parser("demo", help="repaint a picture and draw a contact sheet", description=demo.__doc__)
+    show.add_argument(
+        "-o", "--out", dest="output", type=Path, default=Path("out"), help="folder for the pictures (out)"
+    )
+    show.set_defaults(command=demo)
+    return parser
+
+
+def _add_img2img(commands: Any) -> None:
+    parser = commands.add_parser("img2img", help="repaint pictures", description=img2img.__doc__)
+    parser.set_defaults(command=img2img)
+    parser.add_argument("images", metavar="IN", nargs="+", type=Path, help="pictures to repaint")
+    parser.add_argument("prompt", help="what they shall become")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="a .png, .jpg or .webp file; several images are numbered",
+    )
+    parser.add_argument(
+        "--negative", dest="negative_prompt", metavar="PROMPT", default="", help="what they shall not be"
+    )
+    parser.add_argument("--seed", type=int, help="counts up over the images (default: drawn, and printed)")
+    parser.add_argument("--n", type=int, default=1, help="images a picture (1)")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="size of the result (default: the input's)")
+    parser.add_argument(
+        "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
+    )
+    _add_sampling(parser)
+    parser.add_argument(
+        "--guidance",
+        dest="guidance_scale",
+        type=float,
+        default=7.5,
+        metavar="G",
+        help="classifier-free guidance; at most 1 is none (7.5)",
+    )
+    parser.add_argument("--guidance-rescale", type=float, default=0.0, metavar="R", help="0 to 1 (0)")
+    parser.add_argument("--clip-skip", type=int, default=0, metavar="N", help="last text layers passed over (0)")
+    parser.add_argument("--noise", default="cpu", metavar="KIND", help="whose seeds: cpu, gpu or field (cpu)")
+    parser.add_argument(
+        "--posterior", default="sample", metavar="HOW", help="the VAE's latents: sample or mode (sample)"
+    )
+    parser.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (95)")
+    parser.add_argument("--strip-metadata", action="store_true", help="write no parameters into the files")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (all)")
+    parser.add_argument(
+        "--no-verify", dest="verify", action="store_false", help="do not compare files with their hashes"
+    )
+
+
+def _add_plan(commands: Any) -> None:
+    parser = commands.add_parser("plan", help="print the table of a run without running it", description=plan.__doc__)
+    parser.set_defaults(command=plan)
+    _add_sampling(parser)
+
+
+def _add_sampling(parser: Any) -> None:
+    parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
+    parser.add_argument(
+        "--strength", type=float, default=0.6, metavar="S", help="0 keeps the picture, 1 ignores it (0.6)"
+    )
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="length of the whole schedule (20)")
+    parser.add_argument("--sampler", metavar="NAME", help="such as euler_a or 'DPM++ 2M Karras' (the model's own)")
+    parser.add_argument("--schedule", metavar="NAME", help="such as karras (the model's own)")
+    parser.add_argument(
+        "--convention",
+        default="contract",
+        metavar="NAME",
+        help="what strength means: contract, continuous, diffusers, a1111 or comfy (contract)",
+    )
+    parser.add_argument(
+        "--eta", type=float, help="fresh noise of ddim, tcd and the ancestral samplers (the sampler's own)"
+    )
+
+
+def _add_export(commands: Any) -> None:
+    parser = commands.add_parser("export", help="turn a checkpoint into a bundle", description=export.__doc__)
+    parser.set_defaults(command=export)
+    parser.add_argument(
+        "checkpoint", type=Path, help="a diffusers folder or a .safetensors file of Stable Diffusion 1.x or 2.x"
+    )
+    parser.add_argument("bundle", type=Path, help="the folder to make")
+    parser.add_argument(
+        "--precision", choices=("float32", "float16"), default="float32", help="of the arithmetic (float32)"
+    )
+    parser.add_argument("--weights", choices=("float32", "float16"), help="of the stored weights (as --precision)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

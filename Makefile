@@ -1,0 +1,42 @@
+# Each target makes .venv when it is missing or pyproject.toml has changed; pictures go to out/.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint check slow clean
+
+demo: .venv/.cpu
+	$(BIN)/overpaint demo --out out
+
+test: .venv/.dev
+	$(BIN)/pytest
+
+lint: .venv/.dev build/typing/overpaint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+# Needs about 16 GB of memory, 12 GB of disk and half an hour.
+slow: .venv/.dev
+	$(BIN)/pytest -m slow
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+.venv/.cpu: .venv/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[cpu]'
+	touch $@
+
+.venv/.dev: .venv/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+# The type checker has to find the package under its own name, whatever the checkout is called.
+build/typing/overpaint:
+	mkdir -p build/typing
+	ln -sfn "$(CURDIR)" $@
+
+clean:
+	rm -rf .venv build out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

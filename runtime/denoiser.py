@@ -1,0 +1,68 @@
+"""Rows in, model outputs out: groups the rows of every active job into as few engine calls as the limits allow."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from ..engines.base import Array, Engine, ModelOutputError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation of the U-Net.
+
+    `latents` float32 [channels, height, width], already scaled for the model; `timestep` as the model is told;
+    `conditioning` float32 [tokens, dim]; `weight` in the sum that its job makes of its rows; `label` for errors.
+    """
+
+    latents: Array
+    timestep: float
+    conditioning: Array
+    weight: float
+    label: str
+
+
+class Denoiser:
+    """Evaluates rows in batches of equal shapes.
+
+    `max_rows` bounds the rows of a call, and `max_area` their latent positions (rows · height · width), so that a large
+    picture does not multiply the activations' memory.
+    """
+
+    def __init__(self, engine: Engine, max_rows: int, max_area: int) -> None:
+        self.engine = engine
+        self._max_rows = max_rows
+        self._max_area = max_area
+
+    def __call__(self, rows: Sequence[Row]) -> list[Array]:
+        """The model's output for every row, float32 [channels, height, width], in the order of the rows."""
+        groups: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
+        for index, row in enumerate(rows):
+            groups[row.latents.shape, row.conditioning.shape].append(index)
+        outputs: dict[int, Array] = {}
+        for (shape, _), members in groups.items():
+            size = max(1, min(self._max_rows, self._max_area // (shape[-2] * shape[-1])))
+            waiting = iter(members)
+            while batch := list(islice(waiting, size)):
+                outputs.update(zip(batch, self._call([rows[index] for index in batch]), strict=True))
+        return [outputs[index] for index in range(len(rows))]
+
+    def _call(self, rows: Sequence[Row]) -> Array:
+        feeds = {
+            "sample": np.stack([row.latents for row in rows]),
+            "timestep": np.array([row.timestep for row in rows], np.float32),
+            "encoder_hidden_states": np.stack([row.conditioning for row in rows]),
+        }
+        output = self.engine(feeds)["model_output"]
+        for row, values in zip(rows, output, strict=True):
+            if not np.isfinite(values).all():
+                raise ModelOutputError(
+                    f"unet returned NaN or infinity at {row.label}; "
+                    "the bundle's weights or its precision are at fault, try one exported in float32"
+                )
+        return output

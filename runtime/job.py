@@ -1,0 +1,86 @@
+"""One request on its way through its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..engines.base import Array
+from .denoiser import Row
+from .sampling.noise import NoiseStream
+from .sampling.plan import Plan
+
+
+class Job:
+    """The state of one picture: the plan's slots, and the line that comes next.
+
+    `clean` are the picture's latents, float32 [channels, height, width]; `conditioning` gives (weight, float32
+    [tokens, dim]) for every row; weights sum to 1. `noise` is drawn once at the start and once on every noisy line.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        clean: Array,
+        conditioning: Sequence[tuple[float, Array]],
+        noise: NoiseStream,
+        guidance_rescale: float = 0.0,
+    ) -> None:
+        self.plan = plan
+        self.line = 0
+        self.denoised = clean
+        self._conditioning = conditioning
+        self._noise = noise
+        self._rescale = guidance_rescale
+        self._matrix = plan.matrix.astype(np.float32)
+        # The slots, the model's output and the noise in one array: a line of the plan is one matrix product.
+        self._basis = np.zeros((plan.slots + 2, *clean.shape), np.float32)
+        if len(plan):
+            signal, spread = plan.start.astype(np.float32)
+            self._basis[0] = signal * clean + spread * self._draw()
+        else:
+            self._basis[0] = clean
+
+    @property
+    def done(self) -> bool:
+        """Whether every line of the plan has been taken."""
+        return self.line == len(self.plan)
+
+    @property
+    def latents(self) -> Array:
+        """The current latents, float32 [channels, height, width]; the result once done."""
+        return np.asarray(self._basis[0])
+
+    def rows(self) -> list[Row]:
+        """The evaluations that the next line needs."""
+        latents = self.latents * np.float32(self.plan.scale_in[self.line])
+        timestep = float(self.plan.timesteps[self.line])
+        label = f"evaluation {self.line + 1} of {len(self.plan)}, timestep {timestep:g}"
+        return [Row(latents, timestep, embedding, weight, label) for weight, embedding in self._conditioning]
+
+    def advance(self, outputs: Sequence[Array]) -> None:
+        """Take one line of the plan, given the model's outputs for `rows()` in their order."""
+        plan, line = self.plan, self.line
+        model = self._guide(outputs)
+        self.denoised = np.tensordot(plan.denoised[line].astype(np.float32), np.stack([self.latents, model]), 1)
+        self._basis[-2] = model
+        if plan.noisy[line]:
+            self._basis[-1] = self._draw()
+        self._basis[:-2] = np.tensordot(self._matrix[line], self._basis, 1)
+        self.line += 1
+
+    def _guide(self, outputs: Sequence[Array]) -> Array:
+        """The weighted sum of the rows, its spread drawn towards the first row's by `guidance_rescale`.
+
+        Rescaling is equation 15-16 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2023.
+        """
+        weights = np.array([weight for weight, _ in self._conditioning], np.float32)
+        guided: Array = np.tensordot(weights, np.stack(outputs), 1)
+        if self._rescale and len(outputs) > 1:
+            matched = guided * (outputs[0].std(ddof=1) / guided.std(ddof=1))
+            guided = self._rescale * matched + (1 - self._rescale) * guided
+        return guided.astype(np.float32, copy=False)
+
+    def _draw(self) -> Array:
+        return self._noise(self._basis.shape[1:])

@@ -1,0 +1,87 @@
+"""A bundle and a device become a pipeline; the only file of the runtime that names backends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..engines.base import BundleError, unknown
+from ..engines.bundle import MANIFEST, Bundle
+from ..engines.registry import EngineOptions, open_engine
+from .denoiser import Denoiser
+from .pipeline import Pipeline
+from .sampling.schedule import ModelSchedule
+from .text import TextEncoder, load_tokenizer
+from .vae import Autoencoder
+
+MODELS = Path(__file__).parent.parent / "models"
+SIGNATURES: Mapping[str, tuple[set[str], set[str]]] = {
+    "text_encoder": ({"input_ids", "clip_skip"}, {"embeddings"}),
+    "unet": ({"sample", "timestep", "encoder_hidden_states"}, {"model_output"}),
+    "vae_encoder": ({"pixels"}, {"mean"}),
+    "vae_decoder": ({"latents"}, {"pixels"}),
+}
+# 64 x 64 latents, a row of 512 x 512 pixels in Stable Diffusion: on two cores larger calls are no faster a row.
+CPU_AREA = 4096
+CPU_TILE = 768
+
+
+def load(
+    model: str | Path = "tiny",
+    *,
+    backend: str = "onnxruntime",
+    device: str = "cpu",
+    threads: int = 0,
+    max_rows: int = 16,
+    max_area: int = CPU_AREA,
+    vae_tile: int = CPU_TILE,
+    verify: bool = True,
+) -> Pipeline:
+    """Load a bundle: a folder's path, or the name of one that ships with the package.
+
+    `threads` a graph (0: the backend's choice); `max_rows` and `max_area` (latent positions) bound an engine call;
+    pictures above `vae_tile` squared pixels go through the VAE in tiles; `verify` compares every file with its hash.
+    Raises `InputError` for an unknown name or backend, `BundleError` for a bundle that cannot be used, `EngineError`
+    where the backend is missing.
+    """
+    bundle = Bundle.read(find(model), verify=verify)
+    check_signatures(bundle)
+    options = EngineOptions(device, threads)
+    text, unet, encoder, decoder = (
+        open_engine(backend, name, bundle.graph(name), bundle.folder, options) for name in SIGNATURES
+    )
+    facts = bundle.tokenizer
+    return Pipeline(
+        bundle,
+        TextEncoder(text, load_tokenizer(bundle.folder / facts.file.path), facts),
+        Autoencoder(encoder, decoder, bundle.model, vae_tile),
+        Denoiser(unet, min(max_rows, bundle.graph("unet").ranges["rows"].most), max_area),
+        ModelSchedule(**bundle.model.scheduler),
+    )
+
+
+def find(model: str | Path) -> Path:
+    """The folder of a bundle by its path, or by its name among `bundled()`."""
+    path = Path(model)
+    if path.exists() or len(path.parts) != 1:
+        return path
+    if model not in bundled():
+        raise unknown("model", str(model), bundled())
+    return MODELS / path
+
+
+def bundled() -> list[str]:
+    """The names of the bundles that ship with the package."""
+    return sorted(manifest.parent.name for manifest in MODELS.glob(f"*/{MANIFEST}"))
+
+
+def check_signatures(bundle: Bundle) -> None:
+    """Raise `BundleError` where a graph's inputs or outputs are not those the runtime feeds and reads."""
+    for name, (inputs, outputs) in SIGNATURES.items():
+        graph = bundle.graph(name)
+        given, made = {spec.name for spec in graph.inputs}, {spec.name for spec in graph.outputs}
+        if given != inputs or not outputs <= made:
+            raise BundleError(
+                f"{bundle.folder}: graph {name!r} takes ({', '.join(sorted(given))}) and gives ({', '.join(sorted(made))}), "
+                f"the runtime needs ({', '.join(sorted(inputs))}) and ({', '.join(sorted(outputs))}); export again"
+            )

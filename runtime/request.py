@@ -1,0 +1,169 @@
+"""What is asked for, and what comes back; all cross-field checks are here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from PIL import Image
+
+from ..engines.base import InputError, unknown
+from .imaging.codec import Picture
+from .imaging.resize import MODES as RESIZE_MODES
+from .sampling.noise import KINDS as NOISE_KINDS
+from .sampling.noise import check_seed
+from .sampling.plan import Plan
+from .sampling.strength import CONVENTIONS
+
+POSTERIORS = ("sample", "mode")
+ALIASES: Mapping[str, str] = {"num_inference_steps": "steps", "cfg_scale": "guidance_scale"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture to repaint.
+
+    `strength` in [0, 1]: 0 returns the input, 1 ignores it. `steps` is the length of the whole schedule, of which
+    `strength` picks the part that is run, by `convention`. `guidance_scale` at most 1 means no guidance, one model
+    evaluation a step. `guidance_rescale` in [0, 1]. `clip_skip` counts the text encoder's last layers passed over.
+    `size` is (width, height) in pixels, None the input's own. `resize_mode` None is "none" without a size and "crop"
+    with one. `posterior` says whether the VAE's latents are drawn ("sample", as diffusers and A1111 do) or their mean.
+    `noise` "cpu" carries the seeds of torch's CPU generator, "gpu" of torch-CUDA's, "field" keys noise by position.
+    """
+
+    image: Picture
+    prompt: str = ""
+    negative_prompt: str = ""
+    strength: float = 0.6
+    steps: int = 20
+    guidance_scale: float = 7.5
+    guidance_rescale: float = 0.0
+    sampler: str | None = None
+    schedule: str | None = None
+    convention: str = "contract"
+    eta: float | None = None
+    clip_skip: int = 0
+    seed: int = 0
+    noise: str = "cpu"
+    posterior: str = "sample"
+    size: tuple[int, int] | None = None
+    resize_mode: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for the first field that cannot be used."""
+        for name in ("prompt", "negative_prompt"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name} must be text, not {type(getattr(self, name)).__name__}")
+        _number("strength", self.strength, 0, 1)
+        _number("guidance_scale", self.guidance_scale, 0, 100)
+        _number("guidance_rescale", self.guidance_rescale, 0, 1)
+        _whole("steps", self.steps, 1, 1000)
+        _whole("clip_skip", self.clip_skip, 0, 64)
+        check_seed(self.seed)
+        _choice("strength convention", self.convention, CONVENTIONS)
+        _choice("noise", self.noise, NOISE_KINDS)
+        _choice("posterior", self.posterior, POSTERIORS)
+        if self.resize_mode is not None:
+            _choice("resize mode", self.resize_mode, RESIZE_MODES)
+        if self.size is not None and self.resize_mode == "none":
+            raise InputError("a size needs a resize mode other than 'none'; choose 'crop', 'pad' or 'stretch'")
+
+    @property
+    def fit_mode(self) -> str:
+        """The resize mode that applies."""
+        return self.resize_mode or ("none" if self.size is None else "crop")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One repainted picture: the image, the request it answers, the parameters text that reproduces it, and notes on
+    what was done to the input on its way."""
+
+    image: Image.Image
+    request: Request
+    parameters: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives.
+
+    `timings` are seconds by stage: text, encode, denoise, decode and total. `cached` counts, by stage, the encodings
+    that were not computed again.
+    """
+
+    outputs: tuple[Output, ...]
+    plan: Plan
+    timings: Mapping[str, float]
+    cached: Mapping[str, int]
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """The repainted pictures."""
+        return [output.image for output in self.outputs]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each picture."""
+        return [output.request.seed for output in self.outputs]
+
+
+def expand(
+    images: Sequence[Picture],
+    prompts: Sequence[str],
+    negatives: Sequence[str],
+    seeds: Sequence[int] | int,
+    n: int,
+    options: Mapping[str, Any],
+) -> list[Request]:
+    """The requests of a batch: every picture and prompt in step, `n` times each, a seed for every image.
+
+    Sequences of one are repeated to the longest. A single seed counts up over the images, as A1111 does. Raises
+    `InputError` for lengths that do not fit and for options that a request has not.
+    """
+    _whole("n", n, 1, 10_000)
+    options = {ALIASES.get(name, name): value for name, value in options.items()}
+    known = {field.name for field in fields(Request)} - {"image", "seed"}
+    for name in options.keys() - known:
+        raise unknown("option", name, known | ALIASES.keys())
+    count = max(len(images), len(prompts), len(negatives))
+    total = count * n
+    if isinstance(seeds, int):
+        seeds = [check_seed(seeds + index) for index in range(total)] if check_seed(seeds) >= 0 else []
+    if len(seeds) != total:
+        raise InputError(f"{len(seeds)} seeds for {total} images; give one seed, or one for every image")
+    columns = [
+        _stretch(what, column, count)
+        for what, column in (("images", images), ("prompts", prompts), ("negative prompts", negatives))
+    ]
+    return [
+        Request(image, prompt, negative, seed=seeds[index * n + copy], **options)
+        for index, (image, prompt, negative) in enumerate(zip(*columns, strict=True))
+        for copy in range(n)
+    ]
+
+
+def _stretch(what: str, column: Sequence[Any], count: int) -> Sequence[Any]:
+    if len(column) not in (1, count):
+        raise InputError(f"{len(column)} {what} in a batch of {count}; give one, or {count}")
+    return list(column) * (count // len(column))
+
+
+def _number(name: str, value: float, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f"{name} must be a number from {least} to {most}, not {value!r}")
+    if not least <= value <= most:
+        raise InputError(f"{name} must be from {least} to {most}, not {value}")
+
+
+def _whole(name: str, value: int, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+
+
+def _choice(kind: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise unknown(kind, value, known)

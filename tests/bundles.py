@@ -1,0 +1,76 @@
+"""Bundles made by hand, for the fake engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from overpaint.engines.base import TensorSpec
+from overpaint.engines.bundle import Bundle, Check, File, Graph, ModelFacts, Range, Receipt
+from overpaint.engines.bundle import Tokenizer as TokenizerFacts
+
+CHANNELS, DOWNSCALE, DIM, LENGTH = 4, 4, 8, 16
+LATENT = ("rows", CHANNELS, "latent_height", "latent_width")
+PIXELS = ("rows", 3, "height", "width")
+SIGNATURES: dict[str, tuple[dict[str, tuple[str, tuple[int | str, ...]]], dict[str, tuple[int | str, ...]]]] = {
+    "text_encoder": (
+        {"input_ids": ("int64", ("rows", "tokens")), "clip_skip": ("int64", ())},
+        {"embeddings": ("rows", "tokens", DIM)},
+    ),
+    "unet": (
+        {
+            "sample": ("float32", LATENT),
+            "timestep": ("float32", ("rows",)),
+            "encoder_hidden_states": ("float32", ("rows", "tokens", DIM)),
+        },
+        {"model_output": LATENT},
+    ),
+    "vae_encoder": ({"pixels": ("float32", PIXELS)}, {"mean": LATENT, "std": LATENT}),
+    "vae_decoder": ({"latents": ("float32", LATENT)}, {"pixels": PIXELS}),
+}
+RANGES = {
+    "rows": Range(1, 1, 16),
+    "tokens": Range(LENGTH, LENGTH, 8 * LENGTH),
+    "height": Range(8, 64, 1024, 8),
+    "width": Range(8, 64, 1024, 8),
+    "latent_height": Range(2, 16, 256, 2),
+    "latent_width": Range(2, 16, 256, 2),
+}
+
+
+def fake_bundle(folder: Path) -> Bundle:
+    """Write and read back a bundle whose graphs are empty files."""
+    (folder / "tokenizer").mkdir(parents=True)
+    words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="z"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer/tokenizer.json"))
+    graphs = {name: _graph(folder, name) for name in SIGNATURES}
+    facts = TokenizerFacts(File.of(folder, "tokenizer/tokenizer.json"), LENGTH, 1, 2, 0)
+    scheduler = {"prediction_type": "epsilon", "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    model = ModelFacts("fake", "stable-diffusion", CHANNELS, DOWNSCALE, 8, 0.5, 0.1, (64, 64), "ddim", scheduler)
+    Bundle(folder, model, facts, graphs, "test").write_manifest()
+    return Bundle.read(folder)
+
+
+def edit_manifest(folder: Path, **changes: object) -> None:
+    """Replace top-level fields of a manifest."""
+    path = folder / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _graph(folder: Path, name: str) -> Graph:
+    (folder / f"{name}.onnx").write_bytes(hashlib.sha256(name.encode()).digest())
+    inputs, outputs = SIGNATURES[name]
+    return Graph(
+        File.of(folder, f"{name}.onnx"),
+        tuple(TensorSpec(key, dtype, axes) for key, (dtype, axes) in inputs.items()),
+        tuple(TensorSpec(key, "float32", axes) for key, axes in outputs.items()),
+        RANGES,
+        "float32",
+        "float32",
+        Receipt("test", 1e-4, (Check({"rows": 1}, 0.0),)),
+    )

@@ -1,0 +1,74 @@
+"""The import rules of the design, and that the runtime stays lean."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import overpaint
+
+ROOT = Path(overpaint.__file__).parent
+STDLIB = sys.stdlib_module_names
+# Who may import whom: the package's own parts by first name, then other libraries.
+RULES = {
+    "engines": ({"engines"}, {"numpy", "onnxruntime"}),
+    "runtime": ({"runtime", "engines"}, {"numpy", "PIL", "tokenizers"}),
+    "export": ({"export", "engines"}, {"numpy", "torch", "diffusers", "transformers", "onnx", "onnxscript", "onnx_ir",
+                                       "onnxruntime", "safetensors", "tokenizers", "tqdm"}),
+    "models": (set(), set()),
+}
+BACKEND_LIBRARIES = {"onnxruntime": "engines/ort.py"}
+FILES = [path for part in RULES for path in sorted((ROOT / part).rglob("*.py"))]
+
+
+def imports(path: Path) -> tuple[set[str], set[str]]:
+    """The package's own parts and the other libraries that a file imports, at any depth of the code."""
+    own, others = set(), set()
+    here = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            others |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            others.add((node.module or "").partition(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1]
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            own |= {(*base, *name.split("."))[0] for name in names if base or name != "__version__"}
+    return own, others - STDLIB
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_what_its_part_may(path: Path) -> None:
+    part = path.relative_to(ROOT).parts[0]
+    may_own, may_other = RULES[part]
+    own, others = imports(path)
+    assert own <= may_own
+    assert others <= may_other
+
+
+@pytest.mark.parametrize(("library", "home"), BACKEND_LIBRARIES.items())
+def test_a_backend_library_is_imported_in_one_file_of_the_runtime_side(library: str, home: str) -> None:
+    users = [path.relative_to(ROOT).as_posix() for path in FILES if library in imports(path)[1]]
+    assert [user for user in users if not user.startswith("export/")] == [home]
+
+
+def fresh(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_runtime_brings_in_no_torch() -> None:
+    heavy = "{'torch', 'diffusers', 'transformers', 'onnx', 'scipy'}"
+    parts = "overpaint.runtime.load, overpaint.runtime.demo, overpaint.engines.ort, overpaint.cli"
+    assert fresh(f"import sys, {parts}; print(sorted({heavy} & sys.modules.keys()))") == "[]"
+
+
+def test_importing_the_package_imports_no_numpy() -> None:
+    assert fresh("import sys, overpaint, overpaint.cli; print('numpy' in sys.modules)") == "False"
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(overpaint, name) for name in overpaint.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        overpaint.nonsense  # noqa: B018
