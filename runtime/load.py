@@ -82,6 +82,6 @@ def check_signatures(bundle: Bundle) -> None:
         given, made = {spec.name for spec in graph.inputs}, {spec.name for spec in graph.outputs}
         if given != inputs or not outputs <= made:
             raise BundleError(
-                f"{bundle.folder}: graph {name!r} takes ({', '.join(sorted(given))}) and gives ({', '.join(sorted(made))}), "
-                f"the runtime needs ({', '.join(sorted(inputs))}) and ({', '.join(sorted(outputs))}); export again"
+                f"{bundle.folder}: graph {name!r} takes {sorted(given)} and gives {sorted(made)}, "
+                f"the runtime needs {sorted(inputs)} and {sorted(outputs)}; export again"
             )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from PIL import Image
@@ -119,48 +119,59 @@ def expand(
     n: int,
     options: Mapping[str, Any],
 ) -> list[Request]:
-    """The requests of a batch: every picture and prompt in step, `n` times each, a seed for every image.
+    """The requests of a batch: pictures and prompts in step, each `n` times, a seed for every image.
 
     Sequences of one are repeated to the longest. A single seed counts up over the images, as A1111 does. Raises
     `InputError` for lengths that do not fit and for options that a request has not.
     """
     _whole("n", n, 1, 10_000)
-    options = {ALIASES.get(name, name): value for name, value in options.items()}
-    known = {field.name for field in fields(Request)} - {"image", "seed"}
-    for name in options.keys() - known:
-        raise unknown("option", name, known | ALIASES.keys())
-    count = max(len(images), len(prompts), len(negatives))
-    total = count * n
-    if isinstance(seeds, int):
-        seeds = [check_seed(seeds + index) for index in range(total)] if check_seed(seeds) >= 0 else []
-    if len(seeds) != total:
-        raise InputError(f"{len(seeds)} seeds for {total} images; give one seed, or one for every image")
-    columns = [
-        _stretch(what, column, count)
-        for what, column in (("images", images), ("prompts", prompts), ("negative prompts", negatives))
-    ]
+    columns = {"image": images, "prompt": prompts, "negative prompt": negatives}
+    count = max(map(len, columns.values()))
+    for name, column in columns.items():
+        if not column:
+            raise InputError(f"no {name} is given; give one, or {count}")
+        if len(column) not in (1, count):
+            raise InputError(f"{len(column)} {name}s in a batch of {count}; give one, or {count}")
+    rows = zip(*(list(column) * (count // len(column)) for column in columns.values()), strict=True)
+    given = _options(options)
+    drawn = iter(_seeds(seeds, count * n))
     return [
-        Request(image, prompt, negative, seed=seeds[index * n + copy], **options)
-        for index, (image, prompt, negative) in enumerate(zip(*columns, strict=True))
-        for copy in range(n)
+        Request(image, prompt, negative, seed=next(drawn), **given)
+        for image, prompt, negative in rows
+        for _ in range(n)
     ]
 
 
-def _stretch(what: str, column: Sequence[Any], count: int) -> Sequence[Any]:
-    if len(column) not in (1, count):
-        raise InputError(f"{len(column)} {what} in a batch of {count}; give one, or {count}")
-    return list(column) * (count // len(column))
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request by their own names, from names that other programs have for them."""
+    known = {field.name for field in fields(Request)} - {"image", "prompt", "negative_prompt", "seed"}
+    named: dict[str, Any] = {}
+    for name, value in options.items():
+        own = ALIASES.get(name, name)
+        if own not in known:
+            raise unknown("option", name, known | ALIASES.keys())
+        if own in named:
+            raise InputError(f"{own} is given twice, also as {name!r}; give it once")
+        named[own] = value
+    return named
+
+
+def _seeds(seeds: Sequence[int] | int, count: int) -> Sequence[int]:
+    if isinstance(seeds, Sequence):
+        if len(seeds) != count:
+            raise InputError(f"{len(seeds)} seeds for {count} images; give one seed, or one for every image")
+        return seeds
+    return range(check_seed(seeds), check_seed(seeds) + count)
 
 
 def _number(name: str, value: float, least: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # Written so that NaN fails too.
+    if isinstance(value, bool) or not isinstance(value, Real) or not least <= value <= most:
         raise InputError(f"{name} must be a number from {least} to {most}, not {value!r}")
-    if not least <= value <= most:
-        raise InputError(f"{name} must be from {least} to {most}, not {value}")
 
 
 def _whole(name: str, value: int, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
         raise InputError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
 
 

@@ -50,7 +50,12 @@ def fake_bundle(folder: Path) -> Bundle:
     tokenizer.save(str(folder / "tokenizer/tokenizer.json"))
     graphs = {name: _graph(folder, name) for name in SIGNATURES}
     facts = TokenizerFacts(File.of(folder, "tokenizer/tokenizer.json"), LENGTH, 1, 2, 0)
-    scheduler = {"prediction_type": "epsilon", "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    scheduler = {
+        "prediction_type": "epsilon",
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+    }
     model = ModelFacts("fake", "stable-diffusion", CHANNELS, DOWNSCALE, 8, 0.5, 0.1, (64, 64), "ddim", scheduler)
     Bundle(folder, model, facts, graphs, "test").write_manifest()
     return Bundle.read(folder)

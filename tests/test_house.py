@@ -15,8 +15,22 @@ STDLIB = sys.stdlib_module_names
 RULES = {
     "engines": ({"engines"}, {"numpy", "onnxruntime"}),
     "runtime": ({"runtime", "engines"}, {"numpy", "PIL", "tokenizers"}),
-    "export": ({"export", "engines"}, {"numpy", "torch", "diffusers", "transformers", "onnx", "onnxscript", "onnx_ir",
-                                       "onnxruntime", "safetensors", "tokenizers", "tqdm"}),
+    "export": (
+        {"export", "engines"},
+        {
+            "numpy",
+            "torch",
+            "diffusers",
+            "transformers",
+            "onnx",
+            "onnxscript",
+            "onnx_ir",
+            "onnxruntime",
+            "safetensors",
+            "tokenizers",
+            "tqdm",
+        },
+    ),
     "models": (set(), set()),
 }
 BACKEND_LIBRARIES = {"onnxruntime": "engines/ort.py"}

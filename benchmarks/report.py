@@ -1,0 +1,53 @@
+"""Where measurements go: sections of RESULTS.md, each with the machine and the command that made it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+def machine(*packages: str) -> str:
+    """The processor, the cores this process may use, and the versions of the packages measured."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    flags = {flag for line in lines if line.startswith("flags") for flag in line.split()}
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16") if flag in flags]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    processor = ", ".join(sorted(names)) or platform.processor()
+    return f"{cores} cores of {processor} ({', '.join(wide)}), Python {platform.python_version()}, {versions}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def writer() -> argparse.ArgumentParser:
+    """A parser with the option that every benchmark has."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--write", action="store_true", help="replace this benchmark's section in RESULTS.md")
+    return parser
+
+
+def publish(name: str, title: str, body: str, *packages: str, write: bool) -> None:
+    """Print a section, and put it in RESULTS.md in place of the one of the same name where `write` asks for it."""
+    command = " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    day = datetime.now(UTC).date().isoformat()
+    section = f"## {title}\n\n{body}\n\n`{command}`, {day}, {machine(*packages)}.\n"
+    print(section)
+    if write:
+        opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+        text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n"
+        head, found, rest = text.partition(opening)
+        tail = rest.partition(closing)[2] if found else ""
+        RESULTS.write_text(f"{head if found else head + chr(10)}{opening}{section}{closing}{tail}", encoding="utf-8")

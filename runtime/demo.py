@@ -1,0 +1,53 @@
+"""What `overpaint demo` shows: one repainted picture, and a contact sheet of what strength and prompt do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from .imaging import codec
+from .imaging.output import check_writable, write
+from .imaging.sheet import Row, contact_sheet
+from .load import MODELS, load
+from .pipeline import Pipeline
+
+EXAMPLES = MODELS / "examples"
+PICTURE, CONCEPT = "cat.png", "a cat"
+STRENGTHS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+STYLES = ("noto", "flat", "twemoji", "contrast", "ink", "sketch")
+SKETCH, SKETCH_PROMPT = "sketch.png", "a cat, noto style"
+
+
+def demo(folder: Path) -> Iterator[str]:
+    """Write `repainted.png` and `contact-sheet.png` into `folder`; yields lines to print as it goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    repainted, sheet = folder / "repainted.png", folder / "contact-sheet.png"
+    for path in (repainted, sheet):
+        check_writable(path)
+    start = time.perf_counter()
+    pipe = load()
+    result = pipe(EXAMPLES / PICTURE, f"{CONCEPT}, ink style", strength=0.6, steps=20, seed=7)
+    write(repainted, result.images[0], result.outputs[0].parameters)
+    yield f"{repainted}: {CONCEPT}, ink style, {time.perf_counter() - start:.1f} s with loading"
+    write(sheet, contact_sheet(_rows(pipe), title="overpaint"), None)
+    yield f"{sheet}: a row of strengths, a row of styles, a sketch rendered"
+
+
+def _rows(pipe: Pipeline) -> list[Row]:
+    source = codec.read(EXAMPLES / PICTURE)
+    sketch = codec.read(EXAMPLES / SKETCH)
+
+    def paint(image: codec.Picture, prompt: str, strength: float) -> Image.Image:
+        return pipe(image, prompt, strength=strength, steps=20, seed=7).images[0]
+
+    strengths = [(f"strength {strength}", paint(source, f"{CONCEPT}, ink style", strength)) for strength in STRENGTHS]
+    styles = [(style, paint(source, f"{CONCEPT}, {style} style", 0.6)) for style in STYLES]
+    rendered = [(f"strength {strength}", paint(sketch, SKETCH_PROMPT, strength)) for strength in STRENGTHS]
+    return [
+        Row(f"{CONCEPT}, ink style", [("input", source.image), *strengths]),
+        Row(f"{CONCEPT}, ... style; strength 0.6", [("input", source.image), *styles]),
+        Row(SKETCH_PROMPT, [("input", sketch.image), *rendered]),
+    ]

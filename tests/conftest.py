@@ -1,0 +1,28 @@
+"""What every test may use."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import overpaint
+from tests.bundles import fake_bundle
+
+
+@pytest.fixture(scope="session")
+def fake_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for the fake engine."""
+    return fake_bundle(tmp_path_factory.mktemp("bundles") / "fake").folder
+
+
+@pytest.fixture
+def fake(fake_folder: Path) -> overpaint.Pipeline:
+    """A fresh pipeline on the fake engine."""
+    return overpaint.load(fake_folder, backend="fake")
+
+
+@pytest.fixture
+def picture() -> NDArray[np.uint8]:
+    """Some pixels, uint8 [40, 56, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
