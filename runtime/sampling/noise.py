@@ -1,0 +1,195 @@
+"""Unit normal noise that other programs' seeds reproduce, and noise that is a function of position, in numpy."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+
+from ...engines.base import Array, InputError, unknown
+
+_WORD = 0xFFFFFFFF
+_PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_PHILOX_WEYL = (0x9E3779B9, 0xBB67AE85)
+_TURN = np.float32(2 * math.pi)
+
+KINDS = ("cpu", "gpu", "field")
+
+
+class NoiseStream(Protocol):
+    """A generator of unit normal noise; each call is its next draw."""
+
+    def __call__(self, shape: tuple[int, ...], origin: tuple[int, int] = (0, 0)) -> Array:
+        """Draw float32 noise of `shape`.
+
+        `origin` is the (y, x) of the draw's first element, in elements, negative values allowed. Only `field` noise
+        depends on it; the other kinds know no position, they depend on the order and the size of the draws.
+        """
+        ...
+
+
+def noise_stream(kind: str, seed: int, *, gpu_threads: int | None = None) -> NoiseStream:
+    """A stream of the `kind` "cpu" (`TorchCPU`), "gpu" (`TorchCUDA`) or "field" (`Field`), at its beginning.
+
+    `gpu_threads` belongs to "gpu"; see `TorchCUDA`. Raises `InputError` for an unknown kind and a seed out of range.
+    """
+    seed = check_seed(seed)
+    match kind:
+        case "cpu":
+            return TorchCPU(seed)
+        case "gpu":
+            return TorchCUDA(seed, gpu_threads)
+        case "field":
+            return Field(seed)
+    raise unknown("noise", kind, KINDS)
+
+
+def check_seed(seed: int) -> int:
+    """`seed` as an int; raises `InputError` unless it is a whole number, 0 <= seed < 2**64.
+
+    That is the range of torch's and A1111's generators. -1 for "any" is the caller's to replace.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InputError(f"seed is {seed!r}; give a whole number from 0 to 2**64 - 1")
+    if not 0 <= seed < 2**64:
+        raise InputError(f"seed {seed} is out of range; give a whole number from 0 to 2**64 - 1")
+    return int(seed)
+
+
+class TorchCPU:
+    """The noise of `torch.randn` with a CPU generator of the same seed, to float32 rounding.
+
+    MT19937 seeded with the low 32 bits of the seed. Draws of 16 values and more are Box-Muller pairs of 24-bit
+    uniforms in blocks of 16 (8 radii, then 8 angles), where a last partial block is drawn anew as the last 16 values;
+    smaller draws are made one by one in double precision, and an odd one leaves a value over for the next of them
+    (torch: ATen/native/cpu/DistributionTemplates.h, ATen/core/DistributionsHelper.h).
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._twister = np.random.RandomState(seed & _WORD)
+        self._left_over = np.empty(0)
+
+    def __call__(self, shape: tuple[int, ...], origin: tuple[int, int] = (0, 0)) -> Array:
+        """Draw float32 noise of `shape`; `origin` is not heeded."""
+        count = math.prod(shape)
+        values = self._blocks(count) if count >= 16 else self._singles(count)
+        return values.astype(np.float32).reshape(shape)
+
+    def _words(self, count: int) -> Array:
+        return self._twister.randint(0, 2**32, size=count, dtype=np.uint32)
+
+    def _blocks(self, count: int) -> Array:
+        whole = count - count % 16
+        values = self._block_normals(self._words(count)[:whole])
+        if whole < count:
+            values = np.concatenate([values[: count - 16], self._block_normals(self._words(16))])
+        return values
+
+    @staticmethod
+    def _block_normals(words: Array) -> Array:
+        uniforms = (words & 0xFFFFFF).astype(np.float32) * np.float32(2**-24)
+        first, second = uniforms.reshape(-1, 2, 8).swapaxes(0, 1)
+        radius, angle = np.sqrt(-2 * np.log(1 - first)), _TURN * second
+        return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)
+
+    def _singles(self, count: int) -> Array:
+        pairs = max(0, count - len(self._left_over) + 1) // 2
+        high, low = self._words(4 * pairs).astype(np.uint64).reshape(-1, 2).T
+        uniforms = (((high << 32) | low) & (2**53 - 1)).astype(np.float64) * 2**-53
+        first, second = uniforms.reshape(-1, 2).T
+        radius, angle = np.sqrt(-2 * np.log1p(-second)), 2 * np.pi * first
+        fresh = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)
+        values = np.concatenate([self._left_over, fresh])
+        self._left_over = values[count:]
+        return values[:count]
+
+
+class TorchCUDA:
+    """The noise of `torch.randn` with a CUDA generator of the same seed, as A1111's "GPU" noise also makes it.
+
+    Philox4x32-10 with the seed as key. On a GPU that holds T threads (its multiprocessors x the threads each can hold)
+    element i is made by thread i modulo T, whose subsequence has its number. Up to T elements each is the first of the
+    four normals of counter (draw, 0, i, 0); larger draws use the others too, T elements apart, and go on to
+    the next counters (torch 2.13: ATen/native/cuda/DistributionTemplates.h, calc_execution_policy and
+    distribution_elementwise_grid_stride_kernel; curand_normal4). So torch's own noise differs between GPUs where a
+    draw exceeds T (40,960 on a T4, 196,608 on an RTX 4090, 221,184 on an A100; a 512x512 picture draws 16,384).
+
+    `threads` is that T. None is A1111's rule (modules/rng_philox.py), T without limit: the same on every machine.
+    """
+
+    def __init__(self, seed: int, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise InputError(f"gpu_threads is {threads}; give the threads the GPU holds, or None for A1111's rule")
+        self._seed = seed
+        self._threads = threads
+        self._counter = 0
+
+    def __call__(self, shape: tuple[int, ...], origin: tuple[int, int] = (0, 0)) -> Array:
+        """Draw float32 noise of `shape`; `origin` is not heeded."""
+        count = math.prod(shape)
+        if count == 0:
+            return np.empty(shape, np.float32)
+        threads = min(count, self._threads or count)
+        rounds = -(-count // (4 * threads))
+        counters = _range(self._counter, rounds)[:, None]
+        self._counter += rounds
+        normals = _normals(philox(self._seed, counters, _range(0, 1), _range(0, threads), _range(0, 1)))
+        return normals.swapaxes(0, 1).reshape(-1)[:count].reshape(shape)
+
+
+class Field:
+    """Noise keyed by seed, draw and absolute position: a window drawn at its origin is that window of a larger draw.
+
+    The last two axes of a draw are y and x, those before count planes. Four successive planes are the four normals
+    of the Philox4x32-10 counter (x, y, plane // 4, draw) under the seed as key.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._draw = 0
+
+    def __call__(self, shape: tuple[int, ...], origin: tuple[int, int] = (0, 0)) -> Array:
+        """Draw float32 noise of `shape` [..., height, width] for the window at `origin` (y, x)."""
+        *leading, height, width = shape
+        planes = math.prod(leading)
+        groups = _range(0, -(-planes // 4))[:, None, None]
+        rows, columns = _range(origin[0], height)[:, None], _range(origin[1], width)
+        normals = _normals(philox(self._seed, columns, rows, groups, _range(self._draw, 1)))
+        self._draw += 1
+        return normals.swapaxes(0, 1).reshape(-1, height, width)[:planes].reshape(shape)
+
+
+def philox(seed: int, *counter: Array) -> tuple[Array, Array, Array, Array]:
+    """Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+
+    `counter` is four uint64 arrays of 32-bit words that broadcast together, the low word first; so are the results.
+    """
+    low, high = seed & _WORD, seed >> 32
+    a, b, c, d = counter
+    for _ in range(10):
+        first, second = a * _PHILOX_MULTIPLIERS[0], c * _PHILOX_MULTIPLIERS[1]
+        a, b, c, d = (second >> 32) ^ b ^ low, second & _WORD, (first >> 32) ^ d ^ high, first & _WORD
+        low, high = (low + _PHILOX_WEYL[0]) & _WORD, (high + _PHILOX_WEYL[1]) & _WORD
+    return a, b, c, d
+
+
+def _normals(words: tuple[Array, Array, Array, Array]) -> Array:
+    """Four float32 normals [4, ...] from four 32-bit words, as curand_normal4 makes them."""
+    return np.stack([*_box_muller(words[0], words[1]), *_box_muller(words[2], words[3])])
+
+
+def _box_muller(first: Array, second: Array) -> tuple[Array, Array]:
+    radius = np.sqrt(-2 * np.log(_unit(first, 1.0)))
+    angle = _unit(second, float(_TURN))
+    return radius * np.sin(angle), radius * np.cos(angle)
+
+
+def _unit(words: Array, scale: float) -> Array:
+    """Words as float32 in (0, scale], rounded where curand rounds: to float32, then once after multiply and add."""
+    step = scale * 2**-32
+    return (words.astype(np.float32).astype(np.float64) * step + step / 2).astype(np.float32)
+
+
+def _range(start: int, count: int) -> Array:
+    return (np.arange(start, start + count) & _WORD).astype(np.uint64)
