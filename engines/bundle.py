@@ -38,6 +38,10 @@ class Range:
     most: int
     multiple: int = 1
 
+    def __str__(self) -> str:
+        multiple = f", multiples of {self.multiple}" if self.multiple > 1 else ""
+        return f"{self.least} to {self.most}, usually {self.usual}{multiple}"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -46,6 +50,11 @@ class Check:
 
     axes: Mapping[str, int]
     error: float
+
+    def __str__(self) -> str:
+        return (
+            f"relative error {self.error:.1e} at {', '.join(f'{axis} {length}' for axis, length in self.axes.items())}"
+        )
 
 
 @dataclass(frozen=True)
@@ -144,6 +153,22 @@ class Bundle:
                 f"{self.folder}: has no graph {name!r}, only {', '.join(sorted(self.graphs))}; export again"
             )
         return self.graphs[name]
+
+    def describe(self) -> str:
+        """What is inside, as lines of text: the model's facts, and every graph's signature, size and parity receipt."""
+        model = self.model
+        facts = asdict(model) | {"scheduler": ", ".join(f"{key} {value}" for key, value in model.scheduler.items())}
+        facts |= {"default_size": "x".join(map(str, model.default_size))}
+        facts |= {"origin": ", ".join(f"{key} {value}" for key, value in model.origin.items())}
+        lines = [f"{self.folder} (format {FORMAT}, by {self.producer})", ""]
+        lines += [f"  {key.replace('_', ' '):<16} {value}" for key, value in facts.items()]
+        for name, graph in self.graphs.items():
+            lines += ["", f"{name}: {graph.size / 1e6:.1f} MB, {graph.precision}, weights {graph.weights}"]
+            lines += [f"  in   {spec}" for spec in graph.inputs] + [f"  out  {spec}" for spec in graph.outputs]
+            lines += [f"  axis {axis}: {lengths}" for axis, lengths in graph.ranges.items()]
+            lines += [f"  parity with {graph.receipt.source}, tolerance {graph.receipt.tolerance:g}:"]
+            lines += [f"    {check}" for check in graph.receipt.checks]
+        return "\n".join(lines)
 
     def write_manifest(self) -> None:
         """Write `bundle.json` into the folder; the last step of an export."""

@@ -53,7 +53,12 @@ def load(
     facts = bundle.tokenizer
     return Pipeline(
         bundle,
-        TextEncoder(text, load_tokenizer(bundle.folder / facts.file.path), facts),
+        TextEncoder(
+            text,
+            load_tokenizer(bundle.folder / facts.file.path),
+            facts,
+            bundle.graph("text_encoder").ranges["clip_skip"].most,
+        ),
         Autoencoder(encoder, decoder, bundle.model, vae_tile),
         Denoiser(unet, min(max_rows, bundle.graph("unet").ranges["rows"].most), max_area),
         ModelSchedule(**bundle.model.scheduler),

@@ -8,15 +8,23 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ..engines import bundle as manifest
-from ..engines.base import Array, BundleError, Engine, ModelOutputError
+from ..engines.base import Array, BundleError, Engine, InputError, ModelOutputError
 from .cache import Cache
 
 
 class TextEncoder:
     """Turns a prompt of any length into the U-Net's conditioning."""
 
-    def __init__(self, engine: Engine, tokenizer: Tokenizer, facts: manifest.Tokenizer, cache_size: int = 64) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        facts: manifest.Tokenizer,
+        most_skipped: int,
+        cache_size: int = 64,
+    ) -> None:
         self.engine = engine
+        self._most_skipped = most_skipped
         self._tokenizer = tokenizer
         self._facts = facts
         self._cache: Cache[Array] = Cache(cache_size)
@@ -40,6 +48,10 @@ class TextEncoder:
         `clip_skip` is the number of the encoder's last layers passed over, as in diffusers (A1111's counts from 1).
         Raises `InputError` for more layers than there are, `ModelOutputError` for NaN or infinity.
         """
+        if clip_skip > self._most_skipped:
+            raise InputError(
+                f"clip_skip is {clip_skip}, this model's text encoder can skip {self._most_skipped} layers"
+            )
         tokens = self.tokens(prompt)
         return self._cache.get((tokens.tobytes(), clip_skip), lambda: self._run(tokens, clip_skip))
 

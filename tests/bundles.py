@@ -33,6 +33,7 @@ SIGNATURES: dict[str, tuple[dict[str, tuple[str, tuple[int | str, ...]]], dict[s
 }
 RANGES = {
     "rows": Range(1, 1, 16),
+    "clip_skip": Range(0, 0, 2),
     "tokens": Range(LENGTH, LENGTH, 8 * LENGTH),
     "height": Range(8, 64, 1024, 8),
     "width": Range(8, 64, 1024, 8),

@@ -96,6 +96,10 @@ class TestGuidance:
         ]
         assert all(not np.array_equal(made[0], other) for other in made[1:])
 
+    def test_more_layers_skipped_than_there_are(self, fake: Pipeline, picture: Pixels) -> None:
+        with pytest.raises(InputError, match="can skip 2 layers"):
+            fake(picture, "a", clip_skip=3)
+
     def test_prompts_of_different_lengths_meet_in_one_run(self, fake: Pipeline, picture: Pixels) -> None:
         long = " ".join("abcdefghij" * 5)
         assert fake.text.tokens(long).shape == (4, 16)
