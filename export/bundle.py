@@ -1,0 +1,192 @@
+"""A checkpoint becomes a bundle: every graph exported and verified, and the whole published in one step."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from .. import __version__
+from ..engines.base import InputError, OutputError, unknown
+from ..engines.bundle import MANIFEST, Bundle, File, Graph
+from . import components, wrappers
+from .checkpoint import PICKLES, Checkpoint, open_folder, refuse_pickle
+from .components import Component
+from .facts import downscale, model_facts
+from .load import check_supported, load_text_encoder, load_unet, load_vae, round_to_half
+from .onnx import write_graph
+from .single_file import open_single_file
+from .tokenizer import write_tokenizer
+from .verify import compare, reference
+
+Precision = Literal["float32", "float16"]
+Report = Callable[[str], None]
+
+PRECISIONS = ("float32", "float16")
+OPSET = 18
+
+
+@dataclass(frozen=True)
+class Part:
+    """One graph to export: its specification and what builds its module from the checkpoint."""
+
+    component: Component
+    build: Callable[[], torch.nn.Module]
+
+
+def export_bundle(
+    checkpoint: Path,
+    bundle: Path,
+    *,
+    precision: Precision = "float32",
+    weights: Precision | None = None,
+    opset: int = OPSET,
+    tokenizer: Path | None = None,
+    prediction_type: str | None = None,
+    overwrite: bool = False,
+    report: Report = lambda stage: None,
+) -> Bundle:
+    """Export a checkpoint of the Stable Diffusion 1.x / 2.x family to the folder `bundle` and read it back.
+
+    `checkpoint` is a diffusers folder or a .safetensors file; the latter needs `tokenizer`, a folder, and for 2.x
+    `prediction_type`. `precision` is that of the arithmetic, `weights` that of the file (by default the same); graphs
+    take and give float32 either way. `report` is told each stage as it begins.
+
+    The folder appears whole or not at all. Raises `InputError` for a checkpoint or an option that cannot be used and
+    for a target that exists, `ExportError` where a graph cannot be made or differs from torch, `OutputError` where the
+    disk is full or refuses.
+    """
+    checkpoint, bundle = Path(checkpoint), Path(bundle)
+    weights = _check_options(precision, weights)
+    source = _open(checkpoint, tokenizer, prediction_type)
+    check_supported(source.configs)
+    model = model_facts(source)
+    with _publish(bundle, overwrite) as folder:
+        report("tokenizer")
+        words = write_tokenizer(source.tokenizer, folder, source.configs["text_encoder"]["max_position_embeddings"])
+        graphs = {
+            part.component.name: _export(part, folder, precision, weights, opset, report)
+            for part in _parts(source, words.length)
+        }
+        Bundle(folder, model, words, graphs, f"overpaint {__version__}").write_manifest()
+    return Bundle.read(bundle, verify=False)
+
+
+def _open(checkpoint: Path, tokenizer: Path | None, prediction_type: str | None) -> Checkpoint:
+    if checkpoint.is_dir():
+        return open_folder(checkpoint, tokenizer, prediction_type)
+    if checkpoint.suffix in PICKLES:
+        refuse_pickle(checkpoint)
+    if not checkpoint.is_file():
+        raise InputError(f"{checkpoint}: no such checkpoint; name a diffusers folder or a .safetensors file")
+    if checkpoint.suffix != ".safetensors":
+        raise InputError(f"{checkpoint}: is neither a diffusers folder nor a .safetensors file")
+    return open_single_file(checkpoint, tokenizer, prediction_type)
+
+
+def _check_options(precision: str, weights: str | None) -> str:
+    for option in (precision, weights or precision):
+        if option not in PRECISIONS:
+            raise unknown("precision", option, PRECISIONS)
+    if (precision, weights) == ("float16", "float32"):
+        raise InputError("a float16 graph has float16 weights; leave out weights, or choose precision float32")
+    return weights or precision
+
+
+def _parts(source: Checkpoint, chunk: int) -> Iterator[Part]:
+    text, unet, vae = (source.configs[part] for part in ("text_encoder", "unet", "vae"))
+    scale = downscale(vae)
+    width, height = components.latent_size(unet)
+    size = (width * scale, height * scale)
+    encoder = wrappers.TinyVaeEncoder if components.is_tiny(vae) else wrappers.VaeEncoder
+    yield Part(components.text_encoder(text), lambda: wrappers.TextEncoder(load_text_encoder(source)))
+    yield Part(components.unet(unet, scale, chunk), lambda: wrappers.UNet(load_unet(source)))
+    yield Part(components.vae_encoder(vae, scale, size), lambda: encoder(load_vae(source)))
+    yield Part(components.vae_decoder(vae, scale, size), lambda: wrappers.VaeDecoder(load_vae(source)))
+
+
+def _export(part: Part, folder: Path, precision: str, weights: str, opset: int, report: Report) -> Graph:
+    """Export and verify one graph; only one module or one graph's weights are in memory at a time."""
+    component = part.component
+    report(f"{component.name}: loading")
+    module = part.build().eval()
+    if (precision, weights) == ("float32", "float16"):
+        round_to_half(module, component.name)
+    report(f"{component.name}: running in torch")
+    expected = reference(module, component)
+    if precision == "float16":
+        module.half()
+    report(f"{component.name}: exporting")
+    path = folder / f"{component.name}.onnx"
+    data = write_graph(module, component, path, opset=opset, weights=weights)
+    del module
+    gc.collect()
+    report(f"{component.name}: verifying")
+    receipt = compare(path, component, expected, precision, weights)
+    return Graph(
+        file=File.of(folder, path.name),
+        inputs=component.inputs,
+        outputs=component.outputs,
+        ranges=component.ranges,
+        precision=precision,
+        weights=weights,
+        receipt=receipt,
+        data=tuple(File.of(folder, name) for name in data),
+    )
+
+
+@contextmanager
+def _publish(target: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a hidden folder beside `target` to fill; move it into place at the end, or remove it on any failure."""
+    _check_target(target, overwrite)
+    partial = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        yield partial
+        _sync(partial)
+        _replace(partial, target)
+    except OSError as exc:
+        if isinstance(exc, OutputError):
+            raise
+        if exc.errno == errno.ENOSPC:
+            raise OutputError(f"{target}: the disk is full; free some space and export again") from exc
+        raise OutputError(f"{target}: cannot be written ({exc}); choose another folder") from exc
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not overwrite:
+        raise InputError(f"{target}: exists already; choose another name or allow overwriting it")
+    if not (target / MANIFEST).is_file():
+        raise InputError(f"{target}: is not a bundle, so it is not overwritten; choose another name")
+
+
+def _replace(partial: Path, target: Path) -> None:
+    old = target.parent / f".{target.name}.old-{secrets.token_hex(4)}"
+    if target.exists():
+        target.rename(old)
+    partial.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk hold every file before the folder gets its name."""
+    for path in (*folder.rglob("*"), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

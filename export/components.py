@@ -1,0 +1,167 @@
+"""The four graphs of a bundle, each as one frozen specification: signature, ranges, the shapes traced and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..engines.base import Array, TensorSpec
+from ..engines.bundle import Range
+
+Config = Mapping[str, Any]
+Lengths = Mapping[str, int]
+Draw = Callable[[np.random.Generator, tuple[int, ...], Lengths], Array]
+
+MOST_PIXELS = 4096
+MOST_CHUNKS = 16
+
+
+@dataclass(frozen=True)
+class Component:
+    """A graph's signature and how to exercise it.
+
+    `ranges` holds the dynamic axes, and `clip_skip`, which is a value rather than an axis. `traced` are the lengths at
+    which the graph is captured, `checked` those at which it is compared with its source; none of them is `traced`.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    ranges: Mapping[str, Range]
+    traced: Lengths
+    checked: tuple[Lengths, ...]
+    draws: Mapping[str, Draw]
+
+    def feeds(self, lengths: Lengths, seed: int) -> dict[str, Array]:
+        """Random inputs of the given lengths, the same for the same seed."""
+        rng = np.random.default_rng(seed)
+        feeds = {}
+        for spec in self.inputs:
+            shape = tuple(lengths[axis] if isinstance(axis, str) else axis for axis in spec.axes)
+            feeds[spec.name] = np.asarray(self.draws[spec.name](rng, shape, lengths), spec.dtype)
+        return feeds
+
+
+def text_encoder(config: Config) -> Component:
+    """The CLIP text model of `text_encoder/config.json`."""
+    dim, longest, layers = config["hidden_size"], config["max_position_embeddings"], config["num_hidden_layers"]
+
+    def ids(rng: np.random.Generator, shape: tuple[int, ...], _: Lengths) -> Array:
+        drawn = rng.integers(0, config["vocab_size"], shape)
+        drawn[:, shape[1] // 2] = min(config.get("eos_token_id", 49407), config["vocab_size"] - 1)
+        return drawn
+
+    return Component(
+        "text_encoder",
+        (TensorSpec("input_ids", "int64", ("rows", "tokens")), TensorSpec("clip_skip", "int64", ())),
+        (_float("embeddings", "rows", "tokens", dim), _float("pooled", "rows", dim)),
+        {"rows": Range(1, 2, 64), "tokens": Range(2, longest, longest), "clip_skip": Range(0, 0, layers - 1)},
+        {"rows": 2, "tokens": longest // 4, "clip_skip": 0},
+        (
+            {"rows": 1, "tokens": longest, "clip_skip": 0},
+            {"rows": 3, "tokens": longest, "clip_skip": 1},
+            {"rows": 5, "tokens": longest // 2, "clip_skip": layers - 1},
+        ),
+        {"input_ids": ids, "clip_skip": lambda _rng, _shape, lengths: np.array(lengths["clip_skip"])},
+    )
+
+
+def unet(config: Config, downscale: int, chunk: int) -> Component:
+    """The denoiser of `unet/config.json`; `chunk` is the length of one prompt chunk in tokens."""
+    channels, least = config["in_channels"], 2 ** (len(config["block_out_channels"]) - 1)
+    width, height = latent_size(config)
+    sample = ("rows", channels, "height", "width")
+    return Component(
+        "unet",
+        (
+            _float("sample", *sample),
+            _float("timestep", "rows"),
+            _float("encoder_hidden_states", "rows", "tokens", config["cross_attention_dim"]),
+        ),
+        (_float("model_output", "rows", config["out_channels"], "height", "width"),),
+        {
+            "rows": Range(1, 2, 16),
+            "height": Range(least, height, max(MOST_PIXELS // downscale, height)),
+            "width": Range(least, width, max(MOST_PIXELS // downscale, width)),
+            "tokens": Range(chunk, chunk, chunk * MOST_CHUNKS, chunk),
+        },
+        {"rows": 2, "height": least * 3 + 1, "width": least * 4 + 3, "tokens": chunk * 2},
+        (
+            {"rows": 1, "height": height, "width": width, "tokens": chunk},
+            {"rows": 3, "height": least + 3, "width": least * 2 + 1, "tokens": chunk * 3},
+            {"rows": 2, "height": least * 2, "width": least, "tokens": chunk},
+        ),
+        {"sample": _normal, "timestep": _timestep, "encoder_hidden_states": _normal},
+    )
+
+
+def vae_encoder(config: Config, downscale: int, size: tuple[int, int]) -> Component:
+    """The encoding half of `vae/config.json`; `size` is the usual picture's (width, height) in pixels."""
+    latents = ("rows", config["latent_channels"], "h", "w")
+    names = ("mean",) if is_tiny(config) else ("mean", "std")
+    return Component(
+        "vae_encoder",
+        (_float("pixels", "rows", 3, "height", "width"),),
+        tuple(_float(name, *latents) for name in names),
+        _sides("height", "width", size, downscale * 2, MOST_PIXELS, downscale),
+        {"rows": 2, "height": downscale * 5, "width": downscale * 7},
+        _vae_checks("height", "width", size, downscale),
+        {"pixels": lambda rng, shape, _: rng.uniform(-1, 1, shape)},
+    )
+
+
+def vae_decoder(config: Config, downscale: int, size: tuple[int, int]) -> Component:
+    """The decoding half of `vae/config.json`; `size` is the usual picture's (width, height) in pixels."""
+    scale = config.get("scaling_factor") or 1.0
+    return Component(
+        "vae_decoder",
+        (_float("latents", "rows", config["latent_channels"], "h", "w"),),
+        (_float("pixels", "rows", 3, "height", "width"),),
+        _sides("h", "w", (size[0] // downscale, size[1] // downscale), 2, MOST_PIXELS // downscale, 1),
+        {"rows": 2, "h": 5, "w": 7},
+        _vae_checks("h", "w", (size[0] // downscale, size[1] // downscale), 1),
+        {"latents": lambda rng, shape, _: rng.standard_normal(shape) / scale},
+    )
+
+
+def is_tiny(config: Config) -> bool:
+    """Whether a VAE's configuration is that of an AutoencoderTiny."""
+    return config.get("_class_name") == "AutoencoderTiny"
+
+
+def latent_size(config: Config) -> tuple[int, int]:
+    """The usual (width, height) of `unet/config.json` in latents."""
+    size = config["sample_size"]
+    return (size, size) if isinstance(size, int) else (size[1], size[0])
+
+
+def _float(name: str, *axes: int | str) -> TensorSpec:
+    return TensorSpec(name, "float32", axes)
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], _: Lengths) -> Array:
+    return rng.standard_normal(shape)
+
+
+def _timestep(rng: np.random.Generator, shape: tuple[int, ...], _: Lengths) -> Array:
+    return rng.uniform(0, 999, shape)
+
+
+def _sides(height: str, width: str, size: tuple[int, int], least: int, most: int, multiple: int) -> dict[str, Range]:
+    return {
+        "rows": Range(1, 1, 16),
+        height: Range(least, size[1], max(most, size[1]), multiple),
+        width: Range(least, size[0], max(most, size[0]), multiple),
+    }
+
+
+def _vae_checks(height: str, width: str, size: tuple[int, int], unit: int) -> tuple[Lengths, ...]:
+    half = size[1] // unit // 2 * unit
+    return (
+        {"rows": 1, height: half, width: max(half - unit, 2 * unit)},
+        {"rows": 3, height: 3 * unit, width: 8 * unit},
+        {"rows": 2, height: 9 * unit, width: 2 * unit},
+    )

@@ -1,0 +1,128 @@
+"""A torch module becomes an ONNX file: captured once at one shape, with every named axis kept dynamic."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from onnxscript import ir
+from torch.export import Dim
+
+from ..engines.base import ExportError
+from .components import Component
+
+# A protobuf message ends at 2 GB, and one in memory is a second copy of the weights: large graphs keep them outside.
+EXTERNAL_ABOVE = 256 * 2**20
+INLINE_BELOW = 1024
+
+
+def write_graph(module: torch.nn.Module, component: Component, path: Path, *, opset: int, weights: str) -> list[str]:
+    """Write `module` as ONNX to `path`; give the names of the files of external data beside it.
+
+    The weights are written tensor by tensor from the module's own memory. With `weights` "float16" those that are
+    exact in float16 are stored so, followed by a cast which runtimes fold at load.
+
+    Raises `ExportError` where the module cannot be captured or an axis would become fixed.
+    """
+    model = _capture(module, component, opset)
+    if weights == "float16":
+        _halve(model.graph)
+    _strip(model)
+    if _bytes(model.graph) <= EXTERNAL_ABOVE:
+        ir.save(model, path)
+        return []
+    data = path.with_suffix(".data").name
+    ir.save(model, path, external_data=data, size_threshold_bytes=INLINE_BELOW)
+    return [data]
+
+
+def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Model:
+    args = tuple(torch.from_numpy(array) for array in component.feeds(component.traced, seed=0).values())
+    names = {
+        spec.name: {index: axis for index, axis in enumerate(spec.axes) if isinstance(axis, str)}
+        for spec in component.inputs
+    }
+    dynamic = {
+        name: {index: Dim.DYNAMIC(max=component.ranges[axis].most) for index, axis in axes.items()}  # type: ignore[operator]
+        for name, axes in names.items()
+    }
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.export.export(module, args, dynamic_shapes=dynamic, strict=False)
+            exported = torch.onnx.export(
+                program,
+                input_names=[spec.name for spec in component.inputs],
+                output_names=[spec.name for spec in component.outputs],
+                dynamic_shapes=names,
+                opset_version=opset,
+                verbose=False,
+            )
+    except RuntimeError as exc:
+        raise ExportError(f"{component.name}: torch cannot export it: {exc}") from exc
+    assert exported is not None
+    _check_signature(exported.model.graph, component)
+    return exported.model  # type: ignore[no-any-return]
+
+
+def _check_signature(graph: ir.Graph, component: Component) -> None:
+    for value, spec in zip(graph.inputs, component.inputs, strict=True):
+        fixed = [isinstance(length, int) for length in value.shape]
+        if value.name != spec.name or fixed != [isinstance(axis, int) for axis in spec.axes]:
+            raise ExportError(f"{component.name}: the exporter made {value.name} {value.shape} of {spec}")
+
+
+def _halve(graph: ir.Graph) -> None:
+    """Store each float32 weight that is exact in float16 as that, and cast it back inside the graph."""
+    for value in list(graph.initializers.values()):
+        if value.dtype != ir.DataType.FLOAT or value.const_value.nbytes < INLINE_BELOW:
+            continue
+        full = torch.from_numpy(value.const_value.numpy())
+        half = full.half()
+        if not torch.equal(half.float(), full):
+            continue
+        stored = ir.Value(name=f"{value.name}.float16", const_value=ir.tensor(half.numpy()))
+        stored.shape, stored.dtype = value.shape, ir.DataType.FLOAT16
+        cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT})
+        name = value.name
+        ir.convenience.replace_all_uses_with(value, cast.outputs[0])
+        del graph.initializers[name]
+        graph.initializers[stored.name] = stored
+        cast.outputs[0].name, cast.outputs[0].shape, cast.outputs[0].dtype = name, value.shape, ir.DataType.FLOAT
+        graph.insert_before(graph[0], cast)
+
+
+def _strip(model: ir.Model) -> None:
+    """Drop the exporter's notes (stack traces with paths of this machine): they say nothing at run time."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in model.graph:
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+
+
+def _bytes(graph: ir.Graph) -> int:
+    return sum(value.const_value.nbytes for value in graph.initializers.values())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's warnings from the terminal: what matters of them is checked after it."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.utils._sympy", "torch.fx")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,95 @@
+"""Compares a graph with the module it was made from, at shapes it was not traced at, and writes the receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import onnxruntime
+import torch
+import transformers
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from ..engines.base import Array, ExportError
+from ..engines.bundle import Check, Receipt
+from .components import Component
+
+ORT_ERRORS = (
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NotImplemented,
+    state.RuntimeException,
+)
+TOLERANCE = {"float32": 1e-4, "float16": 1e-2}
+
+Outputs = Sequence[Array]
+
+
+def reference(module: torch.nn.Module, component: Component) -> list[Outputs]:
+    """What the module gives at each of the component's checked shapes, computed in float32.
+
+    Taken before the export, so that the module can be let go before the graph's own copy of the weights is loaded.
+    """
+    with torch.no_grad():
+        return [
+            [
+                output.numpy()
+                for output in module(*(torch.from_numpy(array) for array in component.feeds(lengths, seed).values()))
+            ]
+            for seed, lengths in enumerate(component.checked, 1)
+        ]
+
+
+def compare(path: Path, component: Component, expected: Sequence[Outputs], precision: str, weights: str) -> Receipt:
+    """Run the graph at `path` on ONNX Runtime's CPU and hold it against `expected` (from `reference`).
+
+    The relative error is ‖graph - source‖₂ / ‖source‖₂, the worst over the outputs. Raises `ExportError` naming the
+    graph, the shape and the error where it exceeds the tolerance of the precision.
+    """
+    tolerance = TOLERANCE[precision]
+    session = _session(path, component.name)
+    checks = []
+    for seed, (lengths, sources) in enumerate(zip(component.checked, expected, strict=True), 1):
+        outputs = _run(session, component, component.feeds(lengths, seed), lengths)
+        error = max(relative_error(output, source) for output, source in zip(outputs, sources, strict=True))
+        if not error <= tolerance:
+            shape = ", ".join(f"{axis} {length}" for axis, length in lengths.items())
+            raise ExportError(
+                f"{component.name}: differs from torch by {error:.3g} (relative) at {shape}, allowed is {tolerance:g}; "
+                + ("export with precision float32" if precision == "float16" else "this checkpoint cannot be exported")
+            )
+        checks.append(Check(dict(lengths), error))
+    rounded = ", weights rounded to float16" if (precision, weights) == ("float32", "float16") else ""
+    source = f"torch {torch.__version__}, diffusers {diffusers.__version__}, transformers {transformers.__version__}"
+    return Receipt(f"{source}, float32{rounded}", tolerance, tuple(checks))
+
+
+def relative_error(output: Array, source: Array) -> float:
+    """‖output - source‖₂ / ‖source‖₂ in float64; infinite for different shapes, NaN where either has a NaN."""
+    if output.shape != source.shape:
+        return float("inf")
+    wide = source.astype(np.float64)
+    return float(np.linalg.norm((output - wide).ravel()) / max(np.linalg.norm(wide.ravel()), np.finfo(float).tiny))
+
+
+def _session(path: Path, name: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except ORT_ERRORS as exc:
+        raise ExportError(f"{name}: ONNX Runtime cannot load the exported graph: {exc}") from exc
+
+
+def _run(
+    session: onnxruntime.InferenceSession, component: Component, feeds: dict[str, Array], lengths: object
+) -> Outputs:
+    try:
+        return session.run([spec.name for spec in component.outputs], feeds)  # type: ignore[no-any-return]
+    except ORT_ERRORS as exc:
+        raise ExportError(f"{component.name}: ONNX Runtime cannot run the exported graph at {lengths}: {exc}") from exc

@@ -1,0 +1,81 @@
+"""Modules with the flat signatures of a bundle's graphs: tensors in, a tuple of tensors out, float32 at the seams."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+
+class TextEncoder(nn.Module):
+    """`input_ids` int64 [rows, tokens], `clip_skip` int64 [] -> `embeddings` [rows, tokens, dim], `pooled` [rows, dim].
+
+    The embeddings are the hidden states before the last `clip_skip` layers, through the final layer norm; `pooled` is
+    the last layer's state at the end-of-text token.
+    """
+
+    def __init__(self, model: CLIPTextModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, clip_skip: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode rows of token ids."""
+        outputs = self.model(input_ids, output_hidden_states=True)
+        states = torch.stack(outputs.hidden_states)
+        chosen = (states.shape[0] - 1 - clip_skip).reshape(1)
+        final_layer_norm = getattr(self.model, "text_model", self.model).final_layer_norm
+        embeddings = final_layer_norm(states.index_select(0, chosen).squeeze(0))
+        return embeddings.float(), outputs.pooler_output.float()
+
+
+class UNet(nn.Module):
+    """`sample` [rows, channels, height, width], `timestep` [rows], `encoder_hidden_states` [rows, tokens, dim] ->
+    `model_output` [rows, channels, height, width]; every row has its own timestep."""
+
+    def __init__(self, model: UNet2DConditionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> tuple[Tensor]:
+        """Evaluate the denoiser once for each row."""
+        dtype = self.model.dtype
+        output = self.model(sample.to(dtype), timestep, encoder_hidden_states.to(dtype), return_dict=False)[0]
+        return (output.float(),)
+
+
+class VaeEncoder(nn.Module):
+    """`pixels` [rows, 3, height, width] in [-1, 1] -> `mean` and `std` [rows, channels, h, w], unscaled."""
+
+    def __init__(self, model: AutoencoderKL) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the distribution of the latents."""
+        distribution = self.model.encode(pixels.to(self.model.dtype)).latent_dist
+        return distribution.mean.float(), distribution.std.float()
+
+
+class TinyVaeEncoder(nn.Module):
+    """`pixels` [rows, 3, height, width] in [-1, 1] -> `mean` [rows, channels, h, w], unscaled; it has no `std`."""
+
+    def __init__(self, model: AutoencoderTiny) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor]:
+        """Give the latents."""
+        return (self.model.encode(pixels.to(self.model.dtype)).latents.float(),)
+
+
+class VaeDecoder(nn.Module):
+    """`latents` [rows, channels, h, w], unscaled -> `pixels` [rows, 3, height, width], about [-1, 1], not clipped."""
+
+    def __init__(self, model: AutoencoderKL | AutoencoderTiny) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, latents: Tensor) -> tuple[Tensor]:
+        """Turn latents into pixels."""
+        return (self.model.decode(latents.to(self.model.dtype)).sample.float(),)
