@@ -25,7 +25,13 @@ MAX_SIDE = 16384
 MAX_ASPECT = 32
 
 # What Pillow's decoders raise for damaged data: each format has its own taste.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, struct.error, zlib.error)
+BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, RuntimeError,
+    struct.error, zlib.error,
+)  # fmt: skip
+
+# Not all that Pillow knows: some of its formats, such as EPS, hand the file to another program.
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "ICO", "TGA")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +139,7 @@ def _decode(stream: IO[bytes], name: str, max_pixels: int, notes: list[str]) -> 
         raise InputError(f"{name}: is empty; it may not have been saved or copied completely")
     stream.seek(0)
     try:
-        image = Image.open(stream)
+        image = Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError as exc:
         raise InputError(f"{name}: is not a picture in a known format; save it as PNG, JPEG or WebP") from exc
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
