@@ -41,7 +41,6 @@ _HOMES = {
     "Request": ".runtime.request",
     "Result": ".runtime.request",
     "Step": ".runtime.loop",
-    "Step": ".runtime.loop",
     "bundled": ".runtime.load",
     "load": ".runtime.load",
 }

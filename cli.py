@@ -39,6 +39,7 @@ def img2img(
     output: Path,
     n: int,
     seed: int | None,
+    negative_prompt: str,
     quality: int,
     strip_metadata: bool,
     model: str,
@@ -47,14 +48,17 @@ def img2img(
     **options: Any,
 ) -> None:
     """Repaint pictures and write what comes out."""
+    from .runtime.imaging.codec import read
     from .runtime.imaging.output import check_writable, numbered, write
     from .runtime.load import load
+    from .runtime.request import expand
 
-    paths = numbered(output, len(images) * n)
+    pictures = [read(image) for image in images]
+    requests = expand(pictures, [prompt], [negative_prompt], seed, n, options)
+    paths = numbered(output, len(requests))
     for path in paths:
         check_writable(path)
-    pipe = load(model, threads=threads, verify=verify)
-    run = pipe.start(images, prompt, n=n, seed=seed, **options)
+    run = load(model, threads=threads, verify=verify).run(requests)
     _follow(run)
     result = run.result()
     for path, made in zip(paths, result.outputs, strict=True):
@@ -66,15 +70,15 @@ def img2img(
     print(f"{len(result.plan)} model evaluations an image; seconds: {stages}")
 
 
-def plan(model: str, **options: Any) -> None:
+def plan(model: str, sampler: str | None, **options: Any) -> None:
     """Print the table that a request would run, without running it."""
     from .engines.bundle import Bundle
     from .runtime.load import find
-    from .runtime.pipeline import table
-    from .runtime.sampling.schedule import ModelSchedule
+    from .runtime.sampling.compile import compile_plan
+    from .runtime.sampling.levels import ModelSchedule
 
-    bundle = Bundle.read(find(model), verify=False)
-    print(table(ModelSchedule(**bundle.model.scheduler), bundle.model.default_sampler, **options))
+    facts = Bundle.read(find(model), verify=False).model
+    print(compile_plan(ModelSchedule.from_config(facts.scheduler), sampler=sampler or facts.default_sampler, **options))
 
 
 def info(bundle: Path) -> None:
@@ -176,7 +180,9 @@ def _add_img2img(commands: Any) -> None:
     parser.add_argument(
         "--posterior", default="sample", metavar="HOW", help="the VAE's latents: sample or mode (sample)"
     )
-    parser.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (95)")
+    parser.add_argument(
+        "--quality", type=int, default=95, choices=range(1, 101), metavar="Q", help="of JPEG and WebP, 1 to 100 (95)"
+    )
     parser.add_argument("--strip-metadata", action="store_true", help="write no parameters into the files")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (all)")
     parser.add_argument(

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class FakeEngine:
-    """Every output is tanh(½·x + Σ means + a pattern of the position), row by row.
+    """Every output is tanh(x / 2 + Σ sin(mean of an input) + a pattern of the position), row by row.
 
-    x is the first input where it has the output's shape; the means are those of the other inputs' rows.
+    x is the first input where it has the output's shape, else 0.
     """
 
     def __init__(self, name: str, graph: Graph) -> None:
@@ -47,7 +47,7 @@ class FakeEngine:
         pattern = np.sin(np.arange(np.prod(shape[1:]), dtype=np.float64)).reshape(shape[1:])
         rows = []
         for index in range(shape[0]):
-            row = pattern + sum(float(np.mean(_row(array, index), dtype=np.float64)) for array in feeds.values())
+            row = pattern + sum(np.sin(np.mean(_row(array, index), dtype=np.float64)) for array in feeds.values())
             rows.append(np.tanh(row + 0.5 * first[index] if first.shape == shape else row))
         return np.stack(rows).astype(spec.dtype)
 

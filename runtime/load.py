@@ -10,7 +10,7 @@ from ..engines.bundle import MANIFEST, Bundle
 from ..engines.registry import EngineOptions, open_engine
 from .denoiser import Denoiser
 from .pipeline import Pipeline
-from .sampling.schedule import ModelSchedule
+from .sampling.levels import ModelSchedule
 from .text import TextEncoder, load_tokenizer
 from .vae import Autoencoder
 
@@ -61,7 +61,7 @@ def load(
         ),
         Autoencoder(encoder, decoder, bundle.model, vae_tile),
         Denoiser(unet, min(max_rows, bundle.graph("unet").ranges["rows"].most), max_area),
-        ModelSchedule(**bundle.model.scheduler),
+        ModelSchedule.from_config(bundle.model.scheduler),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,18 +15,19 @@ from ..engines.base import Array, InputError
 from ..engines.bundle import Bundle
 from .denoiser import Denoiser
 from .imaging import codec, resize
-from .imaging.codec import Picture, Source
+from .imaging.codec import Picture
 from .imaging.metadata import Parameters, format_parameters
 from .job import Job
 from .loop import Step, run
 from .request import Output, Request, Result, expand
+from .sampling.compile import compile_plan
+from .sampling.levels import ModelSchedule
 from .sampling.noise import noise_stream
 from .sampling.plan import Plan
-from .sampling.schedule import ModelSchedule
-from .sampling.strength import compile_plan
 from .text import TextEncoder
 from .vae import Autoencoder
 
+Source = codec.Source | Picture
 Text = str | Sequence[str]
 OnStep = Callable[[Step], None]
 
@@ -68,11 +68,11 @@ class Pipeline:
     ) -> Result:
         """Repaint one picture or several.
 
-        `image` is a path, bytes, a Pillow image or an array (uint8 [height, width, 3]), or a list of them; `prompt` and
-        `negative_prompt` are one or one a picture; every picture is repainted `n` times. `seed` counts up over the
-        images, or is one for each; None draws one, which the result names. `options` are the fields of `Request`.
-        `on_step` is called after every model evaluation; an exception from it cancels the run. Raises `InputError` for
-        what cannot be used, `EngineError` and `ModelOutputError` where the model fails.
+        `image` is a path, bytes, a Pillow image, an array (uint8 [height, width, 3]) or a `Picture`, or a list of them;
+        `prompt` and `negative_prompt` are one, or one a picture; every picture is repainted `n` times. `seed` counts up
+        over the images, or is one for each; None draws one, which the result names. `options` are the fields of
+        `Request`. `on_step` is called after every model evaluation; an exception from it cancels the run. Raises
+        `InputError` for what cannot be used, `EngineError` and `ModelOutputError` where the model fails.
         """
         job = self.start(image, prompt, negative_prompt=negative_prompt, seed=seed, n=n, **options)
         for step in job:
@@ -91,9 +91,12 @@ class Pipeline:
         **options: Any,
     ) -> Run:
         """As a call, but hands back the run: iterate over it for its steps, stop to cancel, then ask for `result()`."""
-        pictures = [codec.read(source) for source in _listed(image)]
-        seeds = secrets.randbelow(2**32) if seed is None else seed
-        return Run(self, expand(pictures, _listed(prompt), _listed(negative_prompt), seeds, n, options))
+        pictures = [source if isinstance(source, Picture) else codec.read(source) for source in _listed(image)]
+        return self.run(expand(pictures, _listed(prompt), _listed(negative_prompt), seed, n, options))
+
+    def run(self, requests: Sequence[Request]) -> Run:
+        """A run of requests that may differ in everything; they share the model's calls."""
+        return Run(self, requests)
 
     def plan(self, request: Request) -> Plan:
         """The table a request runs, without running it."""
@@ -187,6 +190,13 @@ class Run:
 
     def _parameters(self, work: Work, size: tuple[int, int]) -> str:
         request, bundle = work.request, self._pipeline.bundle
+        extra = {"RNG": request.noise.upper()}
+        if request.convention != "contract":
+            extra["Strength convention"] = request.convention
+        if request.eta is not None:
+            extra["Eta"] = str(request.eta)
+        if request.guidance_rescale:
+            extra["CFG Rescale phi"] = str(request.guidance_rescale)
         return format_parameters(
             Parameters(
                 prompt=request.prompt,
@@ -201,6 +211,8 @@ class Run:
                 model=bundle.model.name,
                 denoising_strength=request.strength,
                 clip_skip=request.clip_skip + 1,
+                extra=tuple(extra.items()),
+                version=bundle.producer,
             )
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from ..engines.base import InputError, unknown
 from .imaging.codec import Picture
 from .imaging.resize import MODES as RESIZE_MODES
+from .sampling.names import find_schedule, resolve
 from .sampling.noise import KINDS as NOISE_KINDS
 from .sampling.noise import check_seed
 from .sampling.plan import Plan
@@ -62,6 +64,9 @@ class Request:
         _whole("steps", self.steps, 1, 1000)
         _whole("clip_skip", self.clip_skip, 0, 64)
         check_seed(self.seed)
+        if self.sampler is not None:
+            resolve(self.sampler, self.schedule)
+        find_schedule(self.schedule)
         _choice("strength convention", self.convention, CONVENTIONS)
         _choice("noise", self.noise, NOISE_KINDS)
         _choice("posterior", self.posterior, POSTERIORS)
@@ -115,14 +120,14 @@ def expand(
     images: Sequence[Picture],
     prompts: Sequence[str],
     negatives: Sequence[str],
-    seeds: Sequence[int] | int,
+    seeds: Sequence[int] | int | None,
     n: int,
     options: Mapping[str, Any],
 ) -> list[Request]:
     """The requests of a batch: pictures and prompts in step, each `n` times, a seed for every image.
 
-    Sequences of one are repeated to the longest. A single seed counts up over the images, as A1111 does. Raises
-    `InputError` for lengths that do not fit and for options that a request has not.
+    Sequences of one are repeated to the longest. A single seed counts up over the images, as A1111 does; None draws it.
+    Raises `InputError` for lengths that do not fit and for options that a request has not.
     """
     _whole("n", n, 1, 10_000)
     columns = {"image": images, "prompt": prompts, "negative prompt": negatives}
@@ -156,7 +161,9 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _seeds(seeds: Sequence[int] | int, count: int) -> Sequence[int]:
+def _seeds(seeds: Sequence[int] | int | None, count: int) -> Sequence[int]:
+    if seeds is None:
+        seeds = secrets.randbelow(2**32)
     if isinstance(seeds, Sequence):
         if len(seeds) != count:
             raise InputError(f"{len(seeds)} seeds for {count} images; give one seed, or one for every image")
@@ -164,17 +171,17 @@ def _seeds(seeds: Sequence[int] | int, count: int) -> Sequence[int]:
     return range(check_seed(seeds), check_seed(seeds) + count)
 
 
-def _number(name: str, value: float, least: float, most: float) -> None:
+def _number(name: str, value: Any, least: float, most: float) -> None:
     # Written so that NaN fails too.
-    if isinstance(value, bool) or not isinstance(value, Real) or not least <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) <= most:
         raise InputError(f"{name} must be a number from {least} to {most}, not {value!r}")
 
 
-def _whole(name: str, value: int, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+def _whole(name: str, value: Any, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
         raise InputError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
 
 
-def _choice(kind: str, value: str, known: Sequence[str]) -> None:
+def _choice(kind: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         raise unknown(kind, value, known)

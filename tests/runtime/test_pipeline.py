@@ -140,7 +140,7 @@ class TestProgress:
 class TestModelOutput:
     def test_nan_in_the_unet_names_the_evaluation(self, fake: Pipeline, picture: Pixels) -> None:
         fake.denoiser.engine = Spoilt(fake.denoiser.engine, 2)
-        with pytest.raises(ModelOutputError, match=r"unet .* evaluation 2 of"):
+        with pytest.raises(ModelOutputError, match=r"unet .* evaluation 3 of"):
             fake(picture, "a")
 
     @pytest.mark.parametrize("component", ["encoder", "decoder"])
