@@ -91,9 +91,17 @@ def info(bundle: Path) -> None:
 
 def export(checkpoint: Path, bundle: Path, **options: Any) -> None:
     """Turn a checkpoint into a bundle."""
-    from .export import export_bundle
+    from .engines.base import ExportError
 
-    print(export_bundle(checkpoint, bundle, **options).describe())
+    try:
+        from .export import export_bundle
+    except ImportError as exc:
+        raise ExportError(f"{exc.name} is not installed; run: pip install 'overpaint[export]'") from exc
+
+    def report(stage: str) -> None:
+        print(stage, file=sys.stderr, flush=True)
+
+    print(export_bundle(checkpoint, bundle, report=report, **options).describe())
 
 
 def demo(output: Path) -> None:
@@ -226,6 +234,10 @@ def _add_export(commands: Any) -> None:
         "--precision", choices=("float32", "float16"), default="float32", help="of the arithmetic (float32)"
     )
     parser.add_argument("--weights", choices=("float32", "float16"), help="of the stored weights (as --precision)")
+    parser.add_argument(
+        "--tokenizer", type=Path, metavar="DIR", help="a CLIP tokenizer's folder, for a .safetensors file"
+    )
+    parser.add_argument("--prediction-type", help="epsilon, v_prediction or sample, where the checkpoint does not say")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
 
 
