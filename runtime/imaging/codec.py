@@ -31,7 +31,7 @@ BROKEN = (
 )  # fmt: skip
 
 # Not all that Pillow knows: some of its formats, such as EPS, hand the file to another program.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "ICO", "TGA")
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "ICO", "TGA")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,11 @@ from ...engines.base import InputError
 from .codec import BROKEN, open_image
 
 KEY = "parameters"
-EXIF_IFD = 0x8769
-USER_COMMENT = 0x9286
+
+_EXIF_START = 8
+_EXIF_IFD, _USER_COMMENT, _COLOUR_SPACE = 0x8769, 0x9286, 0xA001
+_SHORT, _LONG, _UNDEFINED = 3, 4, 7
+_SRGB = 1
 
 _NEGATIVE = "Negative prompt:"
 _PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -123,14 +127,34 @@ def read_parameters(source: str | os.PathLike[str] | bytes) -> str | None:
     return str(text) if isinstance(text, str) else _user_comment(image)
 
 
-def encode_comment(text: str) -> bytes:
-    """Text as EXIF's UserComment, as piexif writes it for A1111: UTF-16, big-endian whatever the file's order."""
-    return b"UNICODE\0" + text.encode("utf-16-be")
+def encode_exif(text: str | None) -> bytes:
+    """An EXIF block that declares sRGB and carries `text` as the UserComment, in UTF-16 as piexif writes it for A1111.
+
+    Made by hand because Pillow gives the comment the type BYTE, for which piexif, and so A1111, does not find it.
+    """
+    entries = [(_COLOUR_SPACE, _SHORT, 1, struct.pack(">HH", _SRGB, 0))]
+    comment = b"" if text is None else b"UNICODE\0" + text.encode("utf-16-be")
+    start = _EXIF_START + _directory_size(1)
+    if comment:
+        after = start + _directory_size(len(entries) + 1)
+        entries.insert(0, (_USER_COMMENT, _UNDEFINED, len(comment), struct.pack(">I", after)))
+    pointer = [(_EXIF_IFD, _LONG, 1, struct.pack(">I", start))]
+    header = b"Exif\0\0" + struct.pack(">2sHI", b"MM", 42, _EXIF_START)
+    return header + _directory(pointer) + _directory(entries) + comment
+
+
+def _directory(entries: list[tuple[int, int, int, bytes]]) -> bytes:
+    """A TIFF directory of entries (tag, type, count, four bytes of value), the last of its chain."""
+    return struct.pack(">H", len(entries)) + b"".join(struct.pack(">HHI4s", *entry) for entry in entries) + b"\0" * 4
+
+
+def _directory_size(count: int) -> int:
+    return 2 + 12 * count + 4
 
 
 def _user_comment(image: Image.Image) -> str | None:
     try:
-        comment = image.getexif().get_ifd(EXIF_IFD).get(USER_COMMENT)
+        comment = image.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
     except BROKEN:
         return None
     if not isinstance(comment, bytes):

@@ -14,10 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ...engines.base import InputError, OutputError, unknown
-from .metadata import EXIF_IFD, KEY, USER_COMMENT, encode_comment
+from .metadata import KEY, encode_exif
 
-_COLOUR_SPACE = 0xA001
-_EXIF_SRGB = 1
 _PNG_PERCEPTUAL = b"\0"
 _EXIF_LIMIT = 65533  # bytes, of the one segment in which JPEG carries EXIF
 
@@ -51,11 +49,11 @@ def check_writable(path: Destination, size: tuple[int, int] | None = None) -> Pa
     form = _format(path)
     if size:
         _check_side(form, size)
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder; name a file in it")
-    if path.exists() and not os.access(path, os.W_OK):
+    if os.path.exists(path) and not os.access(path, os.W_OK):
         raise OutputError(f"{path}: is write-protected; remove it or choose another name")
     _replace(path, None)
     return path
@@ -152,12 +150,7 @@ def _png_chunks(parameters: str | None) -> dict[str, Any]:
 
 
 def _exif(form: Format, parameters: str | None) -> bytes:
-    exif = Image.Exif()
-    tags = exif.get_ifd(EXIF_IFD)
-    tags[_COLOUR_SPACE] = _EXIF_SRGB
-    if parameters is not None:
-        tags[USER_COMMENT] = encode_comment(parameters)
-    data = exif.tobytes()
+    data = encode_exif(parameters)
     if form is _JPEG and len(data) > _EXIF_LIMIT:
         raise InputError("the parameters are too long for JPEG (32,000 characters); write PNG or WebP, or strip them")
     return data
@@ -166,7 +159,7 @@ def _exif(form: Format, parameters: str | None) -> bytes:
 def _replace(path: Path, data: bytes | None) -> None:
     """Put `data` in the place of the file `path`; with None only try whether a file can be made beside it."""
     target = Path(os.path.realpath(path))
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         try:
             part.write_bytes(data or b"")
