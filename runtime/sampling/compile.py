@@ -1,0 +1,107 @@
+"""From a request's few words (sampler, schedule, steps, strength) to the `Plan` that the loop follows."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...engines.base import InputError
+from . import strength as strengths
+from .levels import SPACINGS, ModelSchedule
+from .linear import Line, matrix, slot_names
+from .names import resolve
+from .path import Path
+from .plan import Plan
+from .samplers import SAMPLERS, Sampler, spacing_of, walk, walk_sigmas, walk_times
+
+MAX_STEPS = 1000
+
+
+def compile_plan(
+    model: ModelSchedule,
+    *,
+    sampler: str,
+    schedule: str | None = None,
+    steps: int | None = None,
+    strength: float = 1.0,
+    convention: str = "contract",
+    eta: float | None = None,
+    timesteps: Sequence[float] | None = None,
+    sigmas: Sequence[float] | None = None,
+) -> Plan:
+    """The table of a run of `sampler` over the last part of `schedule`, as much of it as `strength` says.
+
+    Give one of `steps` (1 to 1000, of the whole schedule), `timesteps` (falling) or `sigmas` (falling, the last being
+    the end, usually 0). Names are those of this package, diffusers, A1111 or ComfyUI; schedule None is the model's own,
+    or the sampler's default in diffusers. `eta`, 0 to 1, scales the fresh noise of the samplers that draw any (TCD: it
+    is gamma). `convention` is one of `strength.CONVENTIONS`. Raises `InputError`, naming the mend, for anything else.
+    """
+    name, curve = resolve(sampler, schedule)
+    kind = SAMPLERS[name]
+    options = _options(name, kind, eta)
+    if not 0.0 <= strength <= 1.0:
+        raise InputError(f"strength is {strength}; it must be a number from 0 to 1")
+    if sum(given is not None for given in (steps, timesteps, sigmas)) != 1:
+        raise InputError("give one of steps, timesteps and sigmas")
+    if steps is None and (curve or convention == "comfy"):
+        raise InputError("listed timesteps or sigmas are a schedule: name no other, and not the convention 'comfy'")
+
+    def whole(count: int) -> Path:
+        if timesteps is not None:
+            return walk_times(model, kind, timesteps)
+        if sigmas is not None:
+            return walk_sigmas(model, kind, sigmas)
+        return walk(model, kind, curve, _checked(count, model))
+
+    count = _checked(steps, model) if steps is not None else len(whole(0).levels)
+    path = strengths.enter(convention, whole, count, float(strength))
+    lines = list(kind.lines(path, **options)) if path.begin < len(path.levels) else []
+    spacing = curve if curve in SPACINGS else spacing_of(model, kind)
+    listed = "timesteps" if timesteps is not None else "sigmas" if sigmas is not None else None
+    start = (1.0, 0.0)
+    if lines:
+        start = strengths.start(convention, path, lines[0].level, float(strength), spacing == "leading")
+    own = kind.grid if kind.grid == "distilled" else spacing
+    return _plan(name, curve or listed or own, path, lines, start)
+
+
+def _options(name: str, kind: Sampler, eta: float | None) -> dict[str, float]:
+    if kind.eta is None:
+        if eta is not None:
+            raise InputError(f"the sampler {name!r} takes no eta; leave it out")
+        return {}
+    value = kind.eta if eta is None else float(eta)
+    if not 0.0 <= value <= 1.0:
+        raise InputError(f"eta is {eta}; it must be a number from 0 to 1")
+    return {"eta": value}
+
+
+def _checked(steps: int, model: ModelSchedule) -> int:
+    most = min(MAX_STEPS, model.num_train_timesteps)
+    try:
+        count = operator.index(steps)
+    except TypeError as error:
+        raise InputError(f"steps is {steps!r}; it must be a whole number from 1 to {most}") from error
+    if not 1 <= count <= most:
+        raise InputError(f"a schedule of {count} steps is asked for; it must have 1 to {most}")
+    return count
+
+
+def _plan(sampler: str, schedule: str, path: Path, lines: list[Line], start: tuple[float, float]) -> Plan:
+    names = slot_names(lines)
+    clean = [path.predict(line.level)[0].weights for line in lines]
+    levels = [line.level for line in lines]
+    return Plan(
+        sampler=sampler,
+        schedule=schedule,
+        names=names,
+        step=np.array([line.step for line in lines], dtype=np.int64),
+        sigmas=np.array([level.ve for level in levels]),
+        timesteps=np.array([level.timestep for level in levels]),
+        scale_in=np.array([level.alpha if path.ve else 1.0 for level in levels]),
+        matrix=matrix(lines, names),
+        start=np.array(start),
+        denoised=np.array([(weights.get("x", 0.0), weights.get("model", 0.0)) for weights in clean]),
+    )

@@ -1,0 +1,173 @@
+"""Noise levels, and the noise schedule a model was trained with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...engines.base import Array, InputError, unknown
+
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+SPACINGS = ("leading", "linspace", "trailing")
+
+# The share of the image that is left at the last timestep of a schedule rescaled to zero terminal SNR, for samplers
+# that count in sigma and cannot use an infinite one. diffusers uses the same number.
+SMALLEST_ABAR = 2.0**-24
+
+
+@dataclass(frozen=True)
+class Level:
+    """A noise level of the variance-preserving process: x = alpha * clean + sigma * noise, alpha² + sigma² = 1."""
+
+    alpha: float
+    sigma: float
+    timestep: float
+    """What the model is told at this level."""
+
+    @classmethod
+    def of_abar(cls, abar: float, timestep: float = 0.0) -> Level:
+        """The level that leaves `abar` of the image's variance (the cumulative product of 1 - beta)."""
+        return cls(math.sqrt(abar), math.sqrt(1.0 - abar), timestep)
+
+    @classmethod
+    def of_ve(cls, ve: float, timestep: float = 0.0) -> Level:
+        """The level at which x / alpha = clean + ve * noise."""
+        alpha = 1.0 / math.hypot(1.0, ve)
+        return cls(alpha, ve * alpha, timestep)
+
+    @property
+    def ve(self) -> float:
+        """Noise per unit of image, sigma / alpha: the sigma of k-diffusion."""
+        return self.sigma / self.alpha if self.alpha else math.inf
+
+    @property
+    def abar(self) -> float:
+        """The share of the image's variance that is left."""
+        return self.alpha**2
+
+    @property
+    def log_snr(self) -> float:
+        """log(alpha / sigma), the lambda of DPM-Solver; half the logarithm of the signal-to-noise ratio."""
+        return -math.log(self.ve) if self.ve else math.inf
+
+
+@dataclass(frozen=True)
+class ModelSchedule:
+    """The facts of a model that its sampling depends on, named as in a diffusers scheduler_config.json.
+
+    The defaults are Stable Diffusion 1.x. Raises `InputError` for facts that make no schedule.
+    """
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: str = "scaled_linear"
+    trained_betas: tuple[float, ...] | None = None
+    prediction_type: str = "epsilon"
+    timestep_spacing: str | None = None
+    """None: each sampler's own default in diffusers ("leading" for DDIM and PNDM, "linspace" for most)."""
+    steps_offset: int = 1
+    set_alpha_to_one: bool | None = False
+    """Does DDIM or PNDM end at a clean image, or at the level of timestep 0? None: its own default in diffusers."""
+    final_sigmas_type: str = "zero"
+    rescale_betas_zero_snr: bool = False
+
+    def __post_init__(self) -> None:
+        if self.beta_schedule not in BETAS:
+            raise unknown("beta schedule", self.beta_schedule, BETAS)
+        if self.prediction_type not in PREDICTIONS:
+            raise unknown("prediction type", self.prediction_type, PREDICTIONS)
+        if self.timestep_spacing is not None and self.timestep_spacing not in SPACINGS:
+            raise unknown("timestep spacing", self.timestep_spacing, SPACINGS)
+        if self.final_sigmas_type not in ("zero", "sigma_min"):
+            raise unknown("final sigma", self.final_sigmas_type, ("zero", "sigma_min"))
+        if self.num_train_timesteps < 2 or self.steps_offset < 0:
+            raise InputError("a model needs at least 2 training timesteps and an offset of 0 or more")
+        if self.trained_betas is not None and len(self.trained_betas) != self.num_train_timesteps:
+            raise InputError(f"{len(self.trained_betas)} betas for {self.num_train_timesteps} training timesteps")
+        if not ((self.betas > 0) & (self.betas < 1)).all():
+            raise InputError("a beta is not between 0 and 1; check beta_start, beta_end and trained_betas")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ModelSchedule:
+        """From a diffusers scheduler_config.json; keys that say nothing about the noise schedule are passed over.
+
+        A key that is missing has diffusers' default, not Stable Diffusion's.
+        """
+        diffusers = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear", "steps_offset": 0}
+        known = {field.name for field in fields(cls)}
+        facts = diffusers | {"set_alpha_to_one": None} | {k: v for k, v in config.items() if k in known}
+        if facts.get("trained_betas") is not None:
+            facts["trained_betas"] = tuple(float(beta) for beta in facts["trained_betas"])
+        return cls(**facts)
+
+    @cached_property
+    def betas(self) -> Array:
+        """[train] float64, before any rescaling to zero terminal SNR."""
+        if self.trained_betas is not None:
+            return np.array(self.trained_betas, dtype=np.float64)
+        return BETAS[self.beta_schedule](self.beta_start, self.beta_end, self.num_train_timesteps)
+
+    @cached_property
+    def abar(self) -> Array:
+        """[train] float64, the cumulative product of 1 - beta.
+
+        Zero terminal SNR is Algorithm 1 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed"
+        (arXiv:2305.08891): sqrt(abar) is shifted to end at 0 and scaled to keep its beginning.
+        """
+        abar: Array = np.cumprod(1.0 - self.betas)
+        if self.rescale_betas_zero_snr:
+            root = np.sqrt(abar)
+            abar = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+        return abar
+
+    @cached_property
+    def ve(self) -> Array:
+        """[train] float64, rising: k-diffusion's sigma of every training timestep, always finite."""
+        abar = np.maximum(self.abar, SMALLEST_ABAR) if self.rescale_betas_zero_snr else self.abar
+        return np.sqrt((1.0 - abar) / abar)
+
+    @property
+    def last_timestep(self) -> int:
+        """The timestep of most noise."""
+        return self.num_train_timesteps - 1
+
+    def level(self, timestep: float) -> Level:
+        """The level of a whole training timestep, exactly."""
+        return Level.of_abar(float(self.abar[int(timestep)]), float(timestep))
+
+    def ve_at(self, times: Array) -> Array:
+        """Sigmas of fractional timesteps, linear between whole ones as in diffusers' schedulers."""
+        return np.interp(times, np.arange(self.num_train_timesteps), self.ve)
+
+    def ve_at_log(self, times: Array) -> Array:
+        """Sigmas of fractional timesteps, linear in log sigma as in k-diffusion; undoes `time_of`."""
+        sigmas: Array = np.exp(np.interp(times, np.arange(self.num_train_timesteps), np.log(self.ve)))
+        return sigmas
+
+    def time_of(self, sigmas: Array) -> Array:
+        """Fractional timesteps of sigmas, linear in log sigma and held at the ends, as in diffusers and k-diffusion."""
+        return np.interp(np.log(np.maximum(sigmas, 1e-10)), np.log(self.ve), np.arange(self.num_train_timesteps))
+
+
+def _linear(start: float, end: float, count: int) -> Array:
+    return np.linspace(start, end, count)
+
+
+def _scaled_linear(start: float, end: float, count: int) -> Array:
+    roots: Array = np.linspace(math.sqrt(start), math.sqrt(end), count)
+    return roots**2
+
+
+def _squared_cosine(start: float, end: float, count: int) -> Array:
+    """Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models" (arXiv:2102.09672), equation 17."""
+    abar = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * math.pi / 2) ** 2
+    return np.minimum(1.0 - abar[1:] / abar[:-1], 0.999)
+
+
+BETAS = {"linear": _linear, "scaled_linear": _scaled_linear, "squaredcos_cap_v2": _squared_cosine}

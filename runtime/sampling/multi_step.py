@@ -1,0 +1,104 @@
+"""Samplers that remember the predictions of the steps before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from .levels import Level
+from .linear import NOISE, Line, Sum, X, array, total
+from .path import Path
+
+OLD, OLDER, OLDEST = array("old"), array("older"), array("oldest")
+
+
+def lms(path: Path) -> Iterator[Line]:
+    """Linear multistep: Adams-Bashforth on uneven steps, order 4, as k-diffusion's sample_lms; x = clean + ve * noise.
+
+    The order grows from 1 as slopes become known. diffusers takes the weights of the order that the *schedule's* step
+    allows, and when a run enters part way leaves out the slopes it does not have.
+    """
+    for step, here, there in path:
+        _, eps = path.predict(here)
+        index = path.begin + step
+        order = min(4, 1 + (index if path.like_diffusers else step))
+        nodes = [path.levels[index - k].ve for k in range(order)]
+        slopes = [eps, OLD, OLDER, OLDEST][: step + 1]
+        x = X + total(adams_bashforth(nodes, there.ve), slopes)
+        yield Line(step, here, {"x": x} | dict(zip(("old", "older", "oldest"), slopes, strict=False)))
+
+
+def adams_bashforth(nodes: list[float], end: float) -> list[float]:
+    """Weights of slopes at up to 4 `nodes`, newest first, that integrate their polynomial from the newest to `end`."""
+    half = (end - nodes[0]) / 2
+    points, weights = np.polynomial.legendre.leggauss(2)  # exact to degree 3
+    places = nodes[0] + half * (1 + points)
+
+    def weight(j: int) -> float:
+        others = [node for k, node in enumerate(nodes) if k != j]
+        basis = np.prod([(places - node) / (nodes[j] - node) for node in others], axis=0)
+        return float(half * np.sum(weights * basis))
+
+    return [weight(j) for j in range(len(nodes))]
+
+
+def dpmpp_2m(path: Path) -> Iterator[Line]:
+    """Lu et al., "DPM-Solver++" (arXiv:2211.01095), Algorithm 2."""
+    return dpmpp_2m_sde(path, eta=0.0)
+
+
+def dpmpp_2m_sde(path: Path, eta: float) -> Iterator[Line]:
+    """The SDE of DPM-Solver++(2M), section 6 of the paper; `eta` scales its noise as in k-diffusion."""
+    before = None
+    for step, here, there in path:
+        x0, _ = path.predict(here)
+        x, pull = exponential_step(here, there, eta)
+        if before is not None and _allowed(path, step, there) > 1:
+            r = (here.log_snr - before.log_snr) / (there.log_snr - here.log_snr)
+            x = x + pull * (x0 + (x0 - OLD) / (2 * r))
+        else:
+            x = x + pull * x0
+        yield Line(step, here, {"x": x, "old": x0})
+        before = here
+
+
+def dpmpp_3m_sde(path: Path, eta: float) -> Iterator[Line]:
+    """DPM-Solver++(3M) SDE: k-diffusion's sample_dpmpp_3m_sde, of lower order at the end as diffusers' schedulers.
+
+    diffusers' own third-order SDE update has the wrong sign in the 1/2 of phi3, so that it does not converge.
+    """
+    past: list[Level] = []
+    for step, here, there in path:
+        x0, _ = path.predict(here)
+        x, pull = exponential_step(here, there, eta)
+        x = x + pull * x0
+        order = min(_allowed(path, step, there), len(past) + 1)
+        if order > 1:
+            h = there.log_snr - here.log_snr
+            r0 = (here.log_snr - past[-1].log_snr) / h
+            slope = (x0 - OLD) / r0
+            phi2 = math.expm1(-(1 + eta) * h) / ((1 + eta) * h) + 1
+            if order > 2:
+                r1 = (past[-1].log_snr - past[-2].log_snr) / h
+                bend = (slope - (OLD - OLDER) / r1) / (r0 + r1)
+                phi3 = phi2 / ((1 + eta) * h) - 0.5
+                slope = slope + r0 * bend
+                x = x - there.alpha * phi3 * bend
+            x = x + there.alpha * phi2 * slope
+        yield Line(step, here, {"x": x, "old": x0} | ({"older": OLD} if past else {}))
+        past.append(here)
+
+
+def exponential_step(here: Level, there: Level, eta: float) -> tuple[Sum, float]:
+    """DPM-Solver++'s step in its first order, as an SDE: (x without its prediction, the prediction's weight)."""
+    decay = there.ve / here.ve  # exp(-h) for the step h in log(alpha / sigma)
+    noise = there.sigma * math.sqrt(1 - decay ** (2 * eta))
+    return there.sigma / here.sigma * decay**eta * X + noise * NOISE, there.alpha * (1 - decay ** (1 + eta))
+
+
+def _allowed(path: Path, step: int, there: Level) -> int:
+    """The order that diffusers allows a step: the last to a clean image is of order 1, and see `lower_order_final`."""
+    left, short = len(path.levels) - path.begin - step, len(path.levels) < 15
+    return left if short or (left == 1 and not there.sigma) else 3

@@ -1,0 +1,89 @@
+"""The names that diffusers, A1111 and ComfyUI give to samplers and schedules."""
+
+from __future__ import annotations
+
+import re
+
+from ...engines.base import InputError, unknown
+from .levels import SPACINGS
+from .samplers import SAMPLERS
+from .schedules import SIGMA_SCHEDULES
+
+SCHEDULES = (*SPACINGS, *SIGMA_SCHEDULES)
+
+# Case, spaces, dots and dashes do not count, nor does a leading "k_": see `_key`.
+_SAMPLER_ALIASES = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_a": "EulerAncestralDiscreteScheduler|Euler ancestral",
+    "heun": "HeunDiscreteScheduler",
+    "dpm2": "KDPM2DiscreteScheduler|DPM 2",
+    "dpm2_a": "KDPM2AncestralDiscreteScheduler|DPM2 ancestral|DPM 2 a|DPM 2 ancestral",
+    "lms": "LMSDiscreteScheduler",
+    "dpmpp_2m": "DPMSolverMultistepScheduler|DPM++ 2M|dpmsolver++",
+    "dpmpp_2m_sde": "DPM++ 2M SDE|sde-dpmsolver++|dpmpp_2m_sde_gpu",
+    "dpmpp_3m_sde": "DPM++ 3M SDE|dpmpp_3m_sde_gpu",
+    "dpmpp_sde": "DPMSolverSDEScheduler|DPM++ SDE|dpmpp_sde_gpu",
+    "unipc": "UniPCMultistepScheduler|uni_pc|uni_pc_bh2",
+    "plms": "PNDMScheduler",  # as the Stable Diffusion checkpoints configure it
+    "pndm": "F-PNDM",
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+}
+_SCHEDULE_ALIASES = {
+    "karras": "use_karras_sigmas",
+    "exponential": "use_exponential_sigmas",
+    "beta": "use_beta_sigmas",
+    "normal": "Uniform",
+    "ddim_uniform": "DDIM",
+    "align_your_steps": "AYS",
+    "align_your_steps_xl": "AYS XL|AYS SDXL",
+}
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^a-z0-9+]", "", re.sub(r"^k_", "", name.strip().lower()))
+
+
+def _table(names: tuple[str, ...], aliases: dict[str, str]) -> dict[str, str]:
+    return {_key(alias): name for name in names for alias in (name, *aliases.get(name, name).split("|"))}
+
+
+_SAMPLERS = _table(tuple(SAMPLERS), _SAMPLER_ALIASES)
+_SCHEDULES = _table(SCHEDULES, _SCHEDULE_ALIASES)
+
+
+def find_sampler(name: str) -> tuple[str, str | None]:
+    """(The sampler's own name, the schedule that the name carries or None): "DPM++ 2M Karras" carries one.
+
+    Raises `InputError` for a name that nobody uses.
+    """
+    key = _key(name)
+    if key in _SAMPLERS:
+        return _SAMPLERS[key], None
+    for ending, schedule in _SCHEDULES.items():
+        if key.endswith(ending) and (stem := key.removesuffix(ending)) in _SAMPLERS:
+            return _SAMPLERS[stem], schedule
+    raise unknown("sampler", name, SAMPLERS)
+
+
+def find_schedule(name: str | None) -> str | None:
+    """The schedule's own name; None stays None, and so does A1111's "Automatic": the model's or sampler's own.
+
+    Raises `InputError` for a name that nobody uses.
+    """
+    if name is None or _key(name) == "automatic":
+        return None
+    if _key(name) not in _SCHEDULES:
+        raise unknown("schedule", name, SCHEDULES)
+    return _SCHEDULES[_key(name)]
+
+
+def resolve(sampler: str, schedule: str | None) -> tuple[str, str | None]:
+    """Own names of both; raises `InputError` where the sampler's name carries another schedule than the one asked."""
+    own, carried = find_sampler(sampler)
+    asked = find_schedule(schedule)
+    if asked and carried and asked != carried:
+        raise InputError(f"sampler {sampler!r} names the schedule {carried!r}, but {asked!r} is asked for; name one")
+    return own, asked or carried

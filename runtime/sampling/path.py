@@ -1,0 +1,71 @@
+"""The path a sampler walks: the noise levels of its evaluations, and where each step leads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...engines.base import InputError
+from .levels import Level, ModelSchedule
+from .linear import MODEL, Sum, X
+
+
+@dataclass(frozen=True)
+class Path:
+    """The levels of a whole schedule, and the step at which a run enters it."""
+
+    model: ModelSchedule
+    levels: tuple[Level, ...]
+    """Of every step of the schedule, falling, also of those before `begin`."""
+    end: Level
+    """Where the last step leads."""
+    ve: bool
+    """Is the sampler's x variance-exploding, clean + ve * noise, rather than alpha * clean + sigma * noise?"""
+    gap: int | None = None
+    """Steps lead this many training timesteps down, as in DDIM's paper, rather than to the next level."""
+    begin: int = 0
+    like_diffusers: bool = False
+    """Keep the flaws of diffusers' multistep samplers when they enter a schedule part way."""
+
+    def __iter__(self) -> Iterator[tuple[int, Level, Level]]:
+        """(step, the level it starts at, the level it leads to) of the steps that run."""
+        for index in range(self.begin, len(self.levels)):
+            yield index - self.begin, self.levels[index], self.after(index)
+
+    def after(self, index: int) -> Level:
+        """Where the step from level `index` leads."""
+        if self.gap is not None:
+            timestep = self.levels[index].timestep - self.gap
+            return self.model.level(timestep) if timestep >= 0 else self.end
+        return self.levels[index + 1] if index + 1 < len(self.levels) else self.end
+
+    def before(self, index: int) -> Level:
+        """The level whose step leads to level `index`."""
+        if self.gap is not None:
+            return self.model.level(self.levels[index].timestep + self.gap)
+        return self.levels[index - 1]
+
+    def between(self, high: Level, low: Level) -> Level:
+        """The level half way in log sigma."""
+        return self.at((high.ve * low.ve) ** 0.5)
+
+    def at(self, ve: float) -> Level:
+        """The level of a sigma, with the fractional timestep that the model is told there."""
+        return Level.of_ve(ve, float(self.model.time_of(ve)))
+
+    def predict(self, level: Level, x: Sum = X, output: Sum = MODEL) -> tuple[Sum, Sum]:
+        """(clean image, unit noise) as the model's `output` says, told at `level` of the sampler's state `x`.
+
+        Epsilon: Ho et al. (arXiv:2006.11239), equation 15. v: Salimans and Ho (arXiv:2202.00512), appendix D.
+        Raises `InputError` where the noise is predicted but there is no image left to find by it.
+        """
+        alpha, sigma = level.alpha, level.sigma
+        if self.ve:
+            x = alpha * x
+        if self.model.prediction_type == "v_prediction":
+            return alpha * x - sigma * output, sigma * x + alpha * output
+        if self.model.prediction_type == "sample":
+            return output, (x - alpha * output) / sigma
+        if alpha == 0.0:
+            raise InputError("a model that predicts noise cannot start at zero terminal SNR; use leading or linspace")
+        return (x - sigma * output) / alpha, output

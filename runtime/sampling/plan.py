@@ -1,0 +1,129 @@
+"""The table that a sampler compiles to: everything the denoising loop needs to know, computed once in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from ...engines.base import Array, InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One line an evaluation of the model. All numbers are float64 (`step` is int64) and read-only.
+
+    The loop keeps `slots` arrays of the latents' shape, all zero except slot 0, which is x. Line i does::
+
+        output = model(scale_in[i] * x, timesteps[i])
+        slots = matrix[i] @ (*slots, output, noise)       # noise is drawn afresh where noisy[i]
+
+    After the last line slot 0 holds the resulting latents. The prediction type of the model is folded into the matrix.
+    Raises `InputError` where the arrays do not fit each other.
+    """
+
+    sampler: str
+    schedule: str
+    names: tuple[str, ...]
+    """What the slots hold; `names[0]` is "x"."""
+    step: Array
+    """[n] The step that a line belongs to, from 0; Heun and its kin have two lines a step."""
+    sigmas: Array
+    """[n] The noise level of each evaluation, sqrt((1 - abar) / abar); infinite where nothing of the image is left."""
+    timesteps: Array
+    """[n] What the model is told; may be fractional."""
+    scale_in: Array
+    """[n] x is multiplied by this on its way into the model."""
+    matrix: Array
+    """[n, slots, slots + 2] New slots from (slots..., model output, fresh noise)."""
+    start: Array
+    """[2] x at the beginning = start[0] * clean latents (scaled as the VAE says) + start[1] * unit noise."""
+    denoised: Array
+    """[n, 2] Weights of (x, model output) that give the predicted clean latents."""
+
+    def __post_init__(self) -> None:
+        lines, slots = len(self.sigmas), len(self.names)
+        wanted = {
+            "step": (lines,),
+            "sigmas": (lines,),
+            "timesteps": (lines,),
+            "scale_in": (lines,),
+            "matrix": (lines, slots, slots + 2),
+            "start": (2,),
+            "denoised": (lines, 2),
+        }
+        for name, shape in wanted.items():
+            array = np.array(getattr(self, name), dtype=np.int64 if name == "step" else np.float64)
+            if not lines and not array.size:
+                array = array.reshape(shape)
+            if array.shape != shape:
+                raise InputError(f"a plan's {name} has shape {array.shape}; {shape} is needed")
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        if not all(np.isfinite(getattr(self, name)).all() for name in wanted if name != "sigmas"):
+            raise InputError(f"{self.sampler} on {self.schedule} gives weights that are not finite; use another schedule")
+
+    def __len__(self) -> int:
+        """The number of model evaluations."""
+        return len(self.sigmas)
+
+    def __bool__(self) -> bool:
+        """A plan of no evaluations is still a plan."""
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def slots(self) -> int:
+        """How many arrays the loop keeps; slot 0 is x."""
+        return len(self.names)
+
+    @property
+    def steps(self) -> int:
+        """How many steps run, as the user counts them."""
+        return int(self.step[-1]) + 1 if len(self) else 0
+
+    @property
+    def noisy(self) -> Array:
+        """[n] bool: does line i draw fresh noise?"""
+        noisy: Array = self.matrix[:, :, -1].any(axis=1)
+        return noisy
+
+    @property
+    def start_sigma(self) -> float:
+        """The noise level at which the first evaluation happens; 0 where nothing runs."""
+        return float(self.sigmas[0]) if len(self) else 0.0
+
+    def equations(self, line: int) -> list[str]:
+        """Line `line` as text: one equation for each slot that is not dropped."""
+        inputs = (*self.names, "model", "noise")
+        texts = []
+        for name, weights in zip(self.names, self.matrix[line], strict=True):
+            terms = [f"{weight:+.6g} {source}" for weight, source in zip(weights, inputs, strict=True) if weight]
+            if terms:
+                texts.append(f"{name} = {' '.join(terms)}")
+        return texts
+
+    def table(self, coefficients: bool = False) -> str:
+        """The plan as aligned text, one row an evaluation; with `coefficients` the equations below each row."""
+        rows = [f"{'line':>4} {'step':>4} {'timestep':>9} {'sigma':>10} {'scale in':>9}  noise"]
+        for i, noisy in enumerate(self.noisy):
+            rows.append(
+                f"{i + 1:>4} {self.step[i] + 1:>4} {self.timesteps[i]:>9.3f} {self.sigmas[i]:>10.5f}"
+                f" {self.scale_in[i]:>9.6f}  {'fresh' if noisy else '-'}"
+            )
+            if coefficients:
+                rows += [f"{'':>10}{text}" for text in self.equations(i)]
+        return "\n".join(rows)
+
+    def __str__(self) -> str:
+        clean, noise = self.start
+        return (
+            f"{self.sampler}, schedule {self.schedule}: {self.steps} steps, {len(self)} model evaluations\n"
+            f"starts at sigma {self.start_sigma:.5f}: x = {clean:.6g} * clean + {noise:.6g} * noise\n{self.table()}"
+        )

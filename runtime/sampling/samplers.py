@@ -1,0 +1,145 @@
+"""The samplers by name, and the path that each walks on a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...engines.base import Array, InputError
+from . import ddim, multi_step, pndm, single_step, unipc
+from .levels import SPACINGS, Level, ModelSchedule
+from .linear import Line
+from .path import Path
+from .schedules import SIGMA_SCHEDULES, distilled, spaced
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A sampler and what diffusers' scheduler of it does around the algorithm."""
+
+    lines: Callable[..., Iterator[Line]]
+    grid: str
+    """How it reads a spacing: "fraction", "whole", "open" (see `spaced`), or "distilled" at a model's own timesteps."""
+    spacing: str = "linspace"
+    """The spacing it takes where the model's facts name none."""
+    ve: bool = False
+    """Is its x clean + ve * noise?"""
+    eta: float | None = None
+    """The default of its `eta`; None: it takes none."""
+    end: str = "final_sigmas_type"
+    """What decides where it ends: a field of the model's facts, "clean" or "lowest" (the level of timestep 0)."""
+    to_one: bool = False
+    """`set_alpha_to_one` where the model's facts leave it open."""
+    gap: bool = False
+    """Do its steps lead down by a fixed count of timesteps on a spacing?"""
+    rounds: tuple[str, ...] = ()
+    """Schedules on which the model is told the nearest whole timestep."""
+    cuts: tuple[str, ...] = ()
+    """Schedules on which the model is told the whole timestep below."""
+
+
+# Heun, DPM2 and DPM++ SDE ignore `final_sigmas_type` in diffusers, as they do zero terminal SNR.
+SAMPLERS = {
+    "ddim": Sampler(ddim.ddim, "whole", "leading", eta=0.0, end="set_alpha_to_one", to_one=True, gap=True),
+    "ddpm": Sampler(ddim.ddpm, "whole", "leading", end="clean"),
+    "euler": Sampler(single_step.euler, "fraction", ve=True),
+    "euler_a": Sampler(single_step.euler_a, "fraction", ve=True, eta=1.0, end="clean"),
+    "heun": Sampler(single_step.heun, "fraction", ve=True, end="clean"),
+    "dpm2": Sampler(single_step.dpm2, "fraction", ve=True, end="clean", rounds=("karras",)),
+    "dpm2_a": Sampler(single_step.dpm2_a, "fraction", ve=True, eta=1.0, end="clean", rounds=("karras",)),
+    "lms": Sampler(multi_step.lms, "fraction", ve=True, end="clean"),
+    "dpmpp_sde": Sampler(single_step.dpmpp_sde, "fraction", ve=True, eta=1.0, end="clean"),
+    "dpmpp_2m": Sampler(multi_step.dpmpp_2m, "open", rounds=("karras",), cuts=("exponential", "beta")),
+    "dpmpp_2m_sde": Sampler(
+        multi_step.dpmpp_2m_sde, "open", eta=1.0, rounds=("karras",), cuts=("exponential", "beta")
+    ),
+    "dpmpp_3m_sde": Sampler(
+        multi_step.dpmpp_3m_sde, "open", eta=1.0, rounds=("karras",), cuts=("exponential", "beta")
+    ),
+    "unipc": Sampler(unipc.unipc, "open", rounds=("karras",), cuts=("exponential", "beta")),
+    "pndm": Sampler(pndm.pndm, "whole", "leading", end="set_alpha_to_one", gap=True),
+    "plms": Sampler(pndm.plms, "whole", "leading", end="set_alpha_to_one", gap=True),
+    "lcm": Sampler(ddim.lcm, "distilled", end="clean"),
+    "tcd": Sampler(ddim.tcd, "distilled", eta=0.3, end="lowest"),
+}
+
+
+def spacing_of(model: ModelSchedule, sampler: Sampler) -> str:
+    """The spacing that a scheduler of diffusers would take from the model's facts."""
+    return model.timestep_spacing or sampler.spacing
+
+
+def walk(model: ModelSchedule, sampler: Sampler, schedule: str | None, steps: int) -> Path:
+    """The whole path of `steps` steps. `schedule` is a spacing, a name of `SIGMA_SCHEDULES` or None: the model's own."""
+    end, gap = _end(model, sampler), None
+    if schedule in SIGMA_SCHEDULES:
+        levels = _levels_of_sigmas(model, sampler, schedule, steps)
+    elif schedule is None and sampler.grid == "distilled":
+        levels = [model.level(time) for time in distilled(model, steps)]
+    else:
+        grid = "whole" if sampler.grid == "distilled" else sampler.grid
+        times = spaced(model, schedule or spacing_of(model, sampler), steps, grid)
+        levels = levels_of_times(model, sampler, times)
+        gap = model.num_train_timesteps // steps if sampler.gap else None
+    return Path(model, tuple(levels), end, sampler.ve, gap)
+
+
+def walk_times(model: ModelSchedule, sampler: Sampler, times: Sequence[float]) -> Path:
+    """A path over the timesteps that a caller lists, falling; raises `InputError` where they cannot be one."""
+    given = np.asarray(times, dtype=np.float64)
+    if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
+        raise InputError("timesteps must be a list of numbers")
+    if given.max() > model.last_timestep or given.min() < 0 or (np.diff(given) >= 0).any():
+        raise InputError(f"timesteps must fall, from at most {model.last_timestep} to at least 0")
+    return Path(model, tuple(levels_of_times(model, sampler, given)), _end(model, sampler), sampler.ve)
+
+
+def walk_sigmas(model: ModelSchedule, sampler: Sampler, sigmas: Sequence[float]) -> Path:
+    """A path over the sigmas that a caller lists, falling, the last (usually 0) being where the last step leads."""
+    given = np.asarray(sigmas, dtype=np.float64)
+    if given.ndim != 1 or len(given) < 2 or not np.isfinite(given).all():
+        raise InputError("sigmas must be a list of at least two numbers: the levels to evaluate at, then the end")
+    if given[-1] < 0 or (np.diff(given) >= 0).any():
+        raise InputError("sigmas must fall, to no less than 0")
+    levels = levels_of_sigmas(given[:-1], model.time_of(given[:-1]))
+    return Path(model, tuple(levels), Level.of_ve(float(given[-1])), sampler.ve)
+
+
+def levels_of_sigmas(sigmas: Array, times: Array) -> list[Level]:
+    """Levels of sigmas and of what the model is told there."""
+    return [Level.of_ve(float(sigma), float(time)) for sigma, time in zip(sigmas, times, strict=True)]
+
+
+def levels_of_times(model: ModelSchedule, sampler: Sampler, times: Array) -> list[Level]:
+    """Levels of training timesteps.
+
+    Samplers that count in sigma stay off the infinite one of zero terminal SNR; the others take a whole timestep's
+    level as it is.
+    """
+    if sampler.grid in ("whole", "distilled") and (times == np.floor(times)).all():
+        return [model.level(time) for time in times]
+    return levels_of_sigmas(model.ve_at(times), times)
+
+
+def _levels_of_sigmas(model: ModelSchedule, sampler: Sampler, schedule: str, steps: int) -> list[Level]:
+    high, low = model.ve[-1], model.ve[0]
+    if sampler.grid == "fraction":  # diffusers stretches these over the range of the spacing
+        high, low = model.ve_at(spaced(model, spacing_of(model, sampler), steps, sampler.grid))[[0, -1]]
+    sigmas = SIGMA_SCHEDULES[schedule](model, steps, float(high), float(low))
+    times = model.time_of(sigmas)
+    if schedule in sampler.rounds:
+        times = np.round(times)
+    if schedule in sampler.cuts:
+        times = np.floor(times)
+    return levels_of_sigmas(sigmas, times)
+
+
+def _end(model: ModelSchedule, sampler: Sampler) -> Level:
+    if sampler.end == "set_alpha_to_one":
+        to_one = sampler.to_one if model.set_alpha_to_one is None else model.set_alpha_to_one
+        return Level.of_abar(1.0) if to_one else model.level(0)
+    if sampler.end == "lowest" or (sampler.end == "final_sigmas_type" and model.final_sigmas_type == "sigma_min"):
+        return model.level(0)
+    return Level.of_abar(1.0)

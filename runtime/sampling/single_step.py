@@ -1,0 +1,87 @@
+"""Samplers that look at one step only, on k-diffusion's terms: x = clean + ve * noise, and its slope in ve is `eps`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from .linear import NOISE, Line, X, array
+from .path import Path
+
+SAVED, HALF, SHOCK = array("saved"), array("half"), array("shock")
+
+
+def euler(path: Path) -> Iterator[Line]:
+    """Karras et al. (arXiv:2206.00364), Algorithm 2 without its second half and without churn."""
+    for step, here, there in path:
+        _, eps = path.predict(here)
+        yield Line(step, here, {"x": X + (there.ve - here.ve) * eps})
+
+
+def euler_a(path: Path, eta: float) -> Iterator[Line]:
+    """Ancestral sampling with Euler steps: k-diffusion's sample_euler_ancestral, after DDPM (arXiv:2006.11239)."""
+    for step, here, there in path:
+        _, eps = path.predict(here)
+        down, up = ancestral(here.ve, there.ve, eta)
+        yield Line(step, here, {"x": X + (down - here.ve) * eps + up * NOISE})
+
+
+def heun(path: Path) -> Iterator[Line]:
+    """Karras et al. (arXiv:2206.00364), Algorithm 2 without churn: the mean of the slopes at both ends."""
+    for step, here, there in path:
+        _, eps = path.predict(here)
+        rise = (there.ve - here.ve) * eps
+        yield Line(step, here, {"x": X + rise, "half": X + 0.5 * rise})
+        if there.ve:
+            _, eps = path.predict(there)
+            yield Line(step, there, {"x": HALF + 0.5 * (there.ve - here.ve) * eps})
+
+
+def dpm2(path: Path) -> Iterator[Line]:
+    """Lu et al., "DPM-Solver" (arXiv:2206.00927), Algorithm 1 with r = 1/2: the slope half way in log sigma."""
+    return dpm2_a(path, eta=0.0)
+
+
+def dpm2_a(path: Path, eta: float) -> Iterator[Line]:
+    """`dpm2` with ancestral noise: k-diffusion's sample_dpm_2_ancestral, with diffusers' middle in log sigma."""
+    for step, here, there in path:
+        _, eps = path.predict(here)
+        if not there.ve:
+            yield Line(step, here, {"x": X - here.ve * eps})
+            continue
+        down, up = ancestral(here.ve, there.ve, eta)
+        middle = path.at(math.sqrt(here.ve * down))
+        yield Line(step, here, {"x": X + (middle.ve - here.ve) * eps, "saved": X})
+        _, eps = path.predict(middle)
+        yield Line(step, middle, {"x": SAVED + (down - here.ve) * eps + up * NOISE})
+
+
+def dpmpp_sde(path: Path, eta: float) -> Iterator[Line]:
+    """DPM-Solver++ (arXiv:2211.01095), Algorithm 1 as an SDE: k-diffusion's sample_dpmpp_sde with r = 1/2.
+
+    The noise is that of one Brownian motion in sigma, so a step's noise contains the noise of its first half.
+    """
+    for step, here, there in path:
+        x0, _ = path.predict(here)
+        if not there.ve:
+            yield Line(step, here, {"x": x0})
+            continue
+        middle = path.between(here, there)
+        down, up = ancestral(here.ve, middle.ve, eta)
+        decay = down / here.ve
+        yield Line(step, here, {"x": decay * X + (1 - decay) * x0 + up * NOISE, "saved": X, "shock": NOISE})
+        x0, _ = path.predict(middle)
+        down, up = ancestral(here.ve, there.ve, eta)
+        decay = down / here.ve
+        first = (here.ve - middle.ve) / (here.ve - there.ve)
+        noise = math.sqrt(first) * SHOCK + math.sqrt(1 - first) * NOISE
+        yield Line(step, middle, {"x": decay * SAVED + (1 - decay) * x0 + up * noise})
+
+
+def ancestral(high: float, low: float, eta: float) -> tuple[float, float]:
+    """(The sigma to step down to, the sigma of noise to add there) of an ancestral step from `high` to `low`.
+
+    k-diffusion's get_ancestral_step; with eta = 1 the variance added is the posterior's, equation 7 of DDPM.
+    """
+    up = min(low, eta * low * math.sqrt(1.0 - (low / high) ** 2))
+    return math.sqrt(low**2 - up**2), up

@@ -1,0 +1,106 @@
+"""Denoising strength: how many steps run, at which noise level they begin, and what they begin with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from ...engines.base import InputError, unknown
+from .levels import Level
+from .path import Path
+
+Walk = Callable[[int], Path]
+"""Gives the whole path of a number of steps."""
+
+
+def enter(convention: str, walk: Walk, steps: int, strength: float) -> Path:
+    """The path of `steps` steps, entered where `convention` has `strength` begin: past its end where nothing runs.
+
+    Raises `InputError` for a convention that does not exist, and where a strength above 0 is too small for one step.
+    """
+    if convention not in CONVENTIONS:
+        raise unknown("strength convention", convention, CONVENTIONS)
+    return CONVENTIONS[convention](walk, steps, strength)
+
+
+def contract(walk: Walk, steps: int, strength: float) -> Path:
+    """The last int(steps * strength) steps, as diffusers counts; strength 0 runs nothing, 1 is text-to-image."""
+    count = int(steps * strength)
+    if strength > 0 and count == 0:
+        enough = math.ceil(1 / strength)
+        raise InputError(
+            f"strength {strength:g} of {steps} steps is less than one step;"
+            f" ask for at least {enough} steps, or for the convention 'continuous'"
+        )
+    return replace(walk(steps), begin=steps - count)
+
+
+def diffusers(walk: Walk, steps: int, strength: float) -> Path:
+    """StableDiffusionImg2ImgPipeline.get_timesteps, with the flaws of its multistep samplers on the way.
+
+    At strength 1 the input leaks into the noise; `contract` has no such leak.
+    """
+    return replace(contract(walk, steps, strength), like_diffusers=True)
+
+
+def continuous(walk: Walk, steps: int, strength: float) -> Path:
+    """Begins at exactly the noise level of timestep strength * (last timestep), whatever the number of steps.
+
+    The whole schedule is a curve of the angle arctan(sigma) over 0 ... steps, the end being at `steps`. The part of it
+    below the strength's level is cut into max(1, ceil(steps * strength)) even parts. At strength 1 it is the schedule.
+    """
+    path = walk(steps)
+    if strength in (0.0, 1.0):
+        return replace(path, begin=0 if strength else steps)
+    model = path.model
+    top = math.atan(model.ve_at_log(strength * model.last_timestep))
+    angles = np.array([math.atan2(level.sigma, level.alpha) for level in (*path.levels, path.end)])
+    begin = np.interp(-top, -angles, np.arange(steps + 1))
+    count = max(1, math.ceil(steps * strength))
+    cut = np.interp(np.linspace(begin, steps, count + 1)[:-1], np.arange(steps + 1), angles)
+    cut[0] = top
+    levels = tuple(Level.of_ve(math.tan(angle), float(model.time_of(math.tan(angle)))) for angle in cut)
+    return replace(path, levels=levels, gap=None)
+
+
+def a1111(walk: Walk, steps: int, strength: float) -> Path:
+    """Stable Diffusion web UI's setup_img2img_steps: the last t_enc + 1 steps for t_enc = int(steps * strength).
+
+    So one step more than the strength says, and one even at strength 0.
+    """
+    count = int(min(strength, 0.999) * steps) + 1
+    return replace(walk(steps), begin=steps - count)
+
+
+def comfy(walk: Walk, steps: int, strength: float) -> Path:
+    """ComfyUI's KSampler.set_steps: always `steps` steps, the last ones of a schedule of int(steps / strength)."""
+    if strength == 0.0:
+        return replace(walk(steps), begin=steps)
+    whole = int(steps / strength) if strength <= 0.9999 else steps
+    return replace(walk(whole), begin=whole - steps)
+
+
+CONVENTIONS: dict[str, Callable[[Walk, int, float], Path]] = {
+    "contract": contract,
+    "continuous": continuous,
+    "diffusers": diffusers,
+    "a1111": a1111,
+    "comfy": comfy,
+}
+
+
+def start(convention: str, path: Path, first: Level, strength: float, leading: bool) -> tuple[float, float]:
+    """Weights of (clean latents, unit noise) that make the x of the first evaluation, which happens at `first`.
+
+    `leading`: is the schedule spaced so? diffusers then adds the image's variance to that of pure noise.
+    """
+    scale = 1.0 if path.ve else first.alpha
+    if convention in ("contract", "continuous") and strength == 1.0:
+        return (0.0, math.hypot(first.ve, 1.0 if leading else 0.0)) if path.ve else (0.0, 1.0)
+    top = float(path.model.ve[-1])
+    if convention == "comfy" and (first.ve > top or math.isclose(first.ve, top, rel_tol=1e-5)):
+        return scale, scale * math.hypot(first.ve, 1.0)
+    return scale, first.ve if path.ve else first.sigma
