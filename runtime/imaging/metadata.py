@@ -23,8 +23,9 @@ _SHORT, _LONG, _UNDEFINED = 3, 4, 7
 _SRGB = 1
 
 _NEGATIVE = "Negative prompt:"
-_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-_NAME = re.compile(r"\w[\w \-/]+")
+_NAME = r"\w[\w /-]+"
+_JSON_TEXT = r'"(?:[^"\\]|\\.)+"'
+_PAIR = re.compile(rf"\s*({_NAME}):\s*({_JSON_TEXT}|[^,]*)(?:,|\Z)")
 _FEWEST_PAIRS = 3
 
 
@@ -166,7 +167,7 @@ def _user_comment(image: Image.Image) -> str | None:
 
 def _pairs(parameters: Parameters) -> Iterator[tuple[str, str]]:
     for name, _ in parameters.extra:
-        if not _NAME.fullmatch(name) or name in _FIELDS or name in ("Prompt", "Negative prompt"):
+        if not re.fullmatch(_NAME, name) or name in _FIELDS or name in ("Prompt", "Negative prompt"):
             raise InputError(f"{name!r} cannot be an extra name; use two or more letters, digits, blanks, '-' or '/'")
     for name, (field, _) in _FIELDS.items():
         if name == "Version":
