@@ -32,7 +32,7 @@ class Format:
     options: Callable[[int], dict[str, Any]]
 
 
-_JPEG = Format("JPEG", 65500, False, lambda quality: {"quality": quality, "subsampling": 0, "optimize": True})
+_JPEG = Format("JPEG", 65500, False, lambda quality: {"quality": quality, "subsampling": 0})
 _WEBP = Format("WEBP", 16383, True, lambda quality: {"quality": quality, "lossless": quality == 100, "exact": True})
 _PNG = Format("PNG", 2**31 - 1, True, lambda quality: {})
 FORMATS = {".png": _PNG, ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _WEBP}

@@ -230,6 +230,11 @@ def test_long_parameters_fit_where_there_is_room():
     assert encode(image(), ".jpg", text, strip=True)[0]
 
 
+def test_a_picture_that_hardly_compresses_is_written():
+    picture = image(height=1200, width=1200)
+    assert np.abs(read(encode(picture, ".jpg", quality=100)[0]).pixels.astype(int) - np.asarray(picture)).mean() < 2
+
+
 def test_other_modes_are_refused():
     with pytest.raises(InputError, match="mode L"):
         encode(Image.new("L", (8, 8)), ".png")
