@@ -17,6 +17,7 @@ from ...engines.base import InputError, OutputError, unknown
 from .metadata import KEY, encode_exif
 
 _PNG_PERCEPTUAL = b"\0"
+_LOSSLESS_WEBP = {"lossless": True, "exact": True}  # exact: the colours of transparent pixels too
 _EXIF_LIMIT = 65533  # bytes, of the one segment in which JPEG carries EXIF
 
 Destination = str | os.PathLike[str]
@@ -33,7 +34,7 @@ class Format:
 
 
 _JPEG = Format("JPEG", 65500, False, lambda quality: {"quality": quality, "subsampling": 0})
-_WEBP = Format("WEBP", 16383, True, lambda quality: {"quality": quality, "lossless": quality == 100, "exact": True})
+_WEBP = Format("WEBP", 16383, True, lambda quality: _LOSSLESS_WEBP if quality == 100 else {"quality": quality})
 _PNG = Format("PNG", 2**31 - 1, True, lambda quality: {})
 FORMATS = {".png": _PNG, ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _WEBP}
 
