@@ -56,29 +56,17 @@ class Pipeline:
         self.schedule = schedule
 
     def __call__(
-        self,
-        image: Source | Sequence[Source],
-        prompt: Text = "",
-        *,
-        negative_prompt: Text = "",
-        seed: int | Sequence[int] | None = None,
-        n: int = 1,
-        on_step: OnStep | None = None,
-        **options: Any,
+        self, image: Source | Sequence[Source], prompt: Text = "", *, on_step: OnStep | None = None, **options: Any
     ) -> Result:
-        """Repaint one picture or several.
+        """Repaint one picture or several, as `start` describes, to the end.
 
-        `image` is a path, bytes, a Pillow image, an array (uint8 [height, width, 3]) or a `Picture`, or a list of them;
-        `prompt` and `negative_prompt` are one, or one a picture; every picture is repainted `n` times. `seed` counts up
-        over the images, or is one for each; None draws one, which the result names. `options` are the fields of
-        `Request`. `on_step` is called after every model evaluation; an exception from it cancels the run. Raises
-        `InputError` for what cannot be used, `EngineError` and `ModelOutputError` where the model fails.
+        `on_step` is called after every model evaluation; an exception from it cancels the run.
         """
-        job = self.start(image, prompt, negative_prompt=negative_prompt, seed=seed, n=n, **options)
-        for step in job:
+        run = self.start(image, prompt, **options)
+        for step in run:
             if on_step:
                 on_step(step)
-        return job.result()
+        return run.result()
 
     def start(
         self,
@@ -90,7 +78,14 @@ class Pipeline:
         n: int = 1,
         **options: Any,
     ) -> Run:
-        """As a call, but hands back the run: iterate over it for its steps, stop to cancel, then ask for `result()`."""
+        """A run to iterate over for its steps, to leave early to cancel, and to ask for its `result()` at the end.
+
+        `image` is a path, bytes, a Pillow image, an array (uint8 [height, width, 3]) or a `Picture`, or a list of them;
+        `prompt` and `negative_prompt` are one, or one a picture; every picture is repainted `n` times. `seed` counts up
+        over the images, or is one for each; None draws one, which the result names. `options` are the fields of
+        `Request`. Raises `InputError` for what cannot be used; the run raises `EngineError` and `ModelOutputError`
+        where the model fails.
+        """
         pictures = [source if isinstance(source, Picture) else codec.read(source) for source in _listed(image)]
         return self.run(expand(pictures, _listed(prompt), _listed(negative_prompt), seed, n, options))
 
