@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from overpaint.engines.base import InputError
 from overpaint.runtime.sampling.noise import check_seed, noise_stream, philox
 
