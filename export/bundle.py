@@ -19,10 +19,10 @@ from .. import __version__
 from ..engines.base import InputError, OutputError, unknown
 from ..engines.bundle import MANIFEST, Bundle, File, Graph
 from . import components, wrappers
-from .checkpoint import PICKLES, Checkpoint, open_folder, refuse_pickle
+from .checkpoint import PICKLES, STEMS, Checkpoint, open_folder, refuse_pickle
 from .components import Component
 from .facts import downscale, model_facts
-from .load import check_supported, load_text_encoder, load_unet, load_vae, round_to_half
+from .load import load_text_encoder, load_unet, load_vae, round_to_half, supported
 from .onnx import write_graph
 from .single_file import open_single_file
 from .tokenizer import write_tokenizer
@@ -33,6 +33,8 @@ Report = Callable[[str], None]
 
 PRECISIONS = ("float32", "float16")
 OPSET = 18
+OPSETS = range(18, 24)
+SPARE = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,16 @@ def export_bundle(
     disk is full or refuses.
     """
     checkpoint, bundle = Path(checkpoint), Path(bundle)
-    weights = _check_options(precision, weights)
-    source = _open(checkpoint, tokenizer, prediction_type)
-    check_supported(source.configs)
+    stored = _stored(precision, weights)
+    _check_opset(opset)
+    source = supported(_open(checkpoint, tokenizer, prediction_type))
     model = model_facts(source)
+    _check_space(bundle, source, stored)
     with _publish(bundle, overwrite) as folder:
         report("tokenizer")
         words = write_tokenizer(source.tokenizer, folder, source.configs["text_encoder"]["max_position_embeddings"])
         graphs = {
-            part.component.name: _export(part, folder, precision, weights, opset, report)
+            part.component.name: _export(part, folder, precision, stored, opset, report)
             for part in _parts(source, words.length)
         }
         Bundle(folder, model, words, graphs, f"overpaint {__version__}").write_manifest()
@@ -84,7 +87,7 @@ def export_bundle(
 def _open(checkpoint: Path, tokenizer: Path | None, prediction_type: str | None) -> Checkpoint:
     if checkpoint.is_dir():
         return open_folder(checkpoint, tokenizer, prediction_type)
-    if checkpoint.suffix in PICKLES:
+    if checkpoint.suffix.lower() in PICKLES:
         refuse_pickle(checkpoint)
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such checkpoint; name a diffusers folder or a .safetensors file")
@@ -93,13 +96,19 @@ def _open(checkpoint: Path, tokenizer: Path | None, prediction_type: str | None)
     return open_single_file(checkpoint, tokenizer, prediction_type)
 
 
-def _check_options(precision: str, weights: str | None) -> str:
+def _stored(precision: str, weights: str | None) -> str:
+    """The dtype that weights are stored in; raises `InputError` for a pair of options that does not go together."""
     for option in (precision, weights or precision):
         if option not in PRECISIONS:
             raise unknown("precision", option, PRECISIONS)
     if (precision, weights) == ("float16", "float32"):
         raise InputError("a float16 graph has float16 weights; leave out weights, or choose precision float32")
     return weights or precision
+
+
+def _check_opset(opset: int) -> None:
+    if opset not in OPSETS:
+        raise InputError(f"opset {opset} cannot be written; choose {OPSETS[0]} to {OPSETS[-1]}")
 
 
 def _parts(source: Checkpoint, chunk: int) -> Iterator[Part]:
@@ -174,11 +183,25 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise InputError(f"{target}: is not a bundle, so it is not overwritten; choose another name")
 
 
+def _check_space(target: Path, source: Checkpoint, weights: str) -> None:
+    """Raise `OutputError` now rather than after minutes of work where the disk cannot hold the weights."""
+    count = sum(tensor.numel() for part in STEMS for tensor in source.state(part).values())
+    needed = count * torch.finfo(getattr(torch, weights)).bits // 8 + SPARE
+    holder = next(folder for folder in target.absolute().parents if folder.is_dir())
+    if (free := shutil.disk_usage(holder).free) < needed:
+        raise OutputError(f"{target}: needs about {needed / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free there")
+
+
 def _replace(partial: Path, target: Path) -> None:
     old = target.parent / f".{target.name}.old-{secrets.token_hex(4)}"
     if target.exists():
         target.rename(old)
-    partial.rename(target)
+    try:
+        partial.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -56,10 +56,8 @@ def model_facts(checkpoint: Checkpoint) -> ModelFacts:
         latent_channels=vae["latent_channels"],
         downscale=scale,
         multiple=scale,
-        scaling_factor=float(
-            _given(vae, "scaling_factor", 1.0 if vae.get("_class_name") == "AutoencoderTiny" else 0.18215)
-        ),
-        shift_factor=float(_given(vae, "shift_factor", 0.0)),
+        scaling_factor=float(vae["scaling_factor"]),
+        shift_factor=float(vae["shift_factor"] or 0.0),
         default_size=(width * scale, height * scale),
         default_sampler=default_sampler(scheduler),
         scheduler=schedule_facts(scheduler),
@@ -95,8 +93,3 @@ def schedule_facts(config: Config) -> Mapping[str, Any]:
     defaults = {"rescale_betas_zero_snr": False, "steps_offset": 0, "prediction_type": "epsilon"}
     facts = {field: complete.get(field, defaults.get(field)) for field in SCHEDULE_FIELDS}
     return {**facts, **{field: config[field] for field in SAMPLER_FIELDS if config.get(field) is not None}}
-
-
-def _given(config: Config, field: str, default: float) -> float:
-    value = config.get(field)
-    return default if value is None else float(value)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
@@ -17,32 +19,66 @@ from .components import Config, is_tiny
 
 # Attention layers of AutoencoderKL under the names that diffusers gave them before 0.15.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+CLASSES = {
+    "text_encoder": ("CLIPTextModel",),
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+}
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 UNUSED_UNET_FIELDS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
 
 T = TypeVar("T", bound=nn.Module)
 
 
-def check_supported(configs: Mapping[str, Config]) -> None:
-    """Raise `InputError` where a part is of a kind that the exported graphs or the runtime do not cover."""
-    unet, vae, text, scheduler = (configs[part] for part in ("unet", "vae", "text_encoder", "scheduler"))
-    if "CLIPTextModel" not in text.get("architectures", ["CLIPTextModel"]):
-        raise InputError(f"text encoder: is a {text['architectures'][0]}; only a CLIPTextModel can be exported")
-    if unet.get("_class_name", "UNet2DConditionModel") != "UNet2DConditionModel":
-        raise InputError(f"unet: is a {unet['_class_name']}; only a UNet2DConditionModel can be exported")
-    if vae.get("_class_name", "AutoencoderKL") not in ("AutoencoderKL", "AutoencoderTiny"):
-        raise InputError(f"vae: is an {vae['_class_name']}; only AutoencoderKL and AutoencoderTiny can be exported")
-    if used := [field for field in UNUSED_UNET_FIELDS if unet.get(field) is not None]:
+def supported(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with its configurations completed by their classes' defaults.
+
+    Raises `InputError` where a part is of a kind that the exported graphs or the runtime do not cover.
+    """
+    _check_classes(checkpoint.configs)
+    unet, vae, text, scheduler = (checkpoint.configs[part] for part in ("unet", "vae", "text_encoder", "scheduler"))
+    completed = {
+        "unet": _defaults(UNet2DConditionModel) | dict(unet),
+        "vae": _defaults(_vae_class(vae)) | dict(vae),
+        "text_encoder": CLIPTextConfig.from_dict(dict(text)).to_dict(),
+        "scheduler": scheduler,
+    }
+    _check_inputs(completed["unet"], completed["vae"])
+    if (prediction := scheduler.get("prediction_type", "epsilon")) not in PREDICTIONS:
+        raise unknown("prediction type", str(prediction), PREDICTIONS)
+    return replace(checkpoint, configs=completed)
+
+
+def _check_classes(configs: Mapping[str, Config]) -> None:
+    found = {
+        "text_encoder": configs["text_encoder"].get("architectures", ["CLIPTextModel"])[0],
+        "unet": configs["unet"].get("_class_name", "UNet2DConditionModel"),
+        "vae": configs["vae"].get("_class_name", "AutoencoderKL"),
+    }
+    for part, kind in found.items():
+        if kind not in CLASSES[part]:
+            raise InputError(f"{part}: is of class {kind}; only {' and '.join(CLASSES[part])} can be exported")
+
+
+def _check_inputs(unet: Config, vae: Config) -> None:
+    if used := [field for field in UNUSED_UNET_FIELDS if unet[field] is not None]:
         raise InputError(f"unet: takes inputs that Stable Diffusion 1.x and 2.x do not have ({', '.join(used)})")
     if unet["in_channels"] != vae["latent_channels"]:
         raise InputError(
             f"unet: takes {unet['in_channels']} channels but the vae's latents have {vae['latent_channels']}; "
             "inpainting, depth and instruction models cannot be exported, use the base model"
         )
-    if not unet.get("sample_size"):
+    if not unet["sample_size"]:
         raise InputError("unet: config.json has no sample_size; add the latent size it was trained at (64 for 512 px)")
-    if (prediction := scheduler.get("prediction_type", "epsilon")) not in PREDICTIONS:
-        raise unknown("prediction type", str(prediction), PREDICTIONS)
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
+def _vae_class(config: Config) -> Any:
+    return AutoencoderTiny if is_tiny(config) else AutoencoderKL
 
 
 def load_text_encoder(checkpoint: Checkpoint) -> CLIPTextModel:
@@ -63,8 +99,7 @@ def load_unet(checkpoint: Checkpoint) -> UNet2DConditionModel:
     `num_upsamplers` is set beyond any picture's size: diffusers then takes every upsampled size from the skip
     connection that it meets, which gives the same numbers and keeps odd sizes right in a captured graph.
     """
-    with torch.device("meta"):
-        model = UNet2DConditionModel.from_config(checkpoint.configs["unet"])
+    model = _empty(UNet2DConditionModel, checkpoint.configs["unet"], "unet")
     model.num_upsamplers = 40
     return _fill(model, checkpoint.state("unet"), "unet")
 
@@ -72,8 +107,7 @@ def load_unet(checkpoint: Checkpoint) -> UNet2DConditionModel:
 def load_vae(checkpoint: Checkpoint) -> AutoencoderKL | AutoencoderTiny:
     """The autoencoder."""
     config = checkpoint.configs["vae"]
-    with torch.device("meta"):
-        model = (AutoencoderTiny if is_tiny(config) else AutoencoderKL).from_config(config)
+    model = _empty(_vae_class(config), config, "vae")
     old = re.compile(rf"\.({'|'.join(OLD_ATTENTION)})\.(weight|bias)$")
     state = {
         old.sub(lambda match: f".{OLD_ATTENTION[match[1]]}.{match[2]}", name): tensor
@@ -89,6 +123,15 @@ def round_to_half(module: nn.Module, name: str) -> None:
         if not torch.isfinite(rounded).all():
             raise ExportError(f"{name}: {key} is not finite in float16; export with weights float32")
         parameter.data = rounded.float()
+
+
+def _empty(kind: Any, config: Config, part: str) -> Any:
+    """A diffusers model without weights, taking no memory."""
+    try:
+        with torch.device("meta"):
+            return kind.from_config(config)
+    except (TypeError, ValueError) as exc:
+        raise ExportError(f"{part}: diffusers cannot build it from its config.json ({exc}); correct that file") from exc
 
 
 def _fill(model: T, state: State, part: str) -> T:

@@ -47,7 +47,7 @@ def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Mo
         for spec in component.inputs
     }
     dynamic = {
-        name: {index: Dim.DYNAMIC(max=component.ranges[axis].most) for index, axis in axes.items()}  # type: ignore[operator]
+        name: {index: Dim.DYNAMIC(max=component.ranges[axis].most) for index, axis in axes.items()}
         for name, axes in names.items()
     }
     try:
@@ -65,7 +65,7 @@ def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Mo
         raise ExportError(f"{component.name}: torch cannot export it: {exc}") from exc
     assert exported is not None
     _check_signature(exported.model.graph, component)
-    return exported.model  # type: ignore[no-any-return]
+    return exported.model
 
 
 def _check_signature(graph: ir.Graph, component: Component) -> None:

@@ -23,7 +23,7 @@ SIGNATURES: Mapping[str, tuple[set[str], set[str]]] = {
 }
 # 64 x 64 latents, a row of 512 x 512 pixels in Stable Diffusion: on two cores larger calls are no faster a row.
 CPU_AREA = 4096
-CPU_TILE = 768
+CPU_TILE = 1024
 
 
 def load(

@@ -129,7 +129,7 @@ class Run:
             yield step
         outputs = tuple(self._finish(item) for item in work)
         self._timings["total"] = sum(self._timings.values())
-        self._result = Result(outputs, work[0].plan, self._timings, dict(self._cached))
+        self._result = Result(outputs, self._timings, dict(self._cached))
 
     def result(self) -> Result:
         """The result of a run that was iterated to its end; raises `InputError` for one that was not."""
@@ -181,7 +181,7 @@ class Run:
             with self._stage("decode"):
                 pixels = self._pipeline.decode(work.job.latents)
         image = resize.restore(pixels, work.placement)
-        return Output(image, work.request, self._parameters(work, image.size), work.picture.notes)
+        return Output(image, work.request, work.plan, self._parameters(work, image.size), work.picture.notes)
 
     def _parameters(self, work: Work, size: tuple[int, int]) -> str:
         request, bundle = work.request, self._pipeline.bundle

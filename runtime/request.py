@@ -83,13 +83,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Output:
-    """One repainted picture: the image, the request it answers, the parameters text that reproduces it, and notes on
-    what was done to the input on its way."""
+    """One repainted picture: the image, the request it answers, the table that was run, the parameters text that
+    reproduces it, and notes on what was done to the input on its way."""
 
     image: Image.Image
     request: Request
+    plan: Plan
     parameters: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,6 @@ class Result:
     """
 
     outputs: tuple[Output, ...]
-    plan: Plan
     timings: Mapping[str, float]
     cached: Mapping[str, int]
 
@@ -109,6 +109,11 @@ class Result:
     def images(self) -> list[Image.Image]:
         """The repainted pictures."""
         return [output.image for output in self.outputs]
+
+    @property
+    def plan(self) -> Plan:
+        """The table used; the first picture's, where the requests were of different kinds."""
+        return self.outputs[0].plan
 
     @property
     def seeds(self) -> list[int]:

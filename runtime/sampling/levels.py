@@ -108,23 +108,24 @@ class ModelSchedule:
 
     @cached_property
     def betas(self) -> Array:
-        """[train] float64, before any rescaling to zero terminal SNR."""
+        """[train] float32, before any rescaling to zero terminal SNR."""
         if self.trained_betas is not None:
-            return np.array(self.trained_betas, dtype=np.float64)
+            return np.array(self.trained_betas, dtype=np.float32)
         return BETAS[self.beta_schedule](self.beta_start, self.beta_end, self.num_train_timesteps)
 
     @cached_property
     def abar(self) -> Array:
-        """[train] float64, the cumulative product of 1 - beta.
+        """[train] float64 of float32 numbers, the cumulative product of 1 - beta.
 
-        Zero terminal SNR is Algorithm 1 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed"
+        They are rounded where torch rounds them, because those are the levels a model was trained at; at the least
+        noise that is a matter of 1e-5. Zero terminal SNR is Algorithm 1 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed"
         (arXiv:2305.08891): sqrt(abar) is shifted to end at 0 and scaled to keep its beginning.
         """
-        abar: Array = np.cumprod(1.0 - self.betas)
+        abar: Array = np.cumprod(np.float32(1) - self.betas, dtype=np.float64)
         if self.rescale_betas_zero_snr:
             root = np.sqrt(abar)
             abar = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
-        return abar
+        return abar.astype(np.float32).astype(np.float64)
 
     @cached_property
     def ve(self) -> Array:
@@ -156,18 +157,18 @@ class ModelSchedule:
 
 
 def _linear(start: float, end: float, count: int) -> Array:
-    return np.linspace(start, end, count)
+    return np.linspace(start, end, count, dtype=np.float32)
 
 
 def _scaled_linear(start: float, end: float, count: int) -> Array:
-    roots: Array = np.linspace(math.sqrt(start), math.sqrt(end), count)
+    roots: Array = np.linspace(math.sqrt(start), math.sqrt(end), count, dtype=np.float32)
     return roots**2
 
 
 def _squared_cosine(start: float, end: float, count: int) -> Array:
     """Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models" (arXiv:2102.09672), equation 17."""
     abar = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * math.pi / 2) ** 2
-    return np.minimum(1.0 - abar[1:] / abar[:-1], 0.999)
+    return np.minimum(1.0 - abar[1:] / abar[:-1], 0.999).astype(np.float32)
 
 
 BETAS = {"linear": _linear, "scaled_linear": _scaled_linear, "squaredcos_cap_v2": _squared_cosine}

@@ -37,25 +37,24 @@ def plms(path: Path) -> Iterator[Line]:
 def pndm(path: Path) -> Iterator[Line]:
     """Liu et al. (arXiv:2202.09778), Algorithm 2: three steps of pseudo Runge-Kutta, then linear multistep.
 
-    A schedule of fewer steps has only the former. This is diffusers' PNDMScheduler with skip_prk_steps off.
+    This is diffusers' PNDMScheduler with skip_prk_steps off. The last step is always of the latter kind.
     """
     kept = ("old", "older", "oldest")
     for step, here, there in path:
+        index = path.begin + step
         past = [MODEL, OLD, OLDER, OLDEST][: min(4, step + 1)]
-        if step < 3 and there.sigma:
-            middle = _middle(path, here, there)
-            olds = dict(zip(kept, past, strict=False))
-            x = transfer(path, here, middle, X, MODEL)
-            yield Line(step, here, {"x": x, "saved": X, "sum": MODEL / 6} | olds)
-            olds = {name: array(name) for name in olds}
-            x = transfer(path, here, middle, SAVED, MODEL)
-            yield Line(step, middle, {"x": x, "saved": SAVED, "sum": SUM + MODEL / 3} | olds)
-            x = transfer(path, here, there, SAVED, MODEL)
-            yield Line(step, middle, {"x": x, "saved": SAVED, "sum": SUM + MODEL / 3} | olds)
-            yield Line(step, there, {"x": transfer(path, here, there, SAVED, SUM + MODEL / 6)} | olds)
-        else:
-            x = transfer(path, here, there, X, total(ADAMS[len(past)], past))
-            yield Line(step, here, {"x": x} | dict(zip(kept, past, strict=False)))
+        olds = dict(zip(kept, past, strict=False))
+        if step >= 3 or index + 1 == len(path.levels):
+            yield Line(step, here, {"x": transfer(path, here, there, X, total(ADAMS[len(past)], past))} | olds)
+            continue
+        there = path.levels[index + 1]
+        half, middle = _middles(path, here, there)
+        yield Line(step, here, {"x": transfer(path, here, half, X, MODEL), "saved": X, "sum": MODEL / 6} | olds)
+        keep = {name: array(name) for name in ("saved", *olds)}
+        more = keep | {"sum": SUM + MODEL / 3}
+        yield Line(step, middle, {"x": transfer(path, here, middle, SAVED, MODEL)} | more)
+        yield Line(step, middle, {"x": transfer(path, here, there, SAVED, MODEL)} | more)
+        yield Line(step, there, {"x": transfer(path, here, there, SAVED, SUM + MODEL / 6)} | keep)
 
 
 ADAMS = {
@@ -73,10 +72,13 @@ def transfer(path: Path, here: Level, there: Level, x: Sum, output: Sum) -> Sum:
     return there.alpha * x0 + there.sigma * eps
 
 
-def _middle(path: Path, here: Level, there: Level) -> Level:
+def _middles(path: Path, here: Level, there: Level) -> tuple[Level, Level]:
+    """Where half a step leads, and the level half way, which are one but for whole timesteps."""
     if path.gap is not None:
-        return path.model.level(there.timestep + path.gap // 2)
-    return path.between(here, there)
+        half = path.gap // 2
+        return path.model.level(here.timestep - half), path.model.level(there.timestep + half)
+    middle = path.between(here, there)
+    return middle, middle
 
 
 def _second_twice(indices: range) -> list[int]:

@@ -131,8 +131,8 @@ def _levels_of_sigmas(model: ModelSchedule, sampler: Sampler, schedule: str, ste
     times = model.time_of(sigmas)
     if schedule in sampler.rounds:
         times = np.round(times)
-    if schedule in sampler.cuts:
-        times = np.floor(times)
+    if schedule in sampler.cuts:  # in float32 the highest, 999, comes out a little lower, and is cut to 998
+        times = np.maximum(np.ceil(times) - 1, 0)
     return levels_of_sigmas(sigmas, times)
 
 
