@@ -157,7 +157,7 @@ class Run:
         if plan.start[0] == 0:
             return np.zeros(shape, np.float32)
         with self._stage("encode"):
-            moments, cached = vae.encode(codec.to_model(picture.pixels)[0])
+            moments, cached = vae.encode(codec.to_model(picture.on_white)[0])
             self._cached["encode"] += cached
             return vae.latents(moments, (lambda: noise(shape)) if request.posterior == "sample" else None)
 

@@ -56,6 +56,14 @@ class Picture:
         return width, height
 
     @property
+    def on_white(self) -> Array:
+        """What is seen of the picture on white, uint8 [height, width, 3]: transparent pixels can hide any colour."""
+        if self.alpha is None:
+            return self.pixels
+        seen: Array = 255 - (255 - self.pixels.astype(np.uint32)) * self.alpha[..., None] / 255
+        return np.rint(seen).astype(np.uint8)
+
+    @property
     def image(self) -> Image.Image:
         """The picture as a Pillow image, RGB or RGBA."""
         image = Image.fromarray(self.pixels)

@@ -171,6 +171,14 @@ class TestPicture:
         assert made.mode == "RGBA"
         assert np.array_equal(pixels(made)[..., 3:], alpha)
 
+    def test_what_transparent_pixels_hide_is_not_seen(self, fake: Pipeline, picture: Pixels) -> None:
+        alpha = np.zeros((40, 56, 1), np.uint8)
+        one, other = (
+            pixels(fake(np.concatenate([hidden, alpha], 2), "a", seed=1).images[0])
+            for hidden in (picture, np.full_like(picture, 255))
+        )
+        assert np.array_equal(one, other)
+
     def test_large_pictures_go_through_the_vae_in_tiles(self, fake_folder: Path) -> None:
         pipe = overpaint.load(fake_folder, backend="fake", vae_tile=64)
         counted = pipe.vae.encoder = Spoilt(pipe.vae.encoder, 10**9)
