@@ -99,9 +99,14 @@ class ModelSchedule:
 
         A key that is missing has diffusers' default, not Stable Diffusion's.
         """
-        diffusers = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear", "steps_offset": 0}
-        known = {field.name for field in fields(cls)}
-        facts = diffusers | {"set_alpha_to_one": None} | {k: v for k, v in config.items() if k in known}
+        facts: dict[str, Any] = {
+            "beta_start": 0.0001,
+            "beta_end": 0.02,
+            "beta_schedule": "linear",
+            "steps_offset": 0,
+            "set_alpha_to_one": None,
+        }
+        facts |= {field.name: config[field.name] for field in fields(cls) if field.name in config}
         if facts.get("trained_betas") is not None:
             facts["trained_betas"] = tuple(float(beta) for beta in facts["trained_betas"])
         return cls(**facts)
@@ -118,8 +123,9 @@ class ModelSchedule:
         """[train] float64 of float32 numbers, the cumulative product of 1 - beta.
 
         They are rounded where torch rounds them, because those are the levels a model was trained at; at the least
-        noise that is a matter of 1e-5. Zero terminal SNR is Algorithm 1 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed"
-        (arXiv:2305.08891): sqrt(abar) is shifted to end at 0 and scaled to keep its beginning.
+        noise that is a matter of 1e-5. Zero terminal SNR is Algorithm 1 of Lin et al., "Common Diffusion Noise
+        Schedules and Sample Steps are Flawed" (arXiv:2305.08891): sqrt(abar) is shifted to end at 0 and scaled to keep
+        its beginning.
         """
         abar: Array = np.cumprod(np.float32(1) - self.betas, dtype=np.float64)
         if self.rescale_betas_zero_snr:
@@ -131,7 +137,7 @@ class ModelSchedule:
     def ve(self) -> Array:
         """[train] float64, rising: k-diffusion's sigma of every training timestep, always finite."""
         abar = np.maximum(self.abar, SMALLEST_ABAR) if self.rescale_betas_zero_snr else self.abar
-        return np.sqrt((1.0 - abar) / abar)
+        return np.asarray(np.sqrt((1.0 - abar) / abar))
 
     @property
     def last_timestep(self) -> int:
@@ -142,18 +148,18 @@ class ModelSchedule:
         """The level of a whole training timestep, exactly."""
         return Level.of_abar(float(self.abar[int(timestep)]), float(timestep))
 
-    def ve_at(self, times: Array) -> Array:
+    def ve_at(self, times: float | Array) -> Array:
         """Sigmas of fractional timesteps, linear between whole ones as in diffusers' schedulers."""
-        return np.interp(times, np.arange(self.num_train_timesteps), self.ve)
+        return np.asarray(np.interp(times, np.arange(self.num_train_timesteps), self.ve))
 
-    def ve_at_log(self, times: Array) -> Array:
+    def ve_at_log(self, times: float | Array) -> Array:
         """Sigmas of fractional timesteps, linear in log sigma as in k-diffusion; undoes `time_of`."""
-        sigmas: Array = np.exp(np.interp(times, np.arange(self.num_train_timesteps), np.log(self.ve)))
-        return sigmas
+        return np.asarray(np.exp(np.interp(times, np.arange(self.num_train_timesteps), np.log(self.ve))))
 
-    def time_of(self, sigmas: Array) -> Array:
+    def time_of(self, sigmas: float | Array) -> Array:
         """Fractional timesteps of sigmas, linear in log sigma and held at the ends, as in diffusers and k-diffusion."""
-        return np.interp(np.log(np.maximum(sigmas, 1e-10)), np.log(self.ve), np.arange(self.num_train_timesteps))
+        logs = np.log(np.maximum(sigmas, 1e-10))
+        return np.asarray(np.interp(logs, np.log(self.ve), np.arange(self.num_train_timesteps)))
 
 
 def _linear(start: float, end: float, count: int) -> Array:
@@ -168,7 +174,7 @@ def _scaled_linear(start: float, end: float, count: int) -> Array:
 def _squared_cosine(start: float, end: float, count: int) -> Array:
     """Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models" (arXiv:2102.09672), equation 17."""
     abar = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * math.pi / 2) ** 2
-    return np.minimum(1.0 - abar[1:] / abar[:-1], 0.999).astype(np.float32)
+    return np.asarray(np.minimum(1.0 - abar[1:] / abar[:-1], 0.999), dtype=np.float32)
 
 
 BETAS = {"linear": _linear, "scaled_linear": _scaled_linear, "squaredcos_cap_v2": _squared_cosine}

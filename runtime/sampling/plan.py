@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -61,15 +62,11 @@ class Plan:
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         if not all(np.isfinite(getattr(self, name)).all() for name in wanted if name != "sigmas"):
-            raise InputError(f"{self.sampler} on {self.schedule} gives weights that are not finite; use another schedule")
+            raise InputError(f"{self.sampler} on {self.schedule} gives infinite weights; choose another schedule")
 
     def __len__(self) -> int:
         """The number of model evaluations."""
         return len(self.sigmas)
-
-    def __bool__(self) -> bool:
-        """A plan of no evaluations is still a plan."""
-        return True
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):
@@ -88,11 +85,10 @@ class Plan:
         """How many steps run, as the user counts them."""
         return int(self.step[-1]) + 1 if len(self) else 0
 
-    @property
+    @cached_property
     def noisy(self) -> Array:
         """[n] bool: does line i draw fresh noise?"""
-        noisy: Array = self.matrix[:, :, -1].any(axis=1)
-        return noisy
+        return np.asarray((self.matrix[:, :, -1] != 0.0).any(axis=1))
 
     @property
     def start_sigma(self) -> float:

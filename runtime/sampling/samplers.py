@@ -9,7 +9,7 @@ import numpy as np
 
 from ...engines.base import Array, InputError
 from . import ddim, multi_step, pndm, single_step, unipc
-from .levels import SPACINGS, Level, ModelSchedule
+from .levels import Level, ModelSchedule
 from .linear import Line
 from .path import Path
 from .schedules import SIGMA_SCHEDULES, distilled, spaced
@@ -52,12 +52,8 @@ SAMPLERS = {
     "lms": Sampler(multi_step.lms, "fraction", ve=True, end="clean"),
     "dpmpp_sde": Sampler(single_step.dpmpp_sde, "fraction", ve=True, eta=1.0, end="clean"),
     "dpmpp_2m": Sampler(multi_step.dpmpp_2m, "open", rounds=("karras",), cuts=("exponential", "beta")),
-    "dpmpp_2m_sde": Sampler(
-        multi_step.dpmpp_2m_sde, "open", eta=1.0, rounds=("karras",), cuts=("exponential", "beta")
-    ),
-    "dpmpp_3m_sde": Sampler(
-        multi_step.dpmpp_3m_sde, "open", eta=1.0, rounds=("karras",), cuts=("exponential", "beta")
-    ),
+    "dpmpp_2m_sde": Sampler(multi_step.dpmpp_2m_sde, "open", eta=1.0, rounds=("karras",), cuts=("exponential", "beta")),
+    "dpmpp_3m_sde": Sampler(multi_step.dpmpp_3m_sde, "open", eta=1.0, rounds=("karras",), cuts=("exponential", "beta")),
     "unipc": Sampler(unipc.unipc, "open", rounds=("karras",), cuts=("exponential", "beta")),
     "pndm": Sampler(pndm.pndm, "whole", "leading", end="set_alpha_to_one", gap=True),
     "plms": Sampler(pndm.plms, "whole", "leading", end="set_alpha_to_one", gap=True),
@@ -72,7 +68,7 @@ def spacing_of(model: ModelSchedule, sampler: Sampler) -> str:
 
 
 def walk(model: ModelSchedule, sampler: Sampler, schedule: str | None, steps: int) -> Path:
-    """The whole path of `steps` steps. `schedule` is a spacing, a name of `SIGMA_SCHEDULES` or None: the model's own."""
+    """The whole path of `steps` steps on a spacing, a schedule of `SIGMA_SCHEDULES`, or None: the model's own."""
     end, gap = _end(model, sampler), None
     if schedule in SIGMA_SCHEDULES:
         levels = _levels_of_sigmas(model, sampler, schedule, steps)

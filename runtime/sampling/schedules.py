@@ -52,28 +52,25 @@ def distilled(model: ModelSchedule, steps: int) -> Array:
     if steps > DISTILLED_STEPS:
         raise InputError(f"{steps} steps are more than the {DISTILLED_STEPS} a consistency model knows; ask for fewer")
     known = np.arange(DISTILLED_STEPS, 0, -1) * (model.num_train_timesteps // DISTILLED_STEPS) - 1.0
-    return known[np.floor(np.linspace(0, DISTILLED_STEPS, steps, endpoint=False)).astype(int)]
+    return np.asarray(known[np.floor(np.linspace(0, DISTILLED_STEPS, steps, endpoint=False)).astype(int)])
 
 
 def karras(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
     """Karras et al. (arXiv:2206.00364), equation 5 with rho = 7; as diffusers and k-diffusion."""
     rho = 7.0
     ramp = np.linspace(0, 1, steps)
-    sigmas: Array = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
-    return sigmas
+    return np.asarray((high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho)
 
 
 def exponential(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
     """Even steps in log sigma; as diffusers and k-diffusion."""
-    sigmas: Array = np.exp(np.linspace(math.log(high), math.log(low), steps))
-    return sigmas
+    return np.asarray(np.exp(np.linspace(math.log(high), math.log(low), steps)))
 
 
 def polyexponential(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
     """A power of even steps in log sigma; k-diffusion's, whose default power 1 (A1111's too) makes it exponential."""
     rho = 1.0
-    sigmas: Array = np.exp(np.linspace(1, 0, steps) ** rho * math.log(high / low) + math.log(low))
-    return sigmas
+    return np.asarray(np.exp(np.linspace(1, 0, steps) ** rho * math.log(high / low) + math.log(low)))
 
 
 def beta(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
@@ -86,18 +83,18 @@ def beta(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
 
 def sgm_uniform(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
     """Even steps in time, the lowest left out; ComfyUI's and A1111's, after Stability's generative-models."""
-    return model.ve_at_log(np.linspace(*model.time_of(np.array([high, low])), steps + 1)[:-1])
+    return model.ve_at_log(np.linspace(model.time_of(high), model.time_of(low), steps + 1)[:-1])
 
 
 def normal(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
     """Even steps in time, both ends included; ComfyUI's and A1111's (there also "Uniform")."""
-    return model.ve_at_log(np.linspace(*model.time_of(np.array([high, low])), steps))
+    return model.ve_at_log(np.linspace(model.time_of(high), model.time_of(low), steps))
 
 
 def simple(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
     """Every (train / steps)-th trained sigma from the highest, the place cut to a whole one; ComfyUI's and A1111's."""
     places = np.array([int(i * (model.num_train_timesteps / steps)) for i in range(steps)])
-    return model.ve[-1 - places]
+    return np.asarray(model.ve[-1 - places])
 
 
 def ddim_uniform(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
@@ -107,7 +104,7 @@ def ddim_uniform(model: ModelSchedule, steps: int, high: float, low: float) -> A
     at the noisy end, are left out.
     """
     places = 1 + np.arange(steps - 1, -1, -1) * (model.num_train_timesteps // steps)
-    return model.ve[np.minimum(places, model.last_timestep)]
+    return np.asarray(model.ve[np.minimum(places, model.last_timestep)])
 
 
 def align_your_steps(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
@@ -125,8 +122,7 @@ def align_your_steps_xl(model: ModelSchedule, steps: int, high: float, low: floa
 
 def _aligned(table: tuple[float, ...], steps: int) -> Array:
     places = np.linspace(0, len(table) - 1, steps + 1)[:-1]
-    sigmas: Array = np.exp(np.interp(places, np.arange(len(table)), np.log(table)))
-    return sigmas
+    return np.asarray(np.exp(np.interp(places, np.arange(len(table)), np.log(table))))
 
 
 def kl_optimal(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
@@ -134,8 +130,7 @@ def kl_optimal(model: ModelSchedule, steps: int, high: float, low: float) -> Arr
 
     A1111's ends at the lowest sigma, which leaves its noise in the image.
     """
-    sigmas: Array = np.tan(np.linspace(math.atan(high), math.atan(low), steps))
-    return sigmas
+    return np.asarray(np.tan(np.linspace(math.atan(high), math.atan(low), steps)))
 
 
 def beta_quantile(levels: Array, shape: float) -> Array:
@@ -153,7 +148,7 @@ def beta_quantile(levels: Array, shape: float) -> Array:
         middle = (bottom + top) / 2
         below = scale * middle**shape * np.polynomial.polynomial.polyval(middle, factors) < lower
         bottom, top = np.where(below, middle, bottom), np.where(below, top, middle)
-    return np.where(levels <= 0.5, bottom, 1 - bottom)
+    return np.asarray(np.where(levels <= 0.5, bottom, 1 - bottom))
 
 
 SIGMA_SCHEDULES: dict[str, Callable[[ModelSchedule, int, float, float], Array]] = {

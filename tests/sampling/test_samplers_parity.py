@@ -1,0 +1,229 @@
+"""Every sampler against the scheduler of diffusers, driven as StableDiffusionImg2ImgPipeline drives it."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from overpaint.runtime.sampling.compile import compile_plan
+from overpaint.runtime.sampling.levels import ModelSchedule
+
+TOLERANCE = 1e-4
+STEPS = (1, 2, 4, 20, 50)
+STRENGTHS = (0.3, 0.75, 1.0)
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+FACTS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+
+
+class MendedThirdOrder(diffusers.DPMSolverMultistepScheduler):
+    """diffusers has phi3 of its third-order SDE as (e^-2h - 1 + 2h) / (2h)^2 + 1/2. It must be - 1/2, as in its own
+    third-order ODE and in k-diffusion: phi3 is of order h, or else the update has an error of order 1 in D2."""
+
+    def multistep_dpm_solver_third_order_update(self, outputs, *args, sample, noise, **kwargs):
+        x = super().multistep_dpm_solver_third_order_update(outputs, *args, sample=sample, noise=noise, **kwargs)
+        sigmas = self.sigmas[self.step_index - 2 : self.step_index + 2]
+        oldest, old, here, there = (-torch.log(sigma) for sigma in sigmas)
+        r0, r1 = (here - old) / (there - here), (old - oldest) / (there - here)
+        m0, m1, m2 = outputs[-1], outputs[-2], outputs[-3]
+        bend = ((m0 - m1) / r0 - (m1 - m2) / r1) / (r0 + r1)
+        return x + self._sigma_to_alpha_sigma_t(sigmas[-1])[0] * bend
+
+
+@functools.cache
+def scheduler_of(sampler: str, settings: frozenset[tuple[str, Any]]) -> Any:
+    """One scheduler for many cases, for some take a quarter of a second to make; set_timesteps clears its state."""
+    kind, config = SCHEDULERS[sampler]
+    return kind(**config | dict(settings))
+
+
+class Brownian:
+    """Stands in for the Brownian tree of DPMSolverSDEScheduler, on the increments of `noises`."""
+
+    def __init__(self, noises: Iterator[torch.Tensor]) -> None:
+        self.noises, self.walked = noises, {}
+
+    def __call__(self, sigma: torch.Tensor, sigma_next: torch.Tensor) -> torch.Tensor:
+        begin, end = float(sigma), float(sigma_next)
+        if begin not in self.walked:
+            first = next(self.noises)
+            self.walked = {begin: (end, first * math.sqrt(begin - end))}
+            return first
+        middle, walked = self.walked[begin]
+        return (walked + next(self.noises) * math.sqrt(middle - end)) / math.sqrt(begin - end)
+
+
+SCHEDULERS: dict[str, tuple[type, dict[str, Any]]] = {
+    "ddim": (diffusers.DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
+    "ddpm": (diffusers.DDPMScheduler, {"clip_sample": False}),
+    "euler": (diffusers.EulerDiscreteScheduler, {}),
+    "euler_a": (diffusers.EulerAncestralDiscreteScheduler, {}),
+    "heun": (diffusers.HeunDiscreteScheduler, {}),
+    "dpm2": (diffusers.KDPM2DiscreteScheduler, {}),
+    "dpm2_a": (diffusers.KDPM2AncestralDiscreteScheduler, {}),
+    "lms": (diffusers.LMSDiscreteScheduler, {}),
+    "dpmpp_sde": (diffusers.DPMSolverSDEScheduler, {}),
+    "dpmpp_2m": (diffusers.DPMSolverMultistepScheduler, {}),
+    "dpmpp_2m_sde": (diffusers.DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+    "dpmpp_3m_sde": (
+        MendedThirdOrder,
+        {"algorithm_type": "sde-dpmsolver++", "solver_order": 3, "solver_type": "heun"},
+    ),
+    "unipc": (diffusers.UniPCMultistepScheduler, {}),
+    "plms": (diffusers.PNDMScheduler, {"skip_prk_steps": True}),
+    "pndm": (diffusers.PNDMScheduler, {"skip_prk_steps": False}),
+    "lcm": (diffusers.LCMScheduler, {}),
+    "tcd": (diffusers.TCDScheduler, {}),
+}
+
+
+def exception(sampler: str, prediction: str, steps: int, strength: float, spacing: str | None = None) -> str | None:
+    """Why a case has nothing to be compared with."""
+    if int(steps * strength) == 0:
+        return "the pipeline raises, so does overpaint"
+    if prediction == "sample" and sampler in ("euler_a", "dpm2", "dpm2_a", "dpmpp_sde", "plms", "pndm"):
+        return "diffusers raises NotImplementedError"
+    if sampler == "pndm" and (steps < 4 or strength < 1):
+        return "diffusers needs four steps, and its Runge-Kutta counts from the schedule's beginning wherever it enters"
+    whole = ("ddim", "ddpm", "plms", "pndm")
+    fraction = ("euler", "euler_a", "heun", "dpm2", "dpm2_a", "lms", "dpmpp_sde")
+    if steps == 1 and (
+        (sampler in fraction and not spacing) or (sampler in (*fraction, *whole) and spacing == "linspace")
+    ):
+        return "diffusers' linspace of one point is timestep 0; overpaint starts at the noisiest"
+    return None
+
+
+def unet(x: np.ndarray, timestep: float) -> np.ndarray:
+    """A model that is bounded and not linear."""
+    return np.tanh(0.6 * x + np.sin(timestep / 150)) + 0.3 * np.cos(2 * x[::-1])
+
+
+def draws(seed: int) -> Iterator[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    while True:
+        yield generator.standard_normal((1, 2, 3, 4))
+
+
+def reference(
+    monkeypatch: pytest.MonkeyPatch,
+    scheduler: Any,
+    clean: np.ndarray,
+    steps: int,
+    strength: float,
+    leak: bool = False,
+    **options: float,
+) -> np.ndarray:
+    """Text-to-image at strength 1, unless `leak`; else the image pipeline's steps."""
+    noises = map(torch.from_numpy, draws(5))
+    module = __import__(type(scheduler).__mro__[0].__module__, fromlist=["x"])
+    if isinstance(scheduler, MendedThirdOrder):
+        module = diffusers.schedulers.scheduling_dpmsolver_multistep
+    if hasattr(module, "randn_tensor"):
+        monkeypatch.setattr(module, "randn_tensor", lambda *args, **kwargs: next(noises))
+    scheduler.set_timesteps(steps)
+    timesteps, first = scheduler.timesteps, next(noises)
+    if strength == 1.0 and not leak:
+        if hasattr(scheduler, "set_begin_index"):  # else a schedule with equal timesteps begins at the second of them
+            scheduler.set_begin_index(0)
+        x = first * float(scheduler.init_noise_sigma)
+    else:
+        begin = (steps - int(steps * strength)) * scheduler.order
+        timesteps = timesteps[begin:]
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
+        if isinstance(scheduler, diffusers.PNDMScheduler) and not leak:
+            # The second level doubled after the cut; diffusers doubles it before.
+            rest = scheduler._timesteps[::-1][begin:].astype(np.int64)
+            timesteps = torch.from_numpy(np.concatenate([rest[:2], rest[1:]]))
+        x = scheduler.add_noise(torch.from_numpy(clean), first, timesteps[:1])
+    if isinstance(scheduler, diffusers.DPMSolverSDEScheduler):
+        scheduler.noise_sampler = Brownian(noises)
+    for i, t in enumerate(timesteps):
+        if isinstance(scheduler, diffusers.LMSDiscreteScheduler) and not leak:
+            options = {"order": min(i + 1, 4)}
+        output = unet(scheduler.scale_model_input(x, t).double().numpy(), float(t))
+        x = scheduler.step(torch.from_numpy(output), t, x.double(), return_dict=False, **options)[0]
+    return x.double().numpy()
+
+
+def error(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+@pytest.fixture
+def clean() -> np.ndarray:
+    return np.random.default_rng(9).standard_normal((1, 2, 3, 4))
+
+
+@pytest.fixture
+def compare(monkeypatch: pytest.MonkeyPatch, clean: np.ndarray, run_plan: Callable[..., np.ndarray]) -> Callable:
+    """Gives the largest relative error over every prediction type, number of steps and strength."""
+
+    def compare(
+        sampler: str,
+        schedule: str | None = None,
+        predictions: tuple[str, ...] = PREDICTIONS,
+        convention: str = "contract",
+        spacing: str | None = None,
+        facts: dict[str, Any] | None = None,
+        steps: tuple[int, ...] = STEPS,
+        **options: float,
+    ) -> float:
+        worst = 0.0
+        facts = FACTS | (facts or {}) | ({"timestep_spacing": spacing} if spacing else {})
+        flags = {f"use_{schedule}_sigmas": True} if schedule else {}
+        for prediction, n, strength in itertools.product(predictions, steps, STRENGTHS):
+            if exception(sampler, prediction, n, strength, spacing):
+                continue
+            scheduler = scheduler_of(sampler, frozenset((facts | flags).items()))
+            scheduler.register_to_config(prediction_type=prediction)
+            theirs = reference(monkeypatch, scheduler, clean, n, strength, convention == "diffusers", **options)
+            plan = compile_plan(
+                ModelSchedule(**facts, prediction_type=prediction),
+                sampler=sampler,
+                schedule=schedule,
+                steps=n,
+                strength=strength,
+                convention=convention,
+                **options,
+            )
+            ours = run_plan(plan, unet, clean, draws(5))
+            # diffusers takes sigma_down as a difference of squares in float32, which leaves it two digits here.
+            slack = 2.0 if sampler == "dpm2_a" and n == 2 else 1.0
+            worst = max(worst, error(ours, theirs) / slack)
+        return worst
+
+    return compare
+
+
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+def test_default_schedule(sampler: str, compare: Callable[..., float]) -> None:
+    assert compare(sampler) < TOLERANCE
+
+
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+def test_diffusers_convention(sampler: str, compare: Callable[..., float]) -> None:
+    assert compare(sampler, convention="diffusers") < TOLERANCE
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("sampler", [name for name in SCHEDULERS if name not in ("lcm", "tcd")])
+def test_spacing(sampler: str, spacing: str, compare: Callable[..., float]) -> None:
+    assert compare(sampler, spacing=spacing, predictions=("epsilon",)) < TOLERANCE
+
+
+@pytest.mark.parametrize("schedule", ["karras", "exponential", "beta"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["euler", "heun", "dpm2", "dpm2_a", "lms", "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "unipc"],
+)
+def test_sigma_schedule(sampler: str, schedule: str, compare: Callable[..., float]) -> None:
+    assert compare(sampler, schedule, predictions=("epsilon", "v_prediction")) < TOLERANCE
