@@ -22,10 +22,9 @@ WORDS = "the a photo of red green blue fox cat dog style sketch ink painting cas
 
 
 def byte_characters() -> list[str]:
-    """The 256 printable stand-ins for bytes of byte-level BPE (GPT-2), in byte order."""
+    """The 256 characters that stand for bytes in byte-level BPE (GPT-2), in CLIP's order: "!" is the first."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
+    return [*map(chr, printable), *(chr(256 + index) for index in range(256 - len(printable)))]
 
 
 def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
@@ -71,7 +70,7 @@ def tiny_unet(**changes: Any) -> UNet2DConditionModel:
 
 
 def tiny_vae(kind: str) -> ModelMixin:
-    """An AutoencoderKL (`kl`) or an AutoencoderTiny (`tiny`) of three levels: 4 pixels a latent."""
+    """An AutoencoderKL (`kl`, or `wide` with 32 groups) or an AutoencoderTiny (`tiny`): 4 pixels a latent."""
     if kind == "tiny":
         return AutoencoderTiny(
             encoder_block_out_channels=(16, 16, 16),
@@ -79,30 +78,31 @@ def tiny_vae(kind: str) -> ModelMixin:
             num_encoder_blocks=(1, 1, 1),
             num_decoder_blocks=(1, 1, 1),
         )
+    wide = kind == "wide"
     return AutoencoderKL(
-        block_out_channels=(16, 16, 32),
+        block_out_channels=(32, 32, 64) if wide else (16, 16, 32),
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         layers_per_block=1,
         latent_channels=4,
-        norm_num_groups=8,
+        norm_num_groups=32 if wide else 8,
         sample_size=64,
     )
 
 
-def tiny_text_encoder(vocabulary_size: int, bos: int, eos: int) -> CLIPTextModel:
+def tiny_text_encoder(tokenizer: CLIPTokenizer, **changes: Any) -> CLIPTextModel:
     """A CLIP text model of three layers."""
-    config = CLIPTextConfig(
-        vocab_size=vocabulary_size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        bos_token_id=bos,
-        eos_token_id=eos,
-        pad_token_id=eos,
-    )
-    return CLIPTextModel(config)
+    config = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    return CLIPTextModel(CLIPTextConfig(**{**config, **changes}))
 
 
 def tiny_checkpoint(
@@ -113,12 +113,16 @@ def tiny_checkpoint(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     pad_token: str = EOS,
+    text: dict[str, Any] | None = None,
     **unet: Any,
 ) -> Path:
-    """Save a tiny diffusers checkpoint (2.5 MB) under `path` and return it; `unet` are changes to its configuration."""
+    """Save a tiny diffusers checkpoint (2.5 MB) under `path` and return it.
+
+    `vae` is a kind of `tiny_vae`; `text` and `unet` are changes to those parts' configurations.
+    """
     torch.manual_seed(seed)
     tokenizer = write_tokenizer(path / "tokenizer", pad_token)
-    text_encoder = tiny_text_encoder(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
+    text_encoder = tiny_text_encoder(tokenizer, **(text or {}))
     scheduler = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
     return _save(path, text_encoder, tiny_unet(**unet), tiny_vae(vae), tokenizer, scheduler, prediction_type, dtype)
 
@@ -127,16 +131,13 @@ def sd15_checkpoint(path: Path, *, seed: int = 0, dtype: torch.dtype = torch.flo
     """Save a checkpoint with the full-size Stable Diffusion 1.5 configuration and random weights (about 4.3 GB)."""
     torch.manual_seed(seed)
     tokenizer = write_tokenizer(path / "tokenizer")
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    text_encoder = tiny_text_encoder(
+        tokenizer,
+        vocab_size=49408,
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
     )
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
     vae = AutoencoderKL(

@@ -1,0 +1,19 @@
+"""A tiny checkpoint and its bundle, made once for all tests of the export."""
+
+from pathlib import Path
+
+import pytest
+
+from overpaint.engines.bundle import Bundle
+from overpaint.export import export_bundle
+from tests.checkpoints import tiny_checkpoint
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny", seed=1)
+
+
+@pytest.fixture(scope="session")
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export_bundle(checkpoint, tmp_path_factory.mktemp("bundles") / "tiny")

@@ -1,0 +1,130 @@
+"""Writes the weights of a diffusers checkpoint as one file under the names of the original code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+State = dict[str, torch.Tensor]
+
+RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+UNET = {
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+    "mid_block.resnets.0": "middle_block.0",
+    "mid_block.attentions.0": "middle_block.1",
+    "mid_block.resnets.1": "middle_block.2",
+}
+VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+OPEN_CLIP = {
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}
+
+
+def write_single_file(folder: Path, path: Path, *, second: bool = False) -> Path:
+    """Write the weights of the diffusers checkpoint in `folder` to `path` under the names of 1.x, or of 2.x."""
+    state = {f"model.diffusion_model.{name}": t for name, t in _unet(_read(folder / "unet")).items()}
+    state |= {f"first_stage_model.{name}": t for name, t in _vae(_read(folder / "vae")).items()}
+    text = {name.removeprefix("text_model."): t for name, t in _read(folder / "text_encoder").items()}
+    if second:
+        state |= {f"cond_stage_model.model.{name}": t for name, t in _open_clip(text).items()}
+    else:
+        state |= {f"cond_stage_model.transformer.text_model.{name}": t for name, t in text.items()}
+        state["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    state["model_ema.decay"] = torch.tensor(0.9999)
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    return path
+
+
+def _read(folder: Path) -> State:
+    (path,) = folder.glob("*.safetensors")
+    return load_file(path)
+
+
+def _replace(name: str, table: dict[str, str]) -> str:
+    for old, new in table.items():
+        name = re.sub(rf"(^|\.){re.escape(old)}\.", rf"\g<1>{new}.", name)
+    return name
+
+
+def _unet(state: State) -> State:
+    layers = 1 + max(int(match[1]) for name in state if (match := re.match(r"down_blocks\.0\.resnets\.(\d+)", name)))
+
+    def rename(name: str) -> str:
+        if match := re.match(
+            r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.*)", name
+        ):
+            side, block, kind, layer, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
+            crossed = any(other.startswith(f"up_blocks.{block}.attentions") for other in state)
+            if kind == "downsamplers":
+                return f"input_blocks.{(layers + 1) * (block + 1)}.0.op.{rest.removeprefix('conv.')}"
+            if kind == "upsamplers":
+                return f"output_blocks.{(layers + 1) * block + layers}.{2 if crossed else 1}.{rest}"
+            index = (layers + 1) * block + layer
+            home = f"input_blocks.{index + 1}" if side == "down" else f"output_blocks.{index}"
+            return f"{home}.{'0' if kind == 'resnets' else '1'}.{_resnet(rest, kind)}"
+        kind = "resnets" if "resnets" in name else "other"
+        return _resnet(_replace(name, UNET), kind)
+
+    return {rename(name): tensor for name, tensor in state.items()}
+
+
+def _resnet(name: str, kind: str) -> str:
+    return _replace(name, RESNET) if kind == "resnets" else name
+
+
+def _vae(state: State) -> State:
+    levels = 1 + max(int(match[1]) for name in state if (match := re.match(r"encoder\.down_blocks\.(\d+)", name)))
+
+    def rename(name: str) -> str:
+        name = re.sub(r"down_blocks\.(\d+)\.resnets\.(\d+)", r"down.\1.block.\2", name)
+        name = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", name)
+        name = re.sub(r"up_blocks\.(\d+)\.resnets\.(\d+)", lambda m: f"up.{levels - 1 - int(m[1])}.block.{m[2]}", name)
+        name = re.sub(r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", name)
+        name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
+        if "mid_block.attentions.0" in name:
+            return _replace(name.replace("mid_block.attentions.0", "mid.attn_1"), VAE_ATTENTION)
+        return name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
+
+    convolved = ("to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight")
+    return {
+        rename(name): tensor[:, :, None, None] if name.endswith(convolved) else tensor for name, tensor in state.items()
+    }
+
+
+def _open_clip(state: State) -> State:
+    layers = 1 + max(int(match[1]) for name in state if (match := re.match(r"encoder\.layers\.(\d+)", name)))
+    dim = state["final_layer_norm.weight"].shape[0]
+    renamed = {
+        "token_embedding.weight": state["embeddings.token_embedding.weight"],
+        "positional_embedding": state["embeddings.position_embedding.weight"],
+        "ln_final.weight": state["final_layer_norm.weight"],
+        "ln_final.bias": state["final_layer_norm.bias"],
+        "text_projection": torch.eye(dim),
+    }
+    for layer in range(layers):
+        old, new = f"encoder.layers.{layer}.", f"transformer.resblocks.{layer}."
+        for end in ("weight", "bias"):
+            parts = [state[f"{old}self_attn.{each}_proj.{end}"] for each in "qkv"]
+            renamed[f"{new}attn.in_proj_{end}"] = torch.cat(parts)
+            renamed |= {f"{new}{there}.{end}": state[f"{old}{here}.{end}"] for here, there in OPEN_CLIP.items()}
+    last = f"transformer.resblocks.{layers - 1}."
+    unused = {name: t for name, t in renamed.items() if name.startswith(last)}
+    return renamed | {name.replace(last, f"transformer.resblocks.{layers}."): t + 1 for name, t in unused.items()}
