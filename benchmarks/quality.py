@@ -6,24 +6,26 @@ Run from the repository root: ``python -m benchmarks.quality --work DIR [--write
 
 from __future__ import annotations
 
-import argparse
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from training.data import Pictures, caption
+
+from . import report
 
 Pixels = NDArray[np.uint8]
 # (input pictures [n, h, w, 3], prompts, strength, seeds) -> pictures [n, h, w, 3]
 Generate = Callable[[Pixels, Sequence[str], float, Sequence[int]], Pixels]
 Encode = Callable[[Pixels], NDArray[np.float32]]  # pictures -> latents [n, ...]
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
-SECTION = re.compile(r"(<!-- quality -->\n).*?(<!-- /quality -->)", re.DOTALL)
+CHECKPOINT = Path(__file__).parents[1] / "models/tiny-checkpoint"
+BATCH = 20
 STRENGTHS = tuple(round(0.1 * i, 1) for i in range(1, 11))
 
 
@@ -33,7 +35,7 @@ class Judge:
 
     pictures: Pictures
     encode: Encode
-    latents: NDArray[np.float32]
+    latents: NDArray[np.float32]  # [training pictures, elements]
 
     @staticmethod
     def of(pictures: Pictures, encode: Encode) -> Judge:
@@ -71,7 +73,7 @@ def text_to_image(judge: Judge, generate: Generate, count: int, seed: int = 0) -
 def style_transfer(
     judge: Judge, generate: Generate, count: int, strength: float = 0.6, seed: int = 1
 ) -> tuple[float, float]:
-    """Parts of `count` random pictures, asked for in another style, whose nearest picture keeps concept, has the style."""
+    """Parts of `count` random pictures, repainted in another style, that keep their concept, have that style."""
     pictures = judge.pictures
     rng = np.random.default_rng(seed)
     index = rng.choice(len(pictures.pixels), count, replace=False)
@@ -89,3 +91,106 @@ def similarity(pictures: Pictures, generate: Generate, count: int, seed: int = 2
     asked = prompts(pictures, pictures.concept[index], style)
     inputs = pictures.pixels[index]
     return [float(psnr(inputs, generate(inputs, asked, s, range(count))).mean()) for s in STRENGTHS]
+
+
+def table(pictures: Pictures, restored: Pixels, judge: Judge, generate: Generate, count: int) -> str:
+    """The measurements as a markdown table."""
+    quality = psnr(pictures.pixels, restored)
+    styles = ", ".join(f"{s} {quality[pictures.style == i].mean():.1f}" for i, s in enumerate(pictures.styles))
+    drawn = text_to_image(judge, generate, count)
+    moved = style_transfer(judge, generate, count)
+    falling = similarity(pictures, generate, count // 4)
+    monotonic = all(a > b for a, b in pairwise(falling))
+    rows = [
+        ("VAE reconstruction, mean PSNR", ">= 26 dB", f"{quality.mean():.2f} dB ({styles})"),
+        ("Text-to-image at strength 1: concept right", ">= 60 %", f"{drawn[0]:.0%}"),
+        ("Text-to-image at strength 1: style right", "-", f"{drawn[1]:.0%}"),
+        ("Style transfer at strength 0.6: style right", ">= 70 %", f"{moved[1]:.0%}"),
+        ("Style transfer at strength 0.6: concept kept", ">= 60 %", f"{moved[0]:.0%}"),
+        (
+            "PSNR to the input at strengths 0.1 ... 1.0, dB",
+            "falling",
+            " ".join(f"{value:.1f}" for value in falling) + (" (falling)" if monotonic else " (NOT falling)"),
+        ),
+    ]
+    return report.table(("measure", "target", "measured"), rows)
+
+
+def runtime(model: str, steps: int, guidance: float) -> Generate:
+    """The torch-free runtime as a `Generate`."""
+    import overpaint
+
+    pipe = overpaint.load(model)
+
+    def generate(inputs: Pixels, asked: Sequence[str], strength: float, seeds: Sequence[int]) -> Pixels:
+        options = {"strength": strength, "steps": steps, "guidance_scale": guidance}
+        parts = []
+        for first in range(0, len(inputs), BATCH):
+            part = slice(first, first + BATCH)
+            result = pipe(list(inputs[part]), list(asked[part]), seed=list(seeds[part]), **options)
+            parts += [np.asarray(image.convert("RGB")) for image in result.images]
+        return np.stack(parts)
+
+    return generate
+
+
+def diffusers(checkpoint: Path, steps: int, guidance: float) -> Generate:
+    """diffusers' own pipelines as a `Generate`, for a checkpoint that is not exported yet."""
+    import torch
+    from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+
+    draw = StableDiffusionPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32)
+    repaint = StableDiffusionImg2ImgPipeline(**draw.components, requires_safety_checker=False)
+    draw.set_progress_bar_config(disable=True)
+    repaint.set_progress_bar_config(disable=True)
+
+    def generate(inputs: Pixels, asked: Sequence[str], strength: float, seeds: Sequence[int]) -> Pixels:
+        parts = []
+        for first in range(0, len(inputs), BATCH):
+            part = slice(first, first + BATCH)
+            options = {
+                "num_inference_steps": steps,
+                "guidance_scale": guidance,
+                "generator": [torch.Generator().manual_seed(seed) for seed in seeds[part]],
+                "output_type": "np",
+            }
+            images = [Image.fromarray(pixels) for pixels in inputs[part]]
+            if strength == 1:
+                size = {"height": inputs.shape[1], "width": inputs.shape[2]}
+                made = draw(list(asked[part]), **size, **options).images
+            else:
+                made = repaint(list(asked[part]), images, strength=strength, **options).images
+            parts.append((made * 255).round().astype(np.uint8))
+        return np.concatenate(parts)
+
+    return generate
+
+
+def main() -> None:
+    parser = report.writer()
+    parser.add_argument("--work", type=Path, required=True, help="folder with pictures.npz of training.run")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="diffusers folder whose VAE judges")
+    parser.add_argument("--model", default="tiny", help="bundle that draws, by name or path")
+    parser.add_argument("--diffusers", action="store_true", help="draw with diffusers and the checkpoint instead")
+    parser.add_argument("--count", type=int, default=200, help="captions and pictures a measure (b, c)")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance", type=float, default=4.0)
+    args = parser.parse_args()
+
+    import torch
+    from diffusers import AutoencoderKL
+
+    from training import vae
+
+    pictures = Pictures.load(args.work / "pictures.npz").core()
+    judge_vae = AutoencoderKL.from_pretrained(args.checkpoint, subfolder="vae", torch_dtype=torch.float32)
+    judge = Judge.of(pictures, lambda pixels: vae.encode(judge_vae, pixels, "cpu").numpy())
+    restored = vae.decode(judge_vae, vae.encode(judge_vae, pictures.pixels, "cpu"))
+    options = (args.steps, args.guidance)
+    generate = diffusers(args.checkpoint, *options) if args.diffusers else runtime(args.model, *options)
+    body = table(pictures, restored, judge, generate, args.count)
+    report.publish("quality", "What the trained model can do", body, "torch", "diffusers", write=args.write)
+
+
+if __name__ == "__main__":
+    main()
