@@ -139,6 +139,11 @@ class ModelSchedule:
         abar = np.maximum(self.abar, SMALLEST_ABAR) if self.rescale_betas_zero_snr else self.abar
         return np.asarray(np.sqrt((1.0 - abar) / abar))
 
+    @cached_property
+    def log_ve(self) -> Array:
+        """[train] float64 of float32 numbers; so rounded they decide which whole timestep lies below a sigma."""
+        return np.log(self.ve.astype(np.float32)).astype(np.float64)
+
     @property
     def last_timestep(self) -> int:
         """The timestep of most noise."""
@@ -154,12 +159,12 @@ class ModelSchedule:
 
     def ve_at_log(self, times: float | Array) -> Array:
         """Sigmas of fractional timesteps, linear in log sigma as in k-diffusion; undoes `time_of`."""
-        return np.asarray(np.exp(np.interp(times, np.arange(self.num_train_timesteps), np.log(self.ve))))
+        return np.asarray(np.exp(np.interp(times, np.arange(self.num_train_timesteps), self.log_ve)))
 
     def time_of(self, sigmas: float | Array) -> Array:
         """Fractional timesteps of sigmas, linear in log sigma and held at the ends, as in diffusers and k-diffusion."""
         logs = np.log(np.maximum(sigmas, 1e-10))
-        return np.asarray(np.interp(logs, np.log(self.ve), np.arange(self.num_train_timesteps)))
+        return np.asarray(np.interp(logs, self.log_ve, np.arange(self.num_train_timesteps)))
 
 
 def _linear(start: float, end: float, count: int) -> Array:

@@ -72,6 +72,8 @@ def walk(model: ModelSchedule, sampler: Sampler, schedule: str | None, steps: in
     end, gap = _end(model, sampler), None
     if schedule in SIGMA_SCHEDULES:
         levels = _levels_of_sigmas(model, sampler, schedule, steps)
+        if sampler.end != "final_sigmas_type":  # these schedules reach timestep 0, so an end there would do nothing
+            end = Level.of_abar(1.0)
     elif schedule is None and sampler.grid == "distilled":
         levels = [model.level(time) for time in distilled(model, steps)]
     else:
@@ -127,8 +129,8 @@ def _levels_of_sigmas(model: ModelSchedule, sampler: Sampler, schedule: str, ste
     times = model.time_of(sigmas)
     if schedule in sampler.rounds:
         times = np.round(times)
-    if schedule in sampler.cuts:  # in float32 the highest, 999, comes out a little lower, and is cut to 998
-        times = np.maximum(np.ceil(times) - 1, 0)
+    if schedule in sampler.cuts:
+        times = np.floor(times)
     return levels_of_sigmas(sigmas, times)
 
 

@@ -17,6 +17,8 @@ from overpaint.runtime.sampling.compile import compile_plan
 from overpaint.runtime.sampling.levels import ModelSchedule
 
 TOLERANCE = 1e-4
+# Where sigma is in the thousands diffusers' Euler, which keeps x = clean + sigma * noise in float32, loses the image.
+TOLERANCE_OF_FLOAT32 = 1e-3
 STEPS = (1, 2, 4, 20, 50)
 STRENGTHS = (0.3, 0.75, 1.0)
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -94,9 +96,8 @@ def exception(sampler: str, prediction: str, steps: int, strength: float, spacin
         return "diffusers needs four steps, and its Runge-Kutta counts from the schedule's beginning wherever it enters"
     whole = ("ddim", "ddpm", "plms", "pndm")
     fraction = ("euler", "euler_a", "heun", "dpm2", "dpm2_a", "lms", "dpmpp_sde")
-    if steps == 1 and (
-        (sampler in fraction and not spacing) or (sampler in (*fraction, *whole) and spacing == "linspace")
-    ):
+    takes_linspace = sampler in (*fraction, *whole) if spacing == "linspace" else sampler in fraction and not spacing
+    if steps == 1 and takes_linspace:
         return "diffusers' linspace of one point is timestep 0; overpaint starts at the noisiest"
     return None
 
@@ -227,3 +228,55 @@ def test_spacing(sampler: str, spacing: str, compare: Callable[..., float]) -> N
 )
 def test_sigma_schedule(sampler: str, schedule: str, compare: Callable[..., float]) -> None:
     assert compare(sampler, schedule, predictions=("epsilon", "v_prediction")) < TOLERANCE
+
+
+@pytest.mark.parametrize(("sampler", "eta"), [("ddim", 0.4), ("ddim", 1.0), ("tcd", 0.0), ("tcd", 1.0), ("tcd", 0.15)])
+def test_eta(sampler: str, eta: float, compare: Callable[..., float]) -> None:
+    assert compare(sampler, eta=eta) < TOLERANCE
+
+
+ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "lcm", "tcd", "euler", "euler_a", "dpmpp_2m", "unipc"])
+def test_zero_terminal_snr(sampler: str, compare: Callable[..., float]) -> None:
+    tolerance = TOLERANCE_OF_FLOAT32 if sampler.startswith("euler") else TOLERANCE
+    assert compare(sampler, facts=ZERO_SNR, predictions=("v_prediction",)) < tolerance
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "plms"])
+def test_end_at_a_clean_image(sampler: str, compare: Callable[..., float]) -> None:
+    assert compare(sampler, facts={"set_alpha_to_one": True}, predictions=("epsilon",)) < TOLERANCE
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "unipc"])
+def test_end_at_the_lowest_sigma(sampler: str, compare: Callable[..., float]) -> None:
+    assert compare(sampler, facts={"final_sigmas_type": "sigma_min"}, predictions=("epsilon",)) < TOLERANCE
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m", "plms"])
+@pytest.mark.parametrize(
+    "betas",
+    [
+        {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"},
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"trained_betas": tuple(np.linspace(0.001, 0.01, 1000).tolist())},
+    ],
+    ids=["linear", "cosine", "trained"],
+)
+def test_other_betas(sampler: str, betas: dict[str, Any], compare: Callable[..., float]) -> None:
+    tolerance = TOLERANCE_OF_FLOAT32 if sampler == "euler" and "beta_schedule" in betas else TOLERANCE
+    assert compare(sampler, facts=betas, predictions=("v_prediction",), steps=(4, 20)) < tolerance
+
+
+def test_listed_sigmas(clean: np.ndarray, run_plan: Callable[..., np.ndarray]) -> None:
+    sigmas = [9.0, 4.0, 1.5, 0.3, 0.0]
+    scheduler = scheduler_of("euler", frozenset(FACTS.items()))
+    scheduler.register_to_config(prediction_type="epsilon")
+    scheduler.set_timesteps(sigmas=sigmas)
+    x = torch.from_numpy(next(draws(5))) * float(scheduler.init_noise_sigma)
+    for t in scheduler.timesteps:
+        output = unet(scheduler.scale_model_input(x, t).double().numpy(), float(t))
+        x = scheduler.step(torch.from_numpy(output), t, x, return_dict=False)[0]
+    plan = compile_plan(ModelSchedule(), sampler="euler", sigmas=sigmas)
+    assert error(run_plan(plan, unet, clean, draws(5)), x.double().numpy()) < TOLERANCE

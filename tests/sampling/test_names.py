@@ -1,0 +1,73 @@
+"""Names that people bring from diffusers, A1111 and ComfyUI."""
+
+import pytest
+
+from overpaint.engines.base import InputError
+from overpaint.runtime.sampling.names import SCHEDULES, find_schedule, resolve
+from overpaint.runtime.sampling.samplers import SAMPLERS
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler", "schedule"),
+    [
+        ("Euler a", "euler_a", None),
+        ("k_euler", "euler", None),
+        ("k_euler_a", "euler_a", None),
+        ("euler_ancestral", "euler_a", None),
+        ("EulerDiscreteScheduler", "euler", None),
+        ("EulerAncestralDiscreteScheduler", "euler_a", None),
+        ("DPM++ 2M", "dpmpp_2m", None),
+        ("DPM++ 2M Karras", "dpmpp_2m", "karras"),
+        ("DPM++ 2M SDE", "dpmpp_2m_sde", None),
+        ("DPM++ 2M SDE Exponential", "dpmpp_2m_sde", "exponential"),
+        ("DPM++ 3M SDE Karras", "dpmpp_3m_sde", "karras"),
+        ("DPM++ SDE Karras", "dpmpp_sde", "karras"),
+        ("dpmpp_sde_gpu", "dpmpp_sde", None),
+        ("DPMSolverMultistepScheduler", "dpmpp_2m", None),
+        ("DPM2 a Karras", "dpm2_a", "karras"),
+        ("dpm_2_ancestral", "dpm2_a", None),
+        ("LMS Karras", "lms", "karras"),
+        ("PLMS", "plms", None),
+        ("PNDMScheduler", "plms", None),
+        ("UniPC", "unipc", None),
+        ("uni_pc_bh2", "unipc", None),
+        ("DDIM", "ddim", None),
+        ("LCM SGM Uniform", "lcm", "sgm_uniform"),
+    ],
+)
+def test_samplers(name: str, sampler: str, schedule: str | None) -> None:
+    assert resolve(name, None) == (sampler, schedule)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        ("Karras", "karras"),
+        ("use_karras_sigmas", "karras"),
+        ("SGM Uniform", "sgm_uniform"),
+        ("KL Optimal", "kl_optimal"),
+        ("Align Your Steps", "align_your_steps"),
+        ("Uniform", "normal"),
+        ("DDIM", "ddim_uniform"),
+        ("Polyexponential", "polyexponential"),
+        ("Automatic", None),
+        (None, None),
+    ],
+)
+def test_schedules(name: str | None, schedule: str | None) -> None:
+    assert find_schedule(name) == schedule
+
+
+def test_own_names() -> None:
+    assert all(resolve(name, None) == (name, None) for name in SAMPLERS)
+    assert all(find_schedule(name) == name for name in SCHEDULES)
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(InputError, match="'dpmpp_2m'"):
+        resolve("dpmpp2n", None)
+    with pytest.raises(InputError, match="'karras'"):
+        find_schedule("karass")
+    with pytest.raises(InputError, match="name one"):
+        resolve("DPM++ 2M Karras", "exponential")
+    assert resolve("DPM++ 2M Karras", "karras") == ("dpmpp_2m", "karras")

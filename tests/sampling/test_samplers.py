@@ -1,0 +1,194 @@
+"""What must hold of every sampler by itself, whatever diffusers does."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from overpaint.engines.base import InputError
+from overpaint.runtime.sampling.compile import compile_plan
+from overpaint.runtime.sampling.levels import PREDICTIONS, ModelSchedule
+from overpaint.runtime.sampling.linear import MODEL, Line, Sum, X, array, matrix, slot_names, total
+from overpaint.runtime.sampling.names import SCHEDULES
+from overpaint.runtime.sampling.plan import Plan
+from overpaint.runtime.sampling.samplers import SAMPLERS
+from overpaint.runtime.sampling.strength import CONVENTIONS
+
+CLEAN = np.random.default_rng(1).standard_normal((2, 3))
+
+
+def draws() -> Iterator[np.ndarray]:
+    generator = np.random.default_rng(2)
+    while True:
+        yield generator.standard_normal(CLEAN.shape)
+
+
+def perfect(plan: Plan, prediction: str, seen: list[np.ndarray] | None = None) -> Callable[..., np.ndarray]:
+    """The model that knows the one clean image, `CLEAN`; what the plan makes of its outputs goes into `seen`."""
+    lines = itertools.count()
+
+    def model(x: np.ndarray, timestep: float) -> np.ndarray:
+        i = next(lines)
+        alpha = 1 / math.hypot(1, plan.sigmas[i])
+        sigma = plan.sigmas[i] * alpha
+        eps = (x - alpha * CLEAN) / sigma
+        output = {"epsilon": eps, "v_prediction": alpha * eps - sigma * CLEAN, "sample": CLEAN}[prediction]
+        if seen is not None:
+            seen.append(plan.denoised[i] @ np.stack([(x / plan.scale_in[i]).ravel(), output.ravel()]))
+        return output
+
+    return model
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    sampler=st.sampled_from(sorted(SAMPLERS)),
+    prediction=st.sampled_from(PREDICTIONS),
+    steps=st.integers(1, 40),
+    strength=st.floats(0.05, 1.0),
+    convention=st.sampled_from(sorted(CONVENTIONS)),
+    schedule=st.sampled_from([None, "karras", "sgm_uniform", "beta", "kl_optimal"]),
+)
+def test_a_perfect_model_gives_its_image(
+    sampler: str, prediction: str, steps: int, strength: float, convention: str, schedule: str | None
+) -> None:
+    if sampler in ("lms", "plms") and convention == "diffusers":
+        return  # the flaws of diffusers are what that convention is for
+    if sampler in ("plms", "pndm") and prediction != "epsilon":
+        return  # they take the mean of outputs at several levels, which only an epsilon keeps, as in diffusers
+    if sampler == "lcm" and schedule:
+        return  # by its definition LCM gives back x at timestep 0, which these schedules reach
+    facts = ModelSchedule(prediction_type=prediction, set_alpha_to_one=True)
+    try:
+        plan = compile_plan(
+            facts, sampler=sampler, schedule=schedule, steps=steps, strength=strength, convention=convention
+        )
+    except InputError as error:
+        assert "less than one step" in str(error) or "ask for fewer" in str(error) or "asked for" in str(error)  # noqa: PT017
+        return
+    seen: list[np.ndarray] = []
+    slots = np.zeros((plan.slots, *CLEAN.shape))
+    noises, model = draws(), perfect(plan, prediction, seen)
+    slots[0] = plan.start[0] * CLEAN + plan.start[1] * next(noises)
+    for i in range(len(plan)):
+        output = model(plan.scale_in[i] * slots[0], plan.timesteps[i])
+        slots = np.tensordot(plan.matrix[i], np.stack([*slots, output, next(noises)]), axes=1)
+    np.testing.assert_allclose(np.array(seen), np.broadcast_to(CLEAN.ravel(), (len(plan), CLEAN.size)), atol=1e-9)
+    if sampler == "tcd" and not schedule:  # it ends at timestep 0, not at a clean image
+        assert np.abs(slots[0] - CLEAN).max() < 5 * facts.level(0).ve
+    else:  # LCM keeps a little of x: its skip is 1.6e-5 at timestep 12
+        np.testing.assert_allclose(slots[0], CLEAN, atol=1e-2 if sampler == "lcm" else 1e-8)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    sampler=st.sampled_from(sorted(SAMPLERS)),
+    schedule=st.sampled_from([None, *SCHEDULES]),
+    steps=st.integers(1, 50),
+    strength=st.floats(0.02, 1.0),
+    convention=st.sampled_from(sorted(CONVENTIONS)),
+)
+def test_noise_falls(sampler: str, schedule: str | None, steps: int, strength: float, convention: str) -> None:
+    try:
+        plan = compile_plan(
+            ModelSchedule(), sampler=sampler, schedule=schedule, steps=steps, strength=strength, convention=convention
+        )
+    except InputError as error:
+        assert str(error)  # noqa: PT017
+        return
+    begins = np.flatnonzero(np.diff(plan.step, prepend=-1))
+    assert (np.diff(plan.sigmas[begins]) < 0).all()
+    assert plan.steps == len(begins) <= len(plan)
+    assert (plan.timesteps >= 0).all()
+    assert (plan.timesteps <= 999).all()
+
+
+def gaussian_error(sampler: str, steps: int, eta: float | None) -> float:
+    """The error of x on images that are Gaussian, where the probability flow has a closed form (x in VE units)."""
+    spread, sigmas = 0.6, np.geomspace(10, 0.2, steps + 1)
+    plan = compile_plan(ModelSchedule(), sampler=sampler, sigmas=sigmas.tolist(), eta=eta, convention="diffusers")
+    lines = itertools.count()
+    first = 1.0 if SAMPLERS[sampler].ve else 1 / math.hypot(1, sigmas[0])
+    last = 1.0 if SAMPLERS[sampler].ve else 1 / math.hypot(1, sigmas[-1])
+    slots = np.zeros(plan.slots)
+    slots[0] = first
+    for i in lines:
+        if i == len(plan):
+            break
+        alpha = 1 / math.hypot(1, plan.sigmas[i])
+        ve = slots[0] * plan.scale_in[i] / alpha
+        output = ve * plan.sigmas[i] / (spread**2 + plan.sigmas[i] ** 2)
+        slots = plan.matrix[i] @ np.array([*slots, output, 0.0])
+    return abs(slots[0] / last - math.sqrt((spread**2 + sigmas[-1] ** 2) / (spread**2 + sigmas[0] ** 2)))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "order", "eta"),
+    [
+        ("euler", 1, None),
+        ("ddim", 1, 0.0),
+        ("heun", 2, None),
+        ("dpm2", 2, None),
+        ("lms", 3, None),
+        ("dpmpp_2m", 2, None),
+        ("dpmpp_3m_sde", 2, 0.0),
+        ("unipc", 2, None),
+    ],
+)
+def test_order_of_convergence(sampler: str, order: int, eta: float | None) -> None:
+    """Multistep samplers begin with a step of order 1, which limits the order of the whole."""
+    rate = math.log2(gaussian_error(sampler, 80, eta) / gaussian_error(sampler, 160, eta))
+    assert rate > order - 0.25, rate
+
+
+@pytest.mark.parametrize(
+    ("stochastic", "plain"), [("euler_a", "euler"), ("dpm2_a", "dpm2"), ("dpmpp_2m_sde", "dpmpp_2m")]
+)
+def test_without_noise_an_sde_is_its_ode(stochastic: str, plain: str) -> None:
+    plan = compile_plan(ModelSchedule(), sampler=stochastic, steps=7, eta=0.0)
+    assert not plan.noisy.any()
+    np.testing.assert_array_equal(plan.matrix, compile_plan(ModelSchedule(), sampler=plain, steps=7).matrix)
+
+
+def test_noise_of_dpmpp_sde_is_brownian() -> None:
+    """A step's noise has unit variance and contains that of its first half."""
+    plan = compile_plan(ModelSchedule(), sampler="dpmpp_sde", steps=4)
+    high, middle, low = plan.sigmas[:3]
+    shock, noise = plan.matrix[1, 0, plan.names.index("shock")], plan.matrix[1, 0, -1]
+    up = low * math.sqrt(1 - (low / high) ** 2)
+    assert math.hypot(shock, noise) == pytest.approx(up)
+    assert shock / up == pytest.approx(math.sqrt((high - middle) / (high - low)))
+
+
+def test_zero_terminal_snr_needs_another_prediction() -> None:
+    facts = ModelSchedule(rescale_betas_zero_snr=True)
+    with pytest.raises(InputError, match="zero terminal SNR"):
+        compile_plan(facts, sampler="ddim", schedule="trailing", steps=4)
+
+
+names = st.sampled_from(["x", "old", "model"])
+sums = st.dictionaries(names, st.floats(-4, 4)).map(Sum)
+
+
+@given(a=sums, b=sums, factor=st.floats(-3, 3), values=st.lists(st.floats(-2, 2), min_size=3, max_size=3))
+def test_sums_are_linear(a: Sum, b: Sum, factor: float, values: list[float]) -> None:
+    def value(expression: Sum) -> float:
+        given = dict(zip(["x", "old", "model"], values, strict=True))
+        return sum(weight * given[name] for name, weight in expression.weights.items())
+
+    assert value(a + b * factor) == pytest.approx(value(a) + factor * value(b), abs=1e-9)
+    assert value((a - b) / 2) == pytest.approx((value(a) - value(b)) / 2, abs=1e-9)
+    assert value(total([factor, 1.0], [a, b])) == pytest.approx(value(factor * a + b), abs=1e-9)
+
+
+def test_lines_become_a_matrix() -> None:
+    level, old = ModelSchedule().level(5), array("old")
+    lines = [Line(0, level, {"x": 2 * X + MODEL, "old": X}), Line(1, level, {"x": X - old})]
+    assert slot_names(lines) == ("x", "old")
+    np.testing.assert_array_equal(matrix(lines, ("x", "old")), [[[2, 0, 1, 0], [1, 0, 0, 0]], [[1, -1, 0, 0], [0] * 4]])
