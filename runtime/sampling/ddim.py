@@ -39,6 +39,6 @@ def tcd(path: Path, eta: float) -> Iterator[Line]:
         x0, eps = path.predict(here)
         low = path.model.level(math.floor((1.0 - eta) * there.timestep)) if eta else there
         low = min(low, there, key=lambda level: level.ve)
-        ratio = there.abar / low.abar
+        ratio = min(1.0, there.abar / low.abar)
         x = math.sqrt(ratio) * (low.alpha * x0 + low.sigma * eps) + math.sqrt(1.0 - ratio) * NOISE
         yield Line(step, here, {"x": x})

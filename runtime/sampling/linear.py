@@ -12,12 +12,12 @@ from .levels import Level
 
 
 class Sum:
-    """An immutable weighted sum of named arrays: `0.5 * X + MODEL - X / 3`. Weights are float64."""
+    """An immutable weighted sum of named arrays: `0.5 * X + MODEL - X / 3`. A weight of 0 drops the array."""
 
     __slots__ = ("weights",)
 
     def __init__(self, weights: Mapping[str, float]) -> None:
-        self.weights = dict(weights)
+        self.weights = {name: float(weight) for name, weight in weights.items() if weight}
 
     def __add__(self, other: Sum) -> Sum:
         names = self.weights | other.weights

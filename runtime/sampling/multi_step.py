@@ -67,7 +67,7 @@ def dpmpp_2m_sde(path: Path, eta: float) -> Iterator[Line]:
 def dpmpp_3m_sde(path: Path, eta: float) -> Iterator[Line]:
     """DPM-Solver++(3M) SDE: k-diffusion's sample_dpmpp_3m_sde, of lower order at the end as diffusers' schedulers.
 
-    diffusers' own third-order SDE update has the wrong sign in the 1/2 of phi3, so that it does not converge.
+    diffusers' own third-order SDE update has the 1/2 of phi3 with the wrong sign, unlike its third-order ODE.
     """
     past: list[Level] = []
     for step, here, there in path:

@@ -50,11 +50,11 @@ def pndm(path: Path) -> Iterator[Line]:
         there = path.levels[index + 1]
         half, middle = _middles(path, here, there)
         yield Line(step, here, {"x": transfer(path, here, half, X, MODEL), "saved": X, "sum": MODEL / 6} | olds)
-        keep = {name: array(name) for name in ("saved", *olds)}
-        more = keep | {"sum": SUM + MODEL / 3}
+        olds = {name: array(name) for name in olds}
+        more = olds | {"saved": SAVED, "sum": SUM + MODEL / 3}
         yield Line(step, middle, {"x": transfer(path, here, middle, SAVED, MODEL)} | more)
         yield Line(step, middle, {"x": transfer(path, here, there, SAVED, MODEL)} | more)
-        yield Line(step, there, {"x": transfer(path, here, there, SAVED, SUM + MODEL / 6)} | keep)
+        yield Line(step, there, {"x": transfer(path, here, there, SAVED, SUM + MODEL / 6)} | olds)
 
 
 ADAMS = {

@@ -103,8 +103,8 @@ def ddim_uniform(model: ModelSchedule, steps: int, high: float, low: float) -> A
     Theirs run more steps than were asked for where `steps` does not divide the training steps; here the extra ones,
     at the noisy end, are left out.
     """
-    places = 1 + np.arange(steps - 1, -1, -1) * (model.num_train_timesteps // steps)
-    return np.asarray(model.ve[np.minimum(places, model.last_timestep)])
+    places = np.arange(steps - 1, -1, -1) * (model.num_train_timesteps // steps)
+    return np.asarray(model.ve[min(1, model.last_timestep - places[0]) + places])
 
 
 def align_your_steps(model: ModelSchedule, steps: int, high: float, low: float) -> Array:

@@ -69,7 +69,8 @@ def dpmpp_sde(path: Path, eta: float) -> Iterator[Line]:
         middle = path.between(here, there)
         down, up = ancestral(here.ve, middle.ve, eta)
         decay = down / here.ve
-        yield Line(step, here, {"x": decay * X + (1 - decay) * x0 + up * NOISE, "saved": X, "shock": NOISE})
+        shock = {"shock": NOISE} if eta else {}
+        yield Line(step, here, {"x": decay * X + (1 - decay) * x0 + up * NOISE, "saved": X} | shock)
         x0, _ = path.predict(middle)
         down, up = ancestral(here.ve, there.ve, eta)
         decay = down / here.ve

@@ -30,10 +30,10 @@ def contract(walk: Walk, steps: int, strength: float) -> Path:
     """The last int(steps * strength) steps, as diffusers counts; strength 0 runs nothing, 1 is text-to-image."""
     count = int(steps * strength)
     if strength > 0 and count == 0:
-        enough = math.ceil(1 / strength)
+        enough = next((n for n in range(steps, 1001) if int(n * strength)), None)
+        mend = f"ask for at least {enough} steps, or for" if enough else "ask for"
         raise InputError(
-            f"strength {strength:g} of {steps} steps is less than one step;"
-            f" ask for at least {enough} steps, or for the convention 'continuous'"
+            f"strength {strength:g} of {steps} steps is less than one step; {mend} the convention 'continuous'"
         )
     return replace(walk(steps), begin=steps - count)
 
@@ -79,7 +79,7 @@ def comfy(walk: Walk, steps: int, strength: float) -> Path:
     """ComfyUI's KSampler.set_steps: always `steps` steps, the last ones of a schedule of int(steps / strength)."""
     if strength == 0.0:
         return replace(walk(steps), begin=steps)
-    whole = int(steps / strength) if strength <= 0.9999 else steps
+    whole = int(min(steps / strength, 1e9)) if strength <= 0.9999 else steps
     return replace(walk(whole), begin=whole - steps)
 
 
@@ -102,5 +102,5 @@ def start(convention: str, path: Path, first: Level, strength: float, leading: b
         return (0.0, math.hypot(first.ve, 1.0 if leading else 0.0)) if path.ve else (0.0, 1.0)
     top = float(path.model.ve[-1])
     if convention == "comfy" and (first.ve > top or math.isclose(first.ve, top, rel_tol=1e-5)):
-        return scale, scale * math.hypot(first.ve, 1.0)
+        return scale, math.hypot(first.ve, 1.0) if path.ve else 1.0
     return scale, first.ve if path.ve else first.sigma

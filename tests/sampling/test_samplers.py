@@ -163,6 +163,7 @@ def test_noise_of_dpmpp_sde_is_brownian() -> None:
     shock, noise = plan.matrix[1, 0, plan.names.index("shock")], plan.matrix[1, 0, -1]
     up = low * math.sqrt(1 - (low / high) ** 2)
     assert math.hypot(shock, noise) == pytest.approx(up)
+    assert not compile_plan(ModelSchedule(), sampler="dpmpp_sde", steps=4, eta=0.0).noisy.any()
     assert shock / up == pytest.approx(math.sqrt((high - middle) / (high - low)))
 
 

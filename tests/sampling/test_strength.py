@@ -65,6 +65,8 @@ def test_contract_runs_the_last_steps(strength: float) -> None:
 def test_less_than_a_step_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(InputError, match=r"at least 10 steps.*continuous"):
         plan(steps=4, strength=0.1)
+    with pytest.raises(InputError, match="one step; ask for the convention 'continuous'"):
+        plan(strength=1e-320)
     assert len(plan(steps=10, strength=0.1)) == 1
     assert len(plan(steps=4, strength=0.1, convention="continuous")) == 1
 
@@ -94,8 +96,9 @@ def test_comfy_scales_the_noise_at_the_top() -> None:
     np.testing.assert_allclose(top.start, [1, math.hypot(1, top.start_sigma)])
     below = plan(schedule="karras", convention="comfy", strength=0.5)
     np.testing.assert_allclose(below.start, [1, below.start_sigma])
-    with pytest.raises(InputError, match="2000 steps"):
-        plan(convention="comfy", strength=0.01)
+    for tiny in (0.01, 1e-320):
+        with pytest.raises(InputError, match="000 steps"):
+            plan(convention="comfy", strength=tiny)
 
 
 @settings(deadline=None, max_examples=80)
