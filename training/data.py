@@ -44,13 +44,8 @@ STYLES = {
 GROUPS = ("Animals & Nature", "Food & Drink", "Travel & Places")
 # Concepts that differ only in a clock's hands, a shadow's edge or a letter cannot be told apart at 64 px.
 INDISTINCT = re.compile(r"o'clock|-thirty|moon|clock|globe showing|sunrise|sunset|cityscape|night with")
-# What the shipped U-Net was trained on: the first two groups, and of the places and vehicles these.
-CORE_GROUPS = GROUPS[:2]
-CORE_PLACES = re.compile(
-    "volcano|mountain|snow-capped mountain|tent|house|hut|castle|church|factory|fountain|ferris wheel|locomotive|tram|"
-    "bus|fire engine|police car|taxi|automobile|tractor|racing car|motorcycle|bicycle|sailboat|ship|airplane|"
-    "helicopter|rocket|flying saucer|sun|star|cloud|rainbow|umbrella|snowman|fire|anchor|hospital|ringed planet"
-)
+# The concepts that the shipped U-Net was trained on, one a line.
+CORE = Path(__file__).with_name("core.txt")
 MARGIN = 0.03  # of the canvas on each side, so that outlines are not cut off
 OVERSAMPLING = 4
 
@@ -63,7 +58,6 @@ class Pictures:
         pixels: uint8 [pictures, size, size, 3], on white.
         concept, style: int64 [pictures], indices into `names` and `styles`.
         names: the concepts' names, in the order of Unicode.
-        groups: the concepts' groups in Unicode.
         keywords: for each concept other words for it.
         styles: the styles' names.
     """
@@ -72,7 +66,6 @@ class Pictures:
     concept: NDArray[np.int64]
     style: NDArray[np.int64]
     names: list[str]
-    groups: list[str]
     keywords: list[list[str]]
     styles: list[str]
 
@@ -82,9 +75,10 @@ class Pictures:
 
     def core(self) -> Pictures:
         """The pictures of the core concepts, with the concepts numbered anew."""
-        kept = [i for i, n in enumerate(self.names) if self.groups[i] in CORE_GROUPS or CORE_PLACES.fullmatch(n)]
+        core = set(CORE.read_text(encoding="utf-8").splitlines())
+        kept = [i for i, name in enumerate(self.names) if name in core]
         mask = np.isin(self.concept, kept)
-        pick = [[values[i] for i in kept] for values in (self.names, self.groups, self.keywords)]
+        pick = [[values[i] for i in kept] for values in (self.names, self.keywords)]
         return Pictures(
             self.pixels[mask], np.searchsorted(kept, self.concept[mask]), self.style[mask], *pick, self.styles
         )
@@ -99,7 +93,7 @@ class Pictures:
         ]
 
     def save(self, path: Path) -> None:
-        facts = json.dumps({key: getattr(self, key) for key in ("names", "groups", "keywords", "styles")})
+        facts = json.dumps({key: getattr(self, key) for key in ("names", "keywords", "styles")})
         np.savez_compressed(path, pixels=self.pixels, concept=self.concept, style=self.style, facts=np.array(facts))
 
     @staticmethod
@@ -128,8 +122,8 @@ def draw(body: str, canvas: tuple[float, float], size: int, css: str = "") -> ND
     return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB").resize((size, size), Image.Resampling.BOX))
 
 
-def concepts(npm: Path) -> dict[str, tuple[str, str, list[str]]]:
-    """Iconify's name for each concept -> (its name, group, keywords), in the order of Unicode."""
+def concepts(npm: Path) -> dict[str, tuple[str, list[str]]]:
+    """Iconify's name for each concept -> (its name, keywords), in the order of Unicode."""
     modules = npm / "node_modules"
     known = json.loads((modules / "unicode-emoji-json/data-by-emoji.json").read_text())
     words = json.loads((modules / "emojilib/dist/emoji-en-US.json").read_text())

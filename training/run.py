@@ -95,7 +95,7 @@ def main() -> None:
     models = unet.train(chosen, latents, words, args.work, budget, args.unet_batch, args.device, report)
     if args.decoder_minutes:
         budget = Budget(args.decoder_minutes, args.vae_rate / 2, warmup=50, decay=0.7)
-        autoencoder = vae.train(pictures, args.work, budget, args.vae_batch, args.device, decoder_only=True)
+        autoencoder = vae.train(chosen, args.work, budget, args.vae_batch, args.device, decoder_only=True)
     if rank() == 0:
         publish(autoencoder, models, words, out)
 
