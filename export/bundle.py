@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import gc
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,14 +11,15 @@ from typing import Literal
 import torch
 
 from .. import __version__
-from ..engines.base import InputError, OutputError, unknown
-from ..engines.bundle import MANIFEST, Bundle, File, Graph
+from ..engines.base import InputError, unknown
+from ..engines.bundle import Bundle, File, Graph
 from . import components, wrappers
 from .checkpoint import PICKLES, STEMS, Checkpoint, open_folder, refuse_pickle
 from .components import Component
 from .facts import downscale, model_facts
 from .load import load_text_encoder, load_unet, load_vae, round_to_half, supported
 from .onnx import write_graph
+from .publish import check_space, publish
 from .single_file import open_single_file
 from .tokenizer import write_tokenizer
 from .verify import compare, reference
@@ -34,7 +30,6 @@ Report = Callable[[str], None]
 PRECISIONS = ("float32", "float16")
 OPSET = 18
 OPSETS = range(18, 24)
-SPARE = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -70,21 +65,22 @@ def export_bundle(
     checkpoint, bundle = Path(checkpoint), Path(bundle)
     stored = _stored(precision, weights)
     _check_opset(opset)
-    source = supported(_open(checkpoint, tokenizer, prediction_type))
+    source = supported(open_checkpoint(checkpoint, tokenizer, prediction_type))
     model = model_facts(source)
-    _check_space(bundle, source, stored)
-    with _publish(bundle, overwrite) as folder:
+    check_space(bundle, _size(source, stored))
+    with publish(bundle, overwrite) as folder:
         report("tokenizer")
         words = write_tokenizer(source.tokenizer, folder, source.configs["text_encoder"]["max_position_embeddings"])
         graphs = {
-            part.component.name: _export(part, folder, precision, stored, opset, report)
-            for part in _parts(source, words.length)
+            part.component.name: export_graph(part, folder, precision, stored, opset, report)
+            for part in parts(source, words.length)
         }
         Bundle(folder, model, words, graphs, f"overpaint {__version__}").write_manifest()
     return Bundle.read(bundle, verify=False)
 
 
-def _open(checkpoint: Path, tokenizer: Path | None, prediction_type: str | None) -> Checkpoint:
+def open_checkpoint(checkpoint: Path, tokenizer: Path | None = None, prediction_type: str | None = None) -> Checkpoint:
+    """Open a diffusers folder or a .safetensors file; raises `InputError` for anything else, pickles first."""
     if checkpoint.is_dir():
         return open_folder(checkpoint, tokenizer, prediction_type)
     if checkpoint.suffix.lower() in PICKLES:
@@ -111,7 +107,14 @@ def _check_opset(opset: int) -> None:
         raise InputError(f"opset {opset} cannot be written; choose {OPSETS[0]} to {OPSETS[-1]}")
 
 
-def _parts(source: Checkpoint, chunk: int) -> Iterator[Part]:
+def _size(source: Checkpoint, weights: str) -> int:
+    """About how many bytes the bundle's weights take."""
+    count = sum(tensor.numel() for part in STEMS for tensor in source.state(part).values())
+    return count * torch.finfo(getattr(torch, weights)).bits // 8
+
+
+def parts(source: Checkpoint, chunk: int) -> Iterator[Part]:
+    """The graphs of a checkpoint whose prompts come in chunks of `chunk` tokens."""
     text, unet, vae = (source.configs[part] for part in ("text_encoder", "unet", "vae"))
     scale = downscale(vae)
     width, height = components.latent_size(unet)
@@ -123,8 +126,8 @@ def _parts(source: Checkpoint, chunk: int) -> Iterator[Part]:
     yield Part(components.vae_decoder(vae, scale, size), lambda: wrappers.VaeDecoder(load_vae(source)))
 
 
-def _export(part: Part, folder: Path, precision: str, weights: str, opset: int, report: Report) -> Graph:
-    """Export and verify one graph; only one module or one graph's weights are in memory at a time."""
+def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: int, report: Report) -> Graph:
+    """Export one graph into `folder` and verify it; one copy of its weights is in memory at a time."""
     component = part.component
     report(f"{component.name}: loading")
     module = part.build().eval()
@@ -151,65 +154,3 @@ def _export(part: Part, folder: Path, precision: str, weights: str, opset: int, 
         receipt=receipt,
         data=tuple(File.of(folder, name) for name in data),
     )
-
-
-@contextmanager
-def _publish(target: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a hidden folder beside `target` to fill; move it into place at the end, or remove it on any failure."""
-    _check_target(target, overwrite)
-    partial = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-        yield partial
-        _sync(partial)
-        _replace(partial, target)
-    except OSError as exc:
-        if isinstance(exc, OutputError):
-            raise
-        if exc.errno == errno.ENOSPC:
-            raise OutputError(f"{target}: the disk is full; free some space and export again") from exc
-        raise OutputError(f"{target}: cannot be written ({exc}); choose another folder") from exc
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not overwrite:
-        raise InputError(f"{target}: exists already; choose another name or allow overwriting it")
-    if not (target / MANIFEST).is_file():
-        raise InputError(f"{target}: is not a bundle, so it is not overwritten; choose another name")
-
-
-def _check_space(target: Path, source: Checkpoint, weights: str) -> None:
-    """Raise `OutputError` now rather than after minutes of work where the disk cannot hold the weights."""
-    count = sum(tensor.numel() for part in STEMS for tensor in source.state(part).values())
-    needed = count * torch.finfo(getattr(torch, weights)).bits // 8 + SPARE
-    holder = next(folder for folder in target.absolute().parents if folder.is_dir())
-    if (free := shutil.disk_usage(holder).free) < needed:
-        raise OutputError(f"{target}: needs about {needed / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free there")
-
-
-def _replace(partial: Path, target: Path) -> None:
-    old = target.parent / f".{target.name}.old-{secrets.token_hex(4)}"
-    if target.exists():
-        target.rename(old)
-    try:
-        partial.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    """Have the disk hold every file before the folder gets its name."""
-    for path in (*folder.rglob("*"), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

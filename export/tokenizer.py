@@ -28,7 +28,7 @@ def write_tokenizer(source: Path, folder: Path, longest: int) -> Tokenizer:
         )
     try:
         tokenizer = CLIPTokenizer.from_pretrained(source, local_files_only=True)
-    except Exception as exc:  # noqa: BLE001  tokenizers raises nothing narrower for garbled files
+    except Exception as exc:  # tokenizers raises nothing narrower for garbled files
         raise InputError(f"{source}: cannot be read as a CLIP tokenizer ({exc}); copy the checkpoint again") from exc
     if len(tokenizer) < 3 or tokenizer.bos_token_id == tokenizer.eos_token_id:
         raise InputError(f"{source}: has no vocabulary with its own start and end token; copy the checkpoint again")

@@ -17,6 +17,7 @@ from overpaint.export import bundle as stage
 from overpaint.export import export_bundle
 from overpaint.export.facts import SAMPLERS, default_sampler, model_facts, schedule_facts
 from overpaint.export.load import supported
+from overpaint.export.publish import publish
 from overpaint.export.verify import compare, reference
 from overpaint.runtime.sampling.levels import ModelSchedule
 from overpaint.runtime.sampling.samplers import SAMPLERS as KNOWN_SAMPLERS
@@ -50,7 +51,7 @@ def test_receipts(bundle: Bundle) -> None:
 
 
 def test_no_check_is_at_the_traced_shape(checkpoint: Path) -> None:
-    for part in stage._parts(supported(stage._open(checkpoint, None, None)), 77):
+    for part in stage.parts(supported(stage.open_checkpoint(checkpoint)), 77):
         assert part.component.traced not in part.component.checked
         for lengths in part.component.checked:
             for axis, length in lengths.items():
@@ -80,12 +81,12 @@ def test_facts(bundle: Bundle, checkpoint: Path) -> None:
 @pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
 def test_prediction_type(tmp_path: Path, prediction_type: str) -> None:
     folder = tiny_checkpoint(tmp_path / "checkpoint", prediction_type=prediction_type)
-    facts = model_facts(supported(stage._open(folder, None, None)))
+    facts = model_facts(supported(stage.open_checkpoint(folder)))
     assert facts.scheduler["prediction_type"] == prediction_type
 
 
 def test_prediction_type_can_be_said(checkpoint: Path) -> None:
-    facts = model_facts(supported(stage._open(checkpoint, None, "v_prediction")))
+    facts = model_facts(supported(stage.open_checkpoint(checkpoint, None, "v_prediction")))
     assert facts.scheduler["prediction_type"] == "v_prediction"
 
 
@@ -122,7 +123,7 @@ def test_existing_target_is_kept(bundle: Bundle, checkpoint: Path, tmp_path: Pat
 
 def test_overwriting_replaces_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
     target = Path(shutil.copytree(bundle.folder, tmp_path / "old"))
-    with stage._publish(target, overwrite=True) as folder:
+    with publish(target, overwrite=True) as folder:
         (folder / "new").write_text("new")
     assert [path.name for path in tmp_path.rglob("*")] == ["old", "new"]
 
@@ -143,7 +144,7 @@ def test_failing_export_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None
 
 
 def test_graph_that_differs_is_refused(bundle: Bundle, checkpoint: Path) -> None:
-    part = list(stage._parts(supported(stage._open(checkpoint, None, None)), 77))[-1]
+    part = list(stage.parts(supported(stage.open_checkpoint(checkpoint)), 77))[-1]
     expected = reference(part.build(), part.component)
     altered = [[output * 1.001 for output in outputs] for outputs in expected]
     path = bundle.folder / "vae_decoder.onnx"
@@ -176,7 +177,7 @@ def test_killed_export_leaves_nothing_that_loads(checkpoint: Path, tmp_path: Pat
 
 def test_full_disk_is_told_before_the_work(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 10**6})
-    monkeypatch.setattr(stage.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match=r"needs about 0\.1 GB of disk, 0\.0 GB are free"):
         export_bundle(checkpoint, tmp_path / "bundle")
 
@@ -272,7 +273,7 @@ def test_other_architectures_are_refused(
 )
 def test_weights_that_do_not_fit_their_config(copy: Path, changes: dict[str, object]) -> None:
     edit(copy / "unet" / "config.json", **changes)
-    part = next(p for p in stage._parts(supported(stage._open(copy, None, None)), 77) if p.component.name == "unet")
+    part = next(p for p in stage.parts(supported(stage.open_checkpoint(copy)), 77) if p.component.name == "unet")
     with pytest.raises(ExportError, match="from the same"):
         part.build()
 

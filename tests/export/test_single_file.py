@@ -31,8 +31,8 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_weights_and_architecture(files: tuple[str, Path, Path]) -> None:
     _, folder, path = files
-    expected = supported(stage._open(folder, None, None))
-    single = supported(stage._open(path, folder / "tokenizer", "epsilon"))
+    expected = supported(stage.open_checkpoint(folder))
+    single = supported(stage.open_checkpoint(path, folder / "tokenizer", "epsilon"))
     for load in (load_text_encoder, load_unet, load_vae):
         ours, theirs = load(single).state_dict(), load(expected).state_dict()
         assert ours.keys() == theirs.keys()
@@ -45,7 +45,7 @@ def test_weights_and_architecture(files: tuple[str, Path, Path]) -> None:
 
 def test_facts(files: tuple[str, Path, Path]) -> None:
     family, folder, path = files
-    facts = model_facts(supported(stage._open(path, folder / "tokenizer", "v_prediction")))
+    facts = model_facts(supported(stage.open_checkpoint(path, folder / "tokenizer", "v_prediction")))
     assert (facts.name, facts.downscale, facts.latent_channels, facts.scaling_factor) == ("model", 4, 4, 0.18215)
     assert facts.default_size == (96 * 4, 96 * 4)
     assert facts.scheduler["prediction_type"] == "v_prediction"
@@ -57,15 +57,15 @@ def test_prediction_type_is_asked_for_where_weights_cannot_tell(files: tuple[str
     family, folder, path = files
     if family == "2.x":
         with pytest.raises(InputError, match="--prediction-type v_prediction"):
-            stage._open(path, folder / "tokenizer", None)
+            stage.open_checkpoint(path, folder / "tokenizer", None)
     else:
-        facts = model_facts(supported(stage._open(path, folder / "tokenizer", None)))
+        facts = model_facts(supported(stage.open_checkpoint(path, folder / "tokenizer", None)))
         assert (facts.scheduler["prediction_type"], facts.default_sampler) == ("epsilon", "plms")
 
 
 def test_tokenizer_is_asked_for(files: tuple[str, Path, Path]) -> None:
     with pytest.raises(InputError, match="--tokenizer"):
-        stage._open(files[2], None, "epsilon")
+        stage.open_checkpoint(files[2], None, "epsilon")
 
 
 def test_other_files_are_refused(files: tuple[str, Path, Path], tmp_path: Path) -> None:
@@ -73,15 +73,15 @@ def test_other_files_are_refused(files: tuple[str, Path, Path], tmp_path: Path) 
     lora = tmp_path / "lora.safetensors"
     save_file({"lora_unet.weight": torch.zeros(2)}, lora)
     with pytest.raises(InputError, match="does not hold a text encoder, a U-Net and a VAE"):
-        stage._open(lora, folder / "tokenizer", None)
+        stage.open_checkpoint(lora, folder / "tokenizer", None)
     with pytest.raises(InputError, match="no such checkpoint"):
-        stage._open(tmp_path / "nothing.safetensors", None, None)
+        stage.open_checkpoint(tmp_path / "nothing.safetensors", None, None)
     shutil.copy(path, tmp_path / "model.onnx")
     with pytest.raises(InputError, match="neither a diffusers folder nor"):
-        stage._open(tmp_path / "model.onnx", None, None)
+        stage.open_checkpoint(tmp_path / "model.onnx", None, None)
     (tmp_path / "short.safetensors").write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InputError, match="cannot be read as safetensors"):
-        stage._open(tmp_path / "short.safetensors", None, None)
+        stage.open_checkpoint(tmp_path / "short.safetensors", None, None)
 
 
 def test_missing_tensors_are_named(files: tuple[str, Path, Path], tmp_path: Path) -> None:
@@ -90,4 +90,4 @@ def test_missing_tensors_are_named(files: tuple[str, Path, Path], tmp_path: Path
     del state["model.diffusion_model.input_blocks.0.0.weight"]
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match="not laid out"):
-        stage._open(tmp_path / "model.safetensors", folder / "tokenizer", "epsilon")
+        stage.open_checkpoint(tmp_path / "model.safetensors", folder / "tokenizer", "epsilon")
