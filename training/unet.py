@@ -14,6 +14,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from . import norm
 from .data import Pictures, caption
 from .loop import Budget, Trainer, processes, rank
 from .tokenizer import LENGTH
@@ -24,6 +25,10 @@ CHANNELS = (64, 128, 192)
 WIDTH = 128  # of the text encoder
 UNCONDITIONAL = 0.1  # part of the captions shown empty, for classifier-free guidance
 SYNONYM = 0.1  # part of the captions that name the concept by another word
+
+# Timesteps are 1000 u**NOISY with u uniform: what a picture shows is decided in the noisy half, and at the other end v
+# is little but noise.
+NOISY = 0.65
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -126,6 +131,8 @@ def train(
     text, unet = build_text(tokenizer), build_unet()
     # The plain processor: torch's fused attention on a CPU spends most of a step in its backward pass.
     unet.set_attn_processor(AttnProcessor())
+    if device == "cpu":
+        norm.replace(unet)
     models = nn.ModuleDict({"text": text, "unet": unet.to(memory_format=torch.channels_last)}).to(device).train()
     log.info(
         "parameters: %s", {name: f"{sum(p.numel() for p in m.parameters()) / 1e6:.2f} M" for name, m in models.items()}
@@ -141,7 +148,9 @@ def train(
         index = rng.integers(len(latents), size=share)
         clean = latents[torch.from_numpy(index).to(device)]
         noise = torch.randn_like(clean)
-        timestep = torch.randint(0, noising.config.num_train_timesteps, (share,), device=device)
+        luck = torch.rand(share, device=device) ** NOISY
+        levels = noising.config.num_train_timesteps
+        timestep = (luck * levels).long().clamp_max(levels - 1)  # in float32 the power of u can round to 1
         noisy = noising.add_noise(clean, noise, timestep)
         with torch.autocast(device, torch.bfloat16):
             hidden = text(captions.draw(index, rng).to(device)).last_hidden_state

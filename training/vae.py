@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
+from . import norm
 from .data import Pictures, sheet
 from .loop import Budget, Trainer, processes, rank
 
@@ -103,6 +104,8 @@ def train(
     """
     torch.manual_seed(0)
     vae = build().to(device, memory_format=torch.channels_last)
+    if device == "cpu":
+        norm.replace(vae)
     name = "vae"
     if decoder_only:
         name = "decoder"
