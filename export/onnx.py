@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,8 +24,8 @@ INLINE_BELOW = 1024
 def write_graph(module: torch.nn.Module, component: Component, path: Path, *, opset: int, weights: str) -> list[str]:
     """Write `module` as ONNX to `path`; give the names of the files of external data beside it.
 
-    The weights are written tensor by tensor from the module's own memory. With `weights` "float16" those that are
-    exact in float16 are stored so, followed by a cast which runtimes fold at load.
+    The weights are written tensor by tensor from the module's own memory, and let go afterwards. With `weights`
+    "float16" those that are exact in float16 are stored so, followed by a cast which runtimes fold at load.
 
     Raises `ExportError` where the module cannot be captured or an axis would become fixed.
     """
@@ -32,12 +33,10 @@ def write_graph(module: torch.nn.Module, component: Component, path: Path, *, op
     if weights == "float16":
         _halve(model.graph)
     _strip(model)
-    if _bytes(model.graph) <= EXTERNAL_ABOVE:
-        ir.save(model, path)
-        return []
-    data = path.with_suffix(".data").name
+    data = path.with_suffix(".data").name if _bytes(model.graph) > EXTERNAL_ABOVE else None
     ir.save(model, path, external_data=data, size_threshold_bytes=INLINE_BELOW)
-    return [data]
+    _release(model.graph)
+    return [data] if data else []
 
 
 def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Model:
@@ -81,18 +80,22 @@ def _halve(graph: ir.Graph) -> None:
         if value.dtype != ir.DataType.FLOAT or value.const_value.nbytes < INLINE_BELOW:
             continue
         full = torch.from_numpy(value.const_value.numpy())
-        half = full.half()
-        if not torch.equal(half.float(), full):
+        if not torch.equal(full.half().float(), full):
             continue
-        stored = ir.Value(name=f"{value.name}.float16", const_value=ir.tensor(half.numpy()))
+        halved = ir.LazyTensor(partial(_half, full), ir.DataType.FLOAT16, value.const_value.shape)
+        stored = ir.Value(name=f"{value.name}.float16", const_value=halved)
         stored.shape, stored.dtype = value.shape, ir.DataType.FLOAT16
         cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT})
-        name = value.name
+        name, value.const_value = value.name, None
         ir.convenience.replace_all_uses_with(value, cast.outputs[0])
         del graph.initializers[name]
         graph.initializers[stored.name] = stored
         cast.outputs[0].name, cast.outputs[0].shape, cast.outputs[0].dtype = name, value.shape, ir.DataType.FLOAT
         graph.insert_before(graph[0], cast)
+
+
+def _half(full: torch.Tensor) -> ir.Tensor:
+    return ir.tensor(full.half().numpy())
 
 
 def _strip(model: ir.Model) -> None:
@@ -106,6 +109,12 @@ def _strip(model: ir.Model) -> None:
         node.doc_string = None
         for value in node.outputs:
             value.metadata_props.clear()
+
+
+def _release(graph: ir.Graph) -> None:
+    """Let the weights go: onnxscript's rewrite rules hold on to the last graph that they saw."""
+    for value in graph.initializers.values():
+        value.const_value = None
 
 
 def _bytes(graph: ir.Graph) -> int:
