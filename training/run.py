@@ -91,7 +91,7 @@ def main() -> None:
         publish(autoencoder, models, words, args.work / "early-checkpoint")
         write_sheet(args.work / "early-checkpoint", chosen, args.work / "samples.png")
 
-    budget = Budget(args.unet_minutes, args.unet_rate, warmup=200, save_minutes=8)
+    budget = Budget(args.unet_minutes, args.unet_rate, warmup=200, save_minutes=9)
     models = unet.train(chosen, latents, words, args.work, budget, args.unet_batch, args.device, report)
     if args.decoder_minutes:
         budget = Budget(args.decoder_minutes, args.vae_rate / 2, warmup=50, decay=0.7)
