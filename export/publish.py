@@ -50,7 +50,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not overwrite:
-        raise InputError(f"{target}: exists already; choose another name or allow overwriting it")
+        raise InputError(f"{target}: exists already; choose another name, or replace it with --overwrite")
     if not (target / MANIFEST).is_file():
         raise InputError(f"{target}: is not a bundle, so it is not overwritten; choose another name")
 
