@@ -238,6 +238,9 @@ def _add_export(commands: Any) -> None:
         "--tokenizer", type=Path, metavar="DIR", help="a CLIP tokenizer's folder, for a .safetensors file"
     )
     parser.add_argument("--prediction-type", help="epsilon, v_prediction or sample, where the checkpoint does not say")
+    parser.add_argument(
+        "--opset", type=int, default=23, metavar="N", help="of ONNX, 18 to 23; 23 has fused attention (23)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
 
 

@@ -29,7 +29,6 @@ class Checkpoint:
     reads a part's weights under diffusers' names, mapped from disk; `tokenizer` is a folder that transformers can read.
     """
 
-    name: str
     configs: Mapping[str, Config]
     tokenizer: Path
     state: Callable[[str], State]
@@ -52,7 +51,6 @@ def open_folder(folder: Path, tokenizer: Path | None = None, prediction_type: st
     }
     weights = {part: _weight_files(folder / part, stem) for part, stem in STEMS.items()}
     return Checkpoint(
-        folder.resolve().name,
         configs,
         tokenizer or folder / "tokenizer",
         lambda part: read_tensors(weights[part]),

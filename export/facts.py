@@ -45,13 +45,13 @@ SCHEDULE_FIELDS = (
 SAMPLER_FIELDS = ("timestep_spacing", "set_alpha_to_one", "final_sigmas_type")
 
 
-def model_facts(checkpoint: Checkpoint) -> ModelFacts:
-    """Collect the facts of a checkpoint; raises `InputError` for a scheduler that is unknown or misconfigured."""
+def model_facts(checkpoint: Checkpoint, name: str) -> ModelFacts:
+    """The facts of a model that shall be called `name`; raises `InputError` for a scheduler that cannot be used."""
     unet, vae, scheduler = (checkpoint.configs[part] for part in ("unet", "vae", "scheduler"))
     scale = downscale(vae)
     width, height = latent_size(unet)
     return ModelFacts(
-        name=checkpoint.name,
+        name=name,
         family=FAMILY,
         latent_channels=vae["latent_channels"],
         downscale=scale,

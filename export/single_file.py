@@ -66,7 +66,7 @@ def open_single_file(path: Path, tokenizer: Path | None, prediction_type: str | 
     except (KeyError, IndexError) as exc:
         raise InputError(f"{path}: is not laid out as Stable Diffusion 1.x or 2.x ({exc}); name another file") from exc
     origin = {"checkpoint": path.name, "format": f"single file, {'2.x' if second else '1.x'}"}
-    return Checkpoint(path.stem, configs, tokenizer, lambda part: _convert(state, part, configs), origin)
+    return Checkpoint(configs, tokenizer, lambda part: _convert(state, part, configs), origin)
 
 
 def _convert(state: State, part: str, configs: dict[str, Config]) -> State:

@@ -66,9 +66,9 @@ def test_graphs_say_nothing_of_the_machine(bundle: Bundle) -> None:
         assert home not in (bundle.folder / file.path).read_bytes()
 
 
-def test_facts(bundle: Bundle, checkpoint: Path) -> None:
+def test_facts(bundle: Bundle) -> None:
     model = bundle.model
-    assert (model.name, model.family) == (checkpoint.name, "stable-diffusion")
+    assert (model.name, model.family) == (bundle.folder.name, "stable-diffusion")
     assert (model.latent_channels, model.downscale, model.multiple) == (4, 4, 4)
     assert (model.scaling_factor, model.shift_factor) == (0.18215, 0.0)
     assert (model.default_size, model.default_sampler) == ((64, 64), "ddim")
@@ -81,12 +81,12 @@ def test_facts(bundle: Bundle, checkpoint: Path) -> None:
 @pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
 def test_prediction_type(tmp_path: Path, prediction_type: str) -> None:
     folder = tiny_checkpoint(tmp_path / "checkpoint", prediction_type=prediction_type)
-    facts = model_facts(supported(stage.open_checkpoint(folder)))
+    facts = model_facts(supported(stage.open_checkpoint(folder)), "name")
     assert facts.scheduler["prediction_type"] == prediction_type
 
 
 def test_prediction_type_can_be_said(checkpoint: Path) -> None:
-    facts = model_facts(supported(stage.open_checkpoint(checkpoint, None, "v_prediction")))
+    facts = model_facts(supported(stage.open_checkpoint(checkpoint, None, "v_prediction")), "name")
     assert facts.scheduler["prediction_type"] == "v_prediction"
 
 

@@ -45,7 +45,7 @@ def test_weights_and_architecture(files: tuple[str, Path, Path]) -> None:
 
 def test_facts(files: tuple[str, Path, Path]) -> None:
     family, folder, path = files
-    facts = model_facts(supported(stage.open_checkpoint(path, folder / "tokenizer", "v_prediction")))
+    facts = model_facts(supported(stage.open_checkpoint(path, folder / "tokenizer", "v_prediction")), "model")
     assert (facts.name, facts.downscale, facts.latent_channels, facts.scaling_factor) == ("model", 4, 4, 0.18215)
     assert facts.default_size == (96 * 4, 96 * 4)
     assert facts.scheduler["prediction_type"] == "v_prediction"
@@ -59,7 +59,7 @@ def test_prediction_type_is_asked_for_where_weights_cannot_tell(files: tuple[str
         with pytest.raises(InputError, match="--prediction-type v_prediction"):
             stage.open_checkpoint(path, folder / "tokenizer", None)
     else:
-        facts = model_facts(supported(stage.open_checkpoint(path, folder / "tokenizer", None)))
+        facts = model_facts(supported(stage.open_checkpoint(path, folder / "tokenizer", None)), "model")
         assert (facts.scheduler["prediction_type"], facts.default_sampler) == ("epsilon", "plms")
 
 
