@@ -2,7 +2,7 @@
 
 >>> import overpaint
 >>> pipe = overpaint.load("tiny")
->>> result = pipe("cat.png", "a cat, ink style", strength=0.6, steps=20, seed=7)
+>>> result = pipe("fox.png", "fox, ink style", strength=0.6, steps=20, seed=7)
 >>> result.images[0].save("out.png")
 """
 

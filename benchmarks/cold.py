@@ -14,11 +14,11 @@ from benchmarks.report import publish, table, writer
 
 def main() -> None:
     parser = writer()
-    parser.add_argument("--image", default="models/examples/cat.png")
+    parser.add_argument("--image", default="models/examples/fox.png")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "overpaint.cli", "img2img", given.image, "a cat, ink style"]
+        command = [sys.executable, "-m", "overpaint.cli", "img2img", given.image, "fox, ink style"]
         command += ["-o", str(Path(folder) / "out.png"), "--steps", "20", "--seed", "7"]
         seconds = [timed(command) for _ in range(given.repeats)]
         helping = [timed([sys.executable, "-m", "overpaint.cli", "--help"]) for _ in range(given.repeats)]

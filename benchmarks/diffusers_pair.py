@@ -14,7 +14,7 @@ from PIL import Image
 import overpaint
 from benchmarks.report import publish, table, writer
 
-PROMPT, STRENGTH, GUIDANCE = "a cat, ink style", 0.6, 7.5
+PROMPT, STRENGTH, GUIDANCE = "fox, ink style", 0.6, 7.5
 
 
 def seconds(call: Callable[[int], object], seed: int) -> float:
@@ -32,7 +32,7 @@ def main() -> None:
     parser = writer()
     parser.add_argument("checkpoint", nargs="?", default="models/tiny-checkpoint")
     parser.add_argument("model", nargs="?", default="tiny")
-    parser.add_argument("--image", default="models/examples/cat.png")
+    parser.add_argument("--image", default="models/examples/fox.png")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=7)
     given = parser.parse_args()

@@ -15,10 +15,10 @@ from .load import MODELS, load
 from .pipeline import Pipeline
 
 EXAMPLES = MODELS / "examples"
-PICTURE, CONCEPT = "cat.png", "a cat"
+PICTURE, CONCEPT = "fox.png", "fox"
 STRENGTHS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 STYLES = ("noto", "flat", "twemoji", "contrast", "ink", "sketch")
-SKETCH, SKETCH_PROMPT = "sketch.png", "a cat, noto style"
+SKETCH, SKETCH_PROMPT = "house-sketch.png", "house, noto style"
 
 
 def demo(folder: Path) -> Iterator[str]:

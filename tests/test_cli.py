@@ -34,7 +34,7 @@ def run(*arguments: object) -> int:
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
 def test_img2img_writes_a_picture_with_its_parameters(source: Path, suffix: str, capsys: pytest.CaptureFixture) -> None:
     out = source.with_name(f"out{suffix}")
-    assert run("img2img", source, "a cat, ink style", "-o", out, "--steps", 4, "--seed", 7) == 0
+    assert run("img2img", source, "fox, ink style", "-o", out, "--steps", 4, "--seed", 7) == 0
     with Image.open(out) as image:
         assert image.size == (64, 64)
     text = read_parameters(out)
@@ -47,7 +47,7 @@ def test_img2img_writes_a_picture_with_its_parameters(source: Path, suffix: str,
 
 def test_several_images_are_numbered_and_reproducible(source: Path) -> None:
     out = source.with_name("out.png")
-    common = ("a cat", "-o", out, "--steps", 2, "--strength", 1, "--strip-metadata")
+    common = ("fox", "-o", out, "--steps", 2, "--strength", 1, "--strip-metadata")
     assert run("img2img", source, source, *common, "--n", 2, "--seed", 1) == 0
     written = sorted(source.parent.glob("out*.png"))
     assert len(written) == 4
@@ -58,7 +58,7 @@ def test_several_images_are_numbered_and_reproducible(source: Path) -> None:
 
 def test_strength_0_gives_the_input_back(source: Path) -> None:
     out = source.with_name("out.png")
-    assert run("img2img", source, "a cat", "-o", out, "--strength", 0) == 0
+    assert run("img2img", source, "fox", "-o", out, "--strength", 0) == 0
     assert np.array_equal(np.asarray(Image.open(out)), np.asarray(Image.open(source)))
 
 
@@ -81,7 +81,7 @@ def test_strength_0_gives_the_input_back(source: Path) -> None:
 def test_bad_requests_end_with_2_before_the_model_is_loaded(
     source: Path, options: tuple[object, ...], cause: str, capsys: pytest.CaptureFixture
 ) -> None:
-    assert run("img2img", source, "a cat", "-o", source.with_name("out.png"), *options) == 2
+    assert run("img2img", source, "fox", "-o", source.with_name("out.png"), *options) == 2
     assert cause in capsys.readouterr().err
 
 
@@ -90,13 +90,13 @@ def test_bad_requests_end_with_2_before_the_model_is_loaded(
 def test_an_output_that_cannot_be_written_is_known_before_the_model_runs(
     source: Path, out: str, capsys: pytest.CaptureFixture
 ) -> None:
-    assert run("img2img", source, "a cat", "-o", source.parent / out) in (1, 2)
+    assert run("img2img", source, "fox", "-o", source.parent / out) in (1, 2)
     assert "overpaint: " in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_model")
 def test_a_missing_input(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert run("img2img", tmp_path / "no.png", "a cat", "-o", tmp_path / "out.png") == 2
+    assert run("img2img", tmp_path / "no.png", "fox", "-o", tmp_path / "out.png") == 2
     assert "no such file" in capsys.readouterr().err
 
 
@@ -122,12 +122,12 @@ def test_an_interrupt_leaves_no_file(source: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(loop, "_record", interrupt)
     before = set(source.parent.iterdir())
-    assert run("img2img", source, "a cat", "-o", source.with_name("out.png")) == 130
+    assert run("img2img", source, "fox", "-o", source.with_name("out.png")) == 130
     assert set(source.parent.iterdir()) == before
 
 
 def test_a_broken_bundle_ends_with_1(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture) -> None:
-    assert run("img2img", source, "a cat", "-o", tmp_path / "out.png", "--model", tmp_path) == 1
+    assert run("img2img", source, "fox", "-o", tmp_path / "out.png", "--model", tmp_path) == 1
     assert "bundle.json" in capsys.readouterr().err
 
 

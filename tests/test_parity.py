@@ -15,7 +15,7 @@ from overpaint.runtime.load import MODELS
 
 CHECKPOINT = MODELS / "tiny-checkpoint"
 EXAMPLES = sorted((MODELS / "examples").glob("*.png"))
-PROMPT, NEGATIVE = "a cat, ink style", "a dog"
+PROMPT, NEGATIVE = "fox, ink style", "a rocket"
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
     "plms": ("PNDMScheduler", {"skip_prk_steps": True}),
