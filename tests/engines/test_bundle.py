@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 
 import overpaint
 from overpaint import BundleError, EngineError, InputError
+from overpaint.engines.base import TensorSpec
 from overpaint.engines.bundle import Bundle
 from overpaint.engines.registry import EngineOptions, open_engine
+from overpaint.runtime.load import find
 from tests.bundles import edit_manifest
 
 
@@ -109,6 +112,13 @@ def test_an_unreadable_graph(folder: Path) -> None:
     bundle = Bundle.read(folder)
     with pytest.raises(EngineError, match="unet: cannot load the graph"):
         open_engine("onnxruntime", "unet", bundle.graph("unet"), folder, EngineOptions())
+
+
+def test_a_graph_that_is_not_what_the_manifest_says() -> None:
+    bundle = Bundle.read(find("tiny"))
+    graph = replace(bundle.graph("vae_decoder"), inputs=(TensorSpec("latents", "float16", ("rows", 4, "h", "w")),))
+    with pytest.raises(BundleError, match=r"inputs are .*float32.* the manifest says .*float16"):
+        open_engine("onnxruntime", "vae_decoder", graph, bundle.folder, EngineOptions())
 
 
 def test_another_device(folder: Path) -> None:
