@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
 from ...engines.base import InputError, unknown
 from .levels import SPACINGS
@@ -10,6 +11,37 @@ from .samplers import SAMPLERS
 from .schedules import SIGMA_SCHEDULES
 
 SCHEDULES = (*SPACINGS, *SIGMA_SCHEDULES)
+
+# As Stable Diffusion web UI writes them in a picture's parameters. It lacks the names that are not here: it has no
+# spacings, and of the tables of Align Your Steps it takes the one that suits the model.
+_A1111_SAMPLERS = {
+    "ddim": "DDIM",
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "heun": "Heun",
+    "dpm2": "DPM2",
+    "dpm2_a": "DPM2 a",
+    "lms": "LMS",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_3m_sde": "DPM++ 3M SDE",
+    "dpmpp_sde": "DPM++ SDE",
+    "unipc": "UniPC",
+    "plms": "PLMS",
+    "lcm": "LCM",
+}
+_A1111_SCHEDULES = {
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "polyexponential": "Polyexponential",
+    "beta": "Beta",
+    "sgm_uniform": "SGM Uniform",
+    "normal": "Normal",
+    "simple": "Simple",
+    "ddim_uniform": "DDIM",
+    "align_your_steps": "Align Your Steps",
+    "kl_optimal": "KL Optimal",
+}
 
 # Case, spaces, dots and dashes do not count, nor does a leading "k_": see `_key`.
 _SAMPLER_ALIASES = {
@@ -21,10 +53,10 @@ _SAMPLER_ALIASES = {
     "dpm2": "KDPM2DiscreteScheduler|DPM 2",
     "dpm2_a": "KDPM2AncestralDiscreteScheduler|DPM2 ancestral|DPM 2 a|DPM 2 ancestral",
     "lms": "LMSDiscreteScheduler",
-    "dpmpp_2m": "DPMSolverMultistepScheduler|DPM++ 2M|dpmsolver++",
-    "dpmpp_2m_sde": "DPM++ 2M SDE|sde-dpmsolver++|dpmpp_2m_sde_gpu",
-    "dpmpp_3m_sde": "DPM++ 3M SDE|dpmpp_3m_sde_gpu",
-    "dpmpp_sde": "DPMSolverSDEScheduler|DPM++ SDE|dpmpp_sde_gpu",
+    "dpmpp_2m": "DPMSolverMultistepScheduler|dpmsolver++",
+    "dpmpp_2m_sde": "sde-dpmsolver++|dpmpp_2m_sde_gpu",
+    "dpmpp_3m_sde": "dpmpp_3m_sde_gpu",
+    "dpmpp_sde": "DPMSolverSDEScheduler|dpmpp_sde_gpu",
     "unipc": "UniPCMultistepScheduler|uni_pc|uni_pc_bh2",
     "plms": "PNDMScheduler",  # as the Stable Diffusion checkpoints configure it
     "pndm": "F-PNDM",
@@ -36,7 +68,6 @@ _SCHEDULE_ALIASES = {
     "exponential": "use_exponential_sigmas",
     "beta": "use_beta_sigmas",
     "normal": "Uniform",
-    "ddim_uniform": "DDIM",
     "align_your_steps": "AYS",
     "align_your_steps_xl": "AYS XL|AYS SDXL",
 }
@@ -46,12 +77,29 @@ def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9+]", "", re.sub(r"^k_", "", name.strip().lower()))
 
 
-def _table(names: tuple[str, ...], aliases: dict[str, str]) -> dict[str, str]:
-    return {_key(alias): name for name in names for alias in (name, *aliases.get(name, name).split("|"))}
+def _spellings(names: Iterable[str], *tables: Mapping[str, str]) -> dict[str, str]:
+    """Own names by every spelling in use."""
+    spellings = {name: name for name in names}
+    for table in tables:
+        spellings |= {alias: name for name, aliases in table.items() for alias in aliases.split("|")}
+    return spellings
 
 
-_SAMPLERS = _table(tuple(SAMPLERS), _SAMPLER_ALIASES)
-_SCHEDULES = _table(SCHEDULES, _SCHEDULE_ALIASES)
+_SAMPLER_SPELLINGS = _spellings(SAMPLERS, _A1111_SAMPLERS, _SAMPLER_ALIASES)
+_SCHEDULE_SPELLINGS = _spellings(SCHEDULES, _A1111_SCHEDULES, _SCHEDULE_ALIASES)
+_SAMPLERS = {_key(alias): name for alias, name in _SAMPLER_SPELLINGS.items()}
+_SCHEDULES = {_key(alias): name for alias, name in _SCHEDULE_SPELLINGS.items()}
+
+
+def a1111_labels(sampler: str, schedule: str) -> tuple[str, str | None]:
+    """What Stable Diffusion web UI calls the sampler and the schedule of a `Plan`: its "Sampler" and "Schedule type".
+
+    A sampler or schedule that it does not have keeps its own name. The schedule is None where it is a spacing, a
+    distilled model's timesteps or a list of the caller's: none of them has a name there. `find_sampler` and
+    `find_schedule` take what this returns.
+    """
+    label = _A1111_SCHEDULES.get(schedule, schedule if schedule in SIGMA_SCHEDULES else None)
+    return _A1111_SAMPLERS.get(sampler, sampler), label
 
 
 def find_sampler(name: str) -> tuple[str, str | None]:

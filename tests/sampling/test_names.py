@@ -3,8 +3,9 @@
 import pytest
 
 from overpaint.engines.base import InputError
-from overpaint.runtime.sampling.names import SCHEDULES, find_schedule, resolve
+from overpaint.runtime.sampling.names import SCHEDULES, a1111_labels, find_sampler, find_schedule, resolve
 from overpaint.runtime.sampling.samplers import SAMPLERS
+from overpaint.runtime.sampling.schedules import SIGMA_SCHEDULES
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,28 @@ def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(InputError, match="name one"):
         resolve("DPM++ 2M Karras", "exponential")
     assert resolve("DPM++ 2M Karras", "karras") == ("dpmpp_2m", "karras")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "labels"),
+    [
+        ("euler_a", "karras", ("Euler a", "Karras")),
+        ("dpmpp_2m_sde", "exponential", ("DPM++ 2M SDE", "Exponential")),
+        ("ddim", "leading", ("DDIM", None)),
+        ("ddim", "ddim_uniform", ("DDIM", "DDIM")),
+        ("lcm", "distilled", ("LCM", None)),
+        ("euler", "sigmas", ("Euler", None)),
+        ("tcd", "sgm_uniform", ("tcd", "SGM Uniform")),
+        ("heun", "align_your_steps_xl", ("Heun", "align_your_steps_xl")),
+    ],
+)
+def test_labels_of_a1111(sampler: str, schedule: str, labels: tuple[str, str | None]) -> None:
+    assert a1111_labels(sampler, schedule) == labels
+
+
+def test_labels_of_a1111_are_read_back() -> None:
+    for sampler in SAMPLERS:
+        for schedule in (*SCHEDULES, "distilled", "timesteps", "sigmas"):
+            label, type_label = a1111_labels(sampler, schedule)
+            assert find_sampler(label) == (sampler, None)
+            assert find_schedule(type_label) == (schedule if schedule in SIGMA_SCHEDULES else None)
