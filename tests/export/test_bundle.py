@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from overpaint.export import export_bundle
 from overpaint.export.facts import SAMPLERS, default_sampler, model_facts, schedule_facts
 from overpaint.export.load import supported
 from overpaint.export.publish import publish
-from overpaint.export.verify import compare, reference
+from overpaint.export.verify import compare, reference, worst
 from overpaint.runtime.sampling.levels import ModelSchedule
 from overpaint.runtime.sampling.samplers import SAMPLERS as KNOWN_SAMPLERS
 from tests.checkpoints import tiny_checkpoint
@@ -153,6 +154,13 @@ def test_graph_that_differs_is_refused(bundle: Bundle, checkpoint: Path) -> None
     altered[0][0][0, 0, 0, 0] = float("nan")
     with pytest.raises(ExportError, match="by nan"):
         compare(path, part.component, altered, "float32", "float32")
+
+
+def test_nan_in_any_output_counts() -> None:
+    good, bad = np.ones(3), np.array([1.0, np.nan, 1.0])
+    assert worst([good * 1.1, good], [good, good]) == pytest.approx(0.1)
+    for outputs in ([good, bad], [bad, good]):
+        assert np.isnan(worst(outputs, [good, good]))
 
 
 def test_killed_export_leaves_nothing_that_loads(checkpoint: Path, tmp_path: Path) -> None:
