@@ -21,10 +21,12 @@ if TYPE_CHECKING:
         OutputError,
         OverpaintError,
     )
+    from .runtime.imaging.codec import Picture, read
     from .runtime.load import bundled, load
     from .runtime.loop import Step
-    from .runtime.pipeline import Pipeline
+    from .runtime.pipeline import Pipeline, Run
     from .runtime.request import Output, Request, Result
+    from .runtime.sampling.plan import Plan
 
 __version__ = "0.1.0"
 
@@ -37,12 +39,16 @@ _HOMES = {
     "OutputError": ".engines.base",
     "OverpaintError": ".engines.base",
     "Output": ".runtime.request",
+    "Picture": ".runtime.imaging.codec",
     "Pipeline": ".runtime.pipeline",
+    "Plan": ".runtime.sampling.plan",
     "Request": ".runtime.request",
     "Result": ".runtime.request",
+    "Run": ".runtime.pipeline",
     "Step": ".runtime.loop",
     "bundled": ".runtime.load",
     "load": ".runtime.load",
+    "read": ".runtime.imaging.codec",
 }
 __all__ = [
     "BundleError",
@@ -53,12 +59,16 @@ __all__ = [
     "Output",
     "OutputError",
     "OverpaintError",
+    "Picture",
     "Pipeline",
+    "Plan",
     "Request",
     "Result",
+    "Run",
     "Step",
     "bundled",
     "load",
+    "read",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from . import __version__
 
 if TYPE_CHECKING:
     from .runtime.pipeline import Run
+    from .runtime.request import Result
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -38,6 +39,7 @@ def img2img(
     prompt: str,
     output: Path,
     n: int,
+    batch: int,
     seed: int | None,
     negative_prompt: str,
     quality: int,
@@ -58,27 +60,33 @@ def img2img(
     paths = numbered(output, len(requests))
     for path in paths:
         check_writable(path)
-    run = load(model, threads=threads, verify=verify).run(requests)
-    _follow(run)
-    result = run.result()
-    for path, made in zip(paths, result.outputs, strict=True):
-        notes = write(path, made.image, made.parameters, quality=quality, strip=strip_metadata)
-        print(f"{path}  seed {made.request.seed}")
-        for note in (*made.notes, *notes):
-            print(f"overpaint: note: {path.name}: {note}", file=sys.stderr)
-    stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in result.timings.items())
-    print(f"{len(result.plan)} model evaluations an image; seconds: {stages}")
+    pipe = load(model, threads=threads, verify=verify)
+    # All runs are made, and so checked, before the first begins; each run's pictures are written when it ends.
+    runs = [pipe.run(requests[start : start + batch]) for start in range(0, len(requests), batch)]
+    tasks = [task for run in runs for task in run.tasks]
+    for path, task in zip(paths, tasks, strict=True):
+        check_writable(path, task.placement.size, None if strip_metadata else task.parameters)
+    waiting = iter(paths)
+    for result in _results(runs):
+        for made in result.outputs:
+            path = next(waiting)
+            notes = write(path, made.image, made.parameters, quality=quality, strip=strip_metadata)
+            print(f"{path}  seed {made.request.seed}", flush=True)
+            for note in (*made.notes, *notes):
+                print(f"overpaint: note: {path.name}: {note}", file=sys.stderr)
+        stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in result.timings.items())
+        print(f"{len(result.plan)} model evaluations an image; seconds: {stages}", flush=True)
 
 
-def plan(model: str, sampler: str | None, **options: Any) -> None:
+def plan(model: str, sampler: str | None, coefficients: bool, **options: Any) -> None:
     """Print the table that a request would run, without running it."""
     from .engines.bundle import Bundle
-    from .runtime.load import find
+    from .runtime.load import find, read_schedule
     from .runtime.sampling.compile import compile_plan
-    from .runtime.sampling.levels import ModelSchedule
 
-    facts = Bundle.read(find(model), verify=False).model
-    print(compile_plan(ModelSchedule.from_config(facts.scheduler), sampler=sampler or facts.default_sampler, **options))
+    bundle = Bundle.read(find(model), verify=False)
+    made = compile_plan(read_schedule(bundle), sampler=sampler or bundle.model.default_sampler, **options)
+    print(made.table(coefficients=True) if coefficients else made)
 
 
 def info(bundle: Path) -> None:
@@ -112,15 +120,23 @@ def demo(output: Path) -> None:
         print(line, flush=True)
 
 
-def _follow(run: Run) -> None:
-    """Drive a run to its end with a progress bar on a terminal."""
+def _results(runs: Sequence[Run]) -> Iterator[Result]:
+    """Drive runs to their ends, with a progress bar on a terminal."""
     from tqdm import tqdm
 
-    with tqdm(unit="eval", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for step in run:
-            bar.total = step.count * len(run.requests)
-            bar.set_postfix(sigma=f"{step.sigma:.3g}", refresh=False)
-            bar.update()
+    total = sum(len(task.plan) for run in runs for task in run.tasks)
+    with tqdm(total=total, unit="eval", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for run in runs:
+            for step in run:
+                bar.set_postfix(sigma=f"{step.sigma:.3g}", refresh=False)
+                bar.update()
+            yield run.result()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -169,6 +185,7 @@ def _add_img2img(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, help="counts up over the images (default: drawn, and printed)")
     parser.add_argument("--n", type=int, default=1, help="images a picture (1)")
+    parser.add_argument("--batch", type=_count, default=8, metavar="N", help="images that run together (8)")
     parser.add_argument("--size", type=_size, metavar="WxH", help="size of the result (default: the input's)")
     parser.add_argument(
         "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
@@ -201,6 +218,7 @@ def _add_img2img(commands: Any) -> None:
 def _add_plan(commands: Any) -> None:
     parser = commands.add_parser("plan", help="print the table of a run without running it", description=plan.__doc__)
     parser.set_defaults(command=plan)
+    parser.add_argument("--coefficients", action="store_true", help="print every line's equations too")
     _add_sampling(parser)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -80,6 +81,11 @@ class Graph:
     data: tuple[File, ...] = ()
 
     @property
+    def sha256(self) -> str:
+        """One hash for the graph and its weights, wherever they are stored."""
+        return hashlib.sha256("".join(file.sha256 for file in (self.file, *self.data)).encode()).hexdigest()
+
+    @property
     def size(self) -> int:
         """The bytes of the graph and its weights on disk."""
         return self.file.size + sum(file.size for file in self.data)
@@ -102,7 +108,7 @@ class ModelFacts:
 
     `downscale` is pixels per latent along an edge; `multiple` is what the pixel height and width must be multiples of.
     Latents of the denoiser are `(vae latents - shift_factor) * scaling_factor`. `scheduler` holds the fields of
-    `overpaint.runtime.sampling.ModelSchedule`. `default_size` is in pixels, (width, height).
+    `overpaint.runtime.sampling.levels.ModelSchedule`. `default_size` is in pixels, (width, height).
     """
 
     name: str
@@ -160,7 +166,7 @@ class Bundle:
         facts = asdict(model) | {"scheduler": ", ".join(f"{key} {value}" for key, value in model.scheduler.items())}
         facts |= {"default_size": "x".join(map(str, model.default_size))}
         facts |= {"origin": ", ".join(f"{key} {value}" for key, value in model.origin.items())}
-        lines = [f"{self.folder} (format {FORMAT}, by {self.producer})", ""]
+        lines = [f"{self.folder} (by {self.producer})", ""]
         lines += [f"  {key.replace('_', ' '):<16} {value}" for key, value in facts.items()]
         for name, graph in self.graphs.items():
             lines += ["", f"{name}: {graph.size / 1e6:.1f} MB, {graph.precision}, weights {graph.weights}"]
@@ -194,9 +200,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise BundleError(f"{path}: not readable as JSON ({exc}); export the bundle again") from exc
-    if not isinstance(record, dict) or not isinstance(record.get("format"), int):
+    if not isinstance(record, dict) or type(record.get("format")) is not int or record["format"] < 1:
         raise BundleError(f"{path}: not a bundle's manifest; export the bundle again")
     if record["format"] > FORMAT:
         raise BundleError(
@@ -212,11 +218,33 @@ def _parse(folder: Path, record: dict[str, Any]) -> Bundle:
         tokenizer = dict(record["tokenizer"])
         tokenizer["file"] = File(**tokenizer["file"])
         graphs = {name: _graph(graph) for name, graph in record["graphs"].items()}
-        return Bundle(folder, ModelFacts(**model), Tokenizer(**tokenizer), graphs, record["producer"])
-    except (KeyError, TypeError, AttributeError) as exc:
+        bundle = Bundle(folder, ModelFacts(**model), Tokenizer(**tokenizer), graphs, record["producer"])
+        _check_facts(bundle)
+        return bundle
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as exc:
         raise BundleError(
-            f"{folder / MANIFEST}: a field is missing or unknown ({exc}); export the bundle again"
+            f"{folder / MANIFEST}: a field is missing, unknown or wrong ({exc}); export the bundle again"
         ) from exc
+
+
+def _check_facts(bundle: Bundle) -> None:
+    """Raise `ValueError` for numbers that no model has."""
+    model = bundle.model
+    counts = {
+        "latent_channels": model.latent_channels,
+        "downscale": model.downscale,
+        "multiple": model.multiple,
+        "default width": model.default_size[0],
+        "default height": model.default_size[1],
+        "tokenizer length": bundle.tokenizer.length,
+    }
+    for name, count in counts.items():
+        if type(count) is not int or count < 1:
+            raise ValueError(f"{name} is {count!r}")
+    if model.multiple % model.downscale:
+        raise ValueError(f"multiple {model.multiple} is none of downscale {model.downscale}")
+    if not float(model.scaling_factor) or not math.isfinite(model.scaling_factor + model.shift_factor):
+        raise ValueError(f"scaling {model.scaling_factor!r}, shift {model.shift_factor!r}")
 
 
 def _graph(record: dict[str, Any]) -> Graph:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,20 +57,25 @@ class OrtEngine:
         try:
             return call()
         except _ERRORS as exc:
+            if "alloc" in str(exc):
+                raise EngineError(f"{self.name}: the memory does not suffice ({exc}); take a smaller size") from exc
             raise EngineError(f"{self.name}: {what}: {exc}") from exc
 
 
 def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> OrtEngine:
     """Open a graph on the CPU; raises `InputError` for another device."""
     if options.device != "cpu":
-        raise InputError(f"backend onnxruntime runs on device 'cpu', not {options.device!r}")
+        raise InputError(
+            f"backend onnxruntime runs on device 'cpu' so far, not {options.device!r}; leave out the device"
+        )
     return OrtEngine(name, graph, folder / graph.file.path, options)
 
 
 def _session(path: Path, options: EngineOptions) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
-    settings.log_severity_level = 3
+    # What goes wrong is raised; the library need not print it too.
+    settings.log_severity_level = 4
     # The arena grows by powers of two and keeps what it has: a large picture would cost twice its memory, for good.
     settings.enable_cpu_mem_arena = False
     for key, value in options.extra.items():
@@ -79,12 +84,17 @@ def _session(path: Path, options: EngineOptions) -> Any:
 
 
 def _compare(path: Path, side: str, specs: tuple[TensorSpec, ...], found: list[Any]) -> None:
-    wanted = {(spec.name, spec.dtype, len(spec.axes)) for spec in specs}
-    actual = {(value.name, _DTYPES.get(value.type, value.type), len(value.shape)) for value in found}
+    wanted = sorted(str(TensorSpec(spec.name, spec.dtype, _fixed(spec.axes))) for spec in specs)
+    actual = sorted(
+        str(TensorSpec(value.name, _DTYPES.get(value.type, value.type), _fixed(value.shape))) for value in found
+    )
     if wanted != actual:
-        listing = [
-            ", ".join(f"{name}: {dtype} rank {rank}" for name, dtype, rank in sorted(s)) for s in (actual, wanted)
-        ]
         raise BundleError(
-            f"{path}: the graph's {side} are ({listing[0]}), the manifest says ({listing[1]}); export again"
+            f"{path}: the graph's {side} are ({'; '.join(actual)}), "
+            f"the manifest says ({'; '.join(wanted)}); export again"
         )
+
+
+def _fixed(axes: Iterable[Any]) -> tuple[int | str, ...]:
+    """The axes with every dynamic one under the same name."""
+    return tuple(axis if isinstance(axis, int) else "?" for axis in axes)

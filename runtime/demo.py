@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..engines.base import OutputError
 from .imaging import codec
 from .imaging.output import check_writable, write
 from .imaging.sheet import Row, contact_sheet
@@ -23,7 +24,10 @@ SKETCH, SKETCH_PROMPT = "house-sketch.png", "house, noto style"
 
 def demo(folder: Path) -> Iterator[str]:
     """Write `repainted.png` and `contact-sheet.png` into `folder`; yields lines to print as it goes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise OutputError(f"{folder}: cannot be made ({exc.strerror}); choose another folder") from exc
     repainted, sheet = folder / "repainted.png", folder / "contact-sheet.png"
     for path in (repainted, sheet):
         check_writable(path)

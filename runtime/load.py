@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..engines.base import BundleError, unknown
+from ..engines.base import BundleError, InputError, unknown
 from ..engines.bundle import MANIFEST, Bundle
 from ..engines.registry import EngineOptions, open_engine
 from .denoiser import Denoiser
@@ -44,8 +45,14 @@ def load(
     Raises `InputError` for an unknown name or backend, `BundleError` for a bundle that cannot be used, `EngineError`
     where the backend is missing.
     """
+    limits = {"threads": (threads, 0), "max_rows": (max_rows, 1), "max_area": (max_area, 1), "vae_tile": (vae_tile, 1)}
+    for name, (value, least) in limits.items():
+        if type(value) is not int or value < least:
+            raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
     bundle = Bundle.read(find(model), verify=verify)
     check_signatures(bundle)
+    schedule = read_schedule(bundle)
+    ranges = bundle.graph("unet").ranges
     options = EngineOptions(device, threads)
     text, unet, encoder, decoder = (
         open_engine(backend, name, bundle.graph(name), bundle.folder, options) for name in SIGNATURES
@@ -58,26 +65,40 @@ def load(
             load_tokenizer(bundle.folder / facts.file.path),
             facts,
             bundle.graph("text_encoder").ranges["clip_skip"].most,
+            ranges["tokens"].most,
         ),
         Autoencoder(encoder, decoder, bundle.model, vae_tile),
-        Denoiser(unet, min(max_rows, bundle.graph("unet").ranges["rows"].most), max_area),
-        ModelSchedule.from_config(bundle.model.scheduler),
+        Denoiser(unet, min(max_rows, ranges["rows"].most), max_area),
+        schedule,
     )
 
 
 def find(model: str | Path) -> Path:
-    """The folder of a bundle by its path, or by its name among `bundled()`."""
-    path = Path(model)
-    if path.exists() or len(path.parts) != 1:
-        return path
-    if model not in bundled():
+    """The folder of a bundle by its name among `bundled()`, or by its path (`./tiny`, where a name is meant to be one).
+
+    Raises `InputError` for a name that is neither.
+    """
+    if not isinstance(model, (str, Path)) or not str(model).strip():
+        raise InputError(f"a model is a bundle's path or one of {', '.join(bundled())}, not {model!r}")
+    if str(model) in bundled():
+        return MODELS / model
+    path = Path(model).expanduser()
+    if len(path.parts) == 1 and not path.exists() and os.sep not in str(model):
         raise unknown("model", str(model), bundled())
-    return MODELS / path
+    return path
 
 
 def bundled() -> list[str]:
     """The names of the bundles that ship with the package."""
     return sorted(manifest.parent.name for manifest in MODELS.glob(f"*/{MANIFEST}"))
+
+
+def read_schedule(bundle: Bundle) -> ModelSchedule:
+    """The noise schedule that the bundle's model was trained with; raises `BundleError` for facts that are none."""
+    try:
+        return ModelSchedule.from_config(bundle.model.scheduler)
+    except (InputError, TypeError, ValueError) as exc:
+        raise BundleError(f"{bundle.folder}: the scheduler's facts are wrong ({exc}); export the bundle again") from exc
 
 
 def check_signatures(bundle: Bundle) -> None:
@@ -89,4 +110,17 @@ def check_signatures(bundle: Bundle) -> None:
             raise BundleError(
                 f"{bundle.folder}: graph {name!r} takes {sorted(given)} and gives {sorted(made)}, "
                 f"the runtime needs {sorted(inputs)} and {sorted(outputs)}; export again"
+            )
+    axes = {spec.name: spec.axes for graph in bundle.graphs.values() for spec in (*graph.inputs, *graph.outputs)}
+    channels = bundle.model.latent_channels
+    for name in ("sample", "model_output", "mean", "latents"):
+        if len(axes[name]) != 4 or axes[name][1] != channels:
+            raise BundleError(f"{bundle.folder}: {name} is {axes[name]}, the latents have {channels} channels")
+    if axes["embeddings"][-1] != axes["encoder_hidden_states"][-1]:
+        raise BundleError(f"{bundle.folder}: the text encoder and the U-Net differ in the width of the conditioning")
+    wanted = {"unet": ("rows", "tokens", "height", "width"), "text_encoder": ("clip_skip",)}
+    for name, ranges in wanted.items():
+        if missing := set(ranges) - bundle.graph(name).ranges.keys():
+            raise BundleError(
+                f"{bundle.folder}: graph {name!r} has no range of {', '.join(sorted(missing))}; export again"
             )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ..engines.base import Array, InputError
 from ..engines.bundle import Bundle
@@ -22,7 +23,8 @@ from .loop import Step, run
 from .request import Output, Request, Result, expand
 from .sampling.compile import compile_plan
 from .sampling.levels import ModelSchedule
-from .sampling.noise import noise_stream
+from .sampling.names import a1111_labels
+from .sampling.noise import NoiseStream, noise_stream
 from .sampling.plan import Plan
 from .text import TextEncoder
 from .vae import Autoencoder
@@ -31,16 +33,22 @@ Source = codec.Source | Picture
 Text = str | Sequence[str]
 OnStep = Callable[[Step], None]
 
+# The conventions in which strength 1 starts from noise alone and never looks at the input.
+FROM_NOISE = ("contract", "continuous")
+A1111_NOISE = {"cpu": "CPU", "gpu": "NV"}
+# How many times more or fewer pixels than usual deserve a note.
+FAR = 2.25
+
 
 @dataclass(frozen=True)
-class Work:
-    """A request fitted to the model; `job` is None where strength 0 leaves nothing to do."""
+class Task:
+    """A request, checked and fitted to the model; nothing of it has run."""
 
     request: Request
     picture: Picture
     placement: resize.Placement
     plan: Plan
-    job: Job | None
+    parameters: str
 
 
 class Pipeline:
@@ -73,7 +81,7 @@ class Pipeline:
         image: Source | Sequence[Source],
         prompt: Text = "",
         *,
-        negative_prompt: Text = "",
+        negative_prompt: Text | None = None,
         seed: int | Sequence[int] | None = None,
         n: int = 1,
         **options: Any,
@@ -87,14 +95,15 @@ class Pipeline:
         where the model fails.
         """
         pictures = [source if isinstance(source, Picture) else codec.read(source) for source in _listed(image)]
-        return self.run(expand(pictures, _listed(prompt), _listed(negative_prompt), seed, n, options))
+        negatives = _listed(negative_prompt or "")
+        return self.run(expand(pictures, _listed(prompt), negatives, seed, n, options))
 
     def run(self, requests: Sequence[Request]) -> Run:
         """A run of requests that may differ in everything; they share the model's calls."""
         return Run(self, requests)
 
     def plan(self, request: Request) -> Plan:
-        """The table a request runs, without running it."""
+        """The table that a request runs, without running it; raises `InputError` where there is none."""
         return compile_plan(
             self.schedule,
             sampler=request.sampler or self.bundle.model.default_sampler,
@@ -105,89 +114,36 @@ class Pipeline:
             eta=request.eta,
         )
 
+    def task(self, request: Request) -> Task:
+        """What a request comes to; raises `InputError` where this model cannot answer it."""
+        facts = self.bundle.model
+        picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
+        self._check_size(picture)
+        plan = self.plan(request)
+        return Task(request, picture, placement, plan, self._parameters(request, plan, placement.size))
+
     def decode(self, latents: Array) -> Array:
         """Latents, float32 [channels, height, width], as pixels, uint8 [height, width, 3]."""
         return codec.from_model(self.vae.decode(latents)[None])[0]
 
+    def _check_size(self, picture: Picture) -> None:
+        ranges, scale = self.bundle.graph("unet").ranges, self.bundle.model.downscale
+        most = ranges["width"].most * scale, ranges["height"].most * scale
+        if any(length > limit for length, limit in zip(picture.size, most, strict=True)):
+            raise InputError(
+                f"the picture is {picture.size[0]}x{picture.size[1]}, this model takes at most {most[0]}x{most[1]}; "
+                "ask for a smaller size"
+            )
 
-class Run:
-    """A batch of requests being answered. Iterating does the work and yields a `Step` for every model evaluation."""
-
-    def __init__(self, pipeline: Pipeline, requests: Sequence[Request]) -> None:
-        self.requests = tuple(requests)
-        self._pipeline = pipeline
-        self._timings: dict[str, float] = dict.fromkeys(("text", "encode", "denoise", "decode", "total"), 0.0)
-        self._cached: Counter[str] = Counter()
-        self._result: Result | None = None
-
-    def __iter__(self) -> Iterator[Step]:
-        """Do the work."""
-        work = [self._prepare(request) for request in self.requests]
-        jobs = [item.job for item in work if item.job]
-        for step in run(jobs, self._pipeline.denoiser, self._pipeline.decode):
-            self._timings["denoise"] += step.seconds
-            yield step
-        outputs = tuple(self._finish(item) for item in work)
-        self._timings["total"] = sum(self._timings.values())
-        self._result = Result(outputs, self._timings, dict(self._cached))
-
-    def result(self) -> Result:
-        """The result of a run that was iterated to its end; raises `InputError` for one that was not."""
-        if self._result is None:
-            raise InputError("the run has not ended; iterate over it to its end before asking for its result")
-        return self._result
-
-    def _prepare(self, request: Request) -> Work:
-        facts = self._pipeline.bundle.model
-        picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
-        plan = self._pipeline.plan(request)
-        return Work(request, picture, placement, plan, self._job(request, picture, plan) if len(plan) else None)
-
-    def _job(self, request: Request, picture: Picture, plan: Plan) -> Job:
-        noise = noise_stream(request.noise, request.seed)
-        clean = self._clean(request, picture, plan, noise)
-        return Job(plan, clean, self._conditioning(request), noise, request.guidance_rescale)
-
-    def _clean(self, request: Request, picture: Picture, plan: Plan, noise: Any) -> Array:
-        """The picture's latents; zeros where the plan starts from noise alone, so that nothing of it can leak."""
-        facts = self._pipeline.bundle.model
-        height, width = (length // facts.downscale for length in picture.pixels.shape[:2])
-        shape = (facts.latent_channels, height, width)
-        vae = self._pipeline.vae
-        if plan.start[0] == 0:
-            return np.zeros(shape, np.float32)
-        with self._stage("encode"):
-            moments, cached = vae.encode(codec.to_model(picture.on_white)[0])
-            self._cached["encode"] += cached
-            return vae.latents(moments, (lambda: noise(shape)) if request.posterior == "sample" else None)
-
-    def _conditioning(self, request: Request) -> list[tuple[float, Array]]:
-        """Classifier-free guidance as rows: the prompt's with weight g, the negative prompt's with 1 - g."""
-        scale = request.guidance_scale
-        weighted = (
-            [(scale, request.prompt), (1 - scale, request.negative_prompt)] if scale > 1 else [(1.0, request.prompt)]
-        )
-        return [(weight, self._encode_text(prompt, request.clip_skip)) for weight, prompt in weighted]
-
-    def _encode_text(self, prompt: str, clip_skip: int) -> Array:
-        with self._stage("text"):
-            embeddings, cached = self._pipeline.text.encode(prompt, clip_skip)
-            self._cached["text"] += cached
-            return embeddings
-
-    def _finish(self, work: Work) -> Output:
-        pixels = work.picture.pixels
-        if work.job:
-            with self._stage("decode"):
-                pixels = self._pipeline.decode(work.job.latents)
-        image = resize.restore(pixels, work.placement)
-        return Output(image, work.request, work.plan, self._parameters(work, image.size), work.picture.notes)
-
-    def _parameters(self, work: Work, size: tuple[int, int]) -> str:
-        request, bundle = work.request, self._pipeline.bundle
-        extra = {"RNG": request.noise.upper()}
-        if request.convention != "contract":
-            extra["Strength convention"] = request.convention
+    def _parameters(self, request: Request, plan: Plan, size: tuple[int, int]) -> str:
+        facts = self.bundle.model
+        sampler, schedule = a1111_labels(plan.sampler, plan.schedule)
+        extra = {
+            "RNG": A1111_NOISE.get(request.noise, request.noise),
+            "Strength convention": request.convention,
+            "Posterior": request.posterior,
+            "Resize": request.fit_mode,
+        }
         if request.eta is not None:
             extra["Eta"] = str(request.eta)
         if request.guidance_rescale:
@@ -197,19 +153,109 @@ class Run:
                 prompt=request.prompt,
                 negative_prompt=request.negative_prompt,
                 steps=request.steps,
-                sampler=work.plan.sampler,
-                schedule_type=work.plan.schedule,
+                sampler=sampler,
+                schedule_type=schedule,
                 cfg_scale=request.guidance_scale,
                 seed=request.seed,
                 size=size,
-                model_hash=bundle.graph("unet").file.sha256[:10],
-                model=bundle.model.name,
+                model_hash=self.bundle.graph("unet").sha256[:10],
+                model=facts.name,
                 denoising_strength=request.strength,
                 clip_skip=request.clip_skip + 1,
                 extra=tuple(extra.items()),
-                version=bundle.producer,
+                version=f"overpaint {version('overpaint')}",
             )
         )
+
+
+class Run:
+    """A batch of requests being answered. Iterating, once, does the work and yields a `Step` for every evaluation.
+
+    Everything that can be known to be wrong with a request is raised when the run is made, before any model runs.
+    """
+
+    def __init__(self, pipeline: Pipeline, requests: Sequence[Request]) -> None:
+        if not requests:
+            raise InputError("a run has no request; give at least one")
+        self.tasks = tuple(pipeline.task(request) for request in requests)
+        self._pipeline = pipeline
+        self._timings = dict.fromkeys(("text", "encode", "denoise", "decode"), 0.0)
+        self._cached = {"text": 0, "encode": 0}
+        self._begun = False
+        self._result: Result | None = None
+
+    def __iter__(self) -> Iterator[Step]:
+        """Do the work; raises `InputError` the second time."""
+        if self._begun:
+            raise InputError("a run goes once; start another")
+        self._begun = True
+        start, away = time.perf_counter(), 0.0
+        jobs = {index: self._job(task) for index, task in enumerate(self.tasks) if len(task.plan)}
+        for step in run(jobs, self._pipeline.denoiser, self._show):
+            self._timings["denoise"] += step.seconds
+            left = time.perf_counter()
+            yield step
+            away += time.perf_counter() - left
+        outputs = tuple(self._output(index, jobs.get(index)) for index in range(len(self.tasks)))
+        total = time.perf_counter() - start - away
+        self._result = Result(outputs, {**self._timings, "total": total}, dict(self._cached))
+
+    def result(self) -> Result:
+        """The result of a run that was iterated to its end; raises `InputError` for one that was not."""
+        if self._result is None:
+            raise InputError("the run has not ended; iterate over it to its end before asking for its result")
+        return self._result
+
+    def _job(self, task: Task) -> Job:
+        request = task.request
+        noise = noise_stream(request.noise, request.seed)
+        clean = self._clean(task, noise)
+        return Job(task.plan, clean, self._conditioning(request), noise, request.guidance_rescale)
+
+    def _clean(self, task: Task, noise: NoiseStream) -> Array:
+        """The picture's latents; zeros where the run starts from noise alone, so that nothing of it can leak."""
+        request, picture = task.request, task.picture
+        facts, vae = self._pipeline.bundle.model, self._pipeline.vae
+        height, width = (length // facts.downscale for length in picture.pixels.shape[:2])
+        shape = (facts.latent_channels, height, width)
+        if request.strength == 1 and request.convention in FROM_NOISE:
+            return np.zeros(shape, np.float32)
+        with self._stage("encode"):
+            moments, cached = vae.encode(codec.to_model(picture.on_white)[0])
+            self._cached["encode"] += cached
+            return vae.latents(moments, (lambda: noise(shape)) if request.posterior == "sample" else None)
+
+    def _conditioning(self, request: Request) -> list[tuple[float, Array]]:
+        """Classifier-free guidance as rows: the prompt's with weight g, the negative prompt's with 1 - g."""
+        scale = request.guidance_scale
+        if scale <= 1:
+            return [(1.0, self._encode_text(request.prompt, request.clip_skip))]
+        weighted = (scale, request.prompt), (1 - scale, request.negative_prompt)
+        return [(weight, self._encode_text(prompt, request.clip_skip)) for weight, prompt in weighted]
+
+    def _encode_text(self, prompt: str, clip_skip: int) -> Array:
+        with self._stage("text"):
+            embeddings, cached = self._pipeline.text.encode(prompt, clip_skip)
+            self._cached["text"] += cached
+            return embeddings
+
+    def _show(self, index: int, latents: Array) -> Image.Image:
+        return resize.restore(self._pipeline.decode(latents), self.tasks[index].placement)
+
+    def _output(self, index: int, job: Job | None) -> Output:
+        task = self.tasks[index]
+        with self._stage("decode"):
+            image = self._show(index, job.latents) if job else resize.restore(task.picture.pixels, task.placement)
+        notes = (*task.picture.notes, *self._notes(task))
+        return Output(image, task.request, task.plan, task.parameters, notes)
+
+    def _notes(self, task: Task) -> Iterator[str]:
+        request, (width, height) = task.request, task.picture.size
+        usual = self._pipeline.bundle.model.default_size
+        if task.plan and not 1 / FAR <= width * height / (usual[0] * usual[1]) <= FAR:
+            yield f"worked on {width}x{height} pixels, the model is made for {usual[0]}x{usual[1]}; a size can be given"
+        if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale):
+            yield "guidance at most 1 heeds neither the negative prompt nor the rescaling"
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from ..engines.base import InputError, unknown
-from .imaging.codec import Picture
+from .imaging.codec import MAX_SIDE, Picture
 from .imaging.resize import MODES as RESIZE_MODES
 from .sampling.names import find_schedule, resolve
 from .sampling.noise import KINDS as NOISE_KINDS
@@ -20,7 +20,22 @@ from .sampling.plan import Plan
 from .sampling.strength import CONVENTIONS
 
 POSTERIORS = ("sample", "mode")
-ALIASES: Mapping[str, str] = {"num_inference_steps": "steps", "cfg_scale": "guidance_scale"}
+# What diffusers and A1111 call things: the same thing under another name, and things that are given in another way.
+ALIASES: Mapping[str, str] = {
+    "cfg_scale": "guidance_scale",
+    "denoising_strength": "strength",
+    "num_inference_steps": "steps",
+    "sampler_name": "sampler",
+}
+ELSEWHERE: Mapping[str, str] = {
+    "batch_size": "n",
+    "callback_on_step_end": "on_step",
+    "generator": "seed",
+    "height": "size",
+    "num_images_per_prompt": "n",
+    "scheduler": "sampler",
+    "width": "size",
+}
 
 
 @dataclass(frozen=True)
@@ -55,14 +70,18 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used."""
-        for name in ("prompt", "negative_prompt"):
-            if not isinstance(getattr(self, name), str):
-                raise InputError(f"{name} must be text, not {type(getattr(self, name)).__name__}")
+        if not isinstance(self.image, Picture):
+            raise InputError(f"image must be a Picture, not {type(self.image).__name__}; make one with overpaint.read")
+        _text("prompt", self.prompt)
+        _text("negative_prompt", self.negative_prompt)
         _number("strength", self.strength, 0, 1)
         _number("guidance_scale", self.guidance_scale, 0, 100)
         _number("guidance_rescale", self.guidance_rescale, 0, 1)
         _whole("steps", self.steps, 1, 1000)
         _whole("clip_skip", self.clip_skip, 0, 64)
+        if self.eta is not None:
+            _number("eta", self.eta, 0, 10)
+        _size(self.size)
         check_seed(self.seed)
         if self.sampler is not None:
             resolve(self.sampler, self.schedule)
@@ -72,6 +91,8 @@ class Request:
         _choice("posterior", self.posterior, POSTERIORS)
         if self.resize_mode is not None:
             _choice("resize mode", self.resize_mode, RESIZE_MODES)
+        if self.size is None and self.resize_mode not in (None, "none"):
+            raise InputError(f"resize mode {self.resize_mode!r} needs a size to reach; give one")
         if self.size is not None and self.resize_mode == "none":
             raise InputError("a size needs a resize mode other than 'none'; choose 'crop', 'pad' or 'stretch'")
 
@@ -154,15 +175,19 @@ def expand(
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a request by their own names, from names that other programs have for them."""
-    known = {field.name for field in fields(Request)} - {"image", "prompt", "negative_prompt", "seed"}
+    apart = {"image", "prompt", "negative_prompt", "seed"}
+    known = {field.name for field in fields(Request)}
     named: dict[str, Any] = {}
     for name, value in options.items():
         own = ALIASES.get(name, name)
-        if own not in known:
-            raise unknown("option", name, known | ALIASES.keys())
+        if name in ELSEWHERE:
+            raise InputError(f"unknown option {name!r}; it is called {ELSEWHERE[name]!r} here")
+        if own not in known - apart:
+            raise unknown("option", name, known | ALIASES.keys() | {"n", "on_step"})
         if own in named:
             raise InputError(f"{own} is given twice, also as {name!r}; give it once")
-        named[own] = value
+        if value is not None:
+            named[own] = value
     return named
 
 
@@ -187,6 +212,24 @@ def _whole(name: str, value: Any, least: int, most: int) -> None:
         raise InputError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
 
 
-def _choice(kind: str, value: str, known: Iterable[str]) -> None:
+def _choice(kind: str, value: Any, known: Iterable[str]) -> None:
     if value not in known:
-        raise unknown(kind, value, known)
+        raise unknown(kind, str(value), known)
+
+
+def _text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be text, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise InputError(f"{name} has characters that are no Unicode ({exc.reason}); give it as UTF-8") from exc
+
+
+def _size(value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise InputError(f"size must be (width, height) in pixels, not {value!r}")
+    for name, length in zip(("width", "height"), value, strict=True):
+        _whole(name, length, 1, MAX_SIDE)

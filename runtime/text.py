@@ -21,10 +21,12 @@ class TextEncoder:
         tokenizer: Tokenizer,
         facts: manifest.Tokenizer,
         most_skipped: int,
+        most_tokens: int,
         cache_size: int = 64,
     ) -> None:
         self.engine = engine
         self._most_skipped = most_skipped
+        self._most_tokens = most_tokens
         self._tokenizer = tokenizer
         self._facts = facts
         self._cache: Cache[Array] = Cache(cache_size)
@@ -53,6 +55,8 @@ class TextEncoder:
                 f"clip_skip is {clip_skip}, this model's text encoder can skip {self._most_skipped} layers"
             )
         tokens = self.tokens(prompt)
+        if tokens.size > self._most_tokens:
+            raise InputError(f"the prompt fills {tokens.size} tokens, this model takes {self._most_tokens}; shorten it")
         return self._cache.get((tokens.tobytes(), clip_skip), lambda: self._run(tokens, clip_skip))
 
     def _run(self, tokens: Array, clip_skip: int) -> Array:

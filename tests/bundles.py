@@ -13,6 +13,7 @@ from overpaint.engines.bundle import Bundle, Check, File, Graph, ModelFacts, Ran
 from overpaint.engines.bundle import Tokenizer as TokenizerFacts
 
 CHANNELS, DOWNSCALE, DIM, LENGTH = 4, 4, 8, 16
+SAMPLE = ("rows", CHANNELS, "height", "width")
 LATENT = ("rows", CHANNELS, "latent_height", "latent_width")
 PIXELS = ("rows", 3, "height", "width")
 SIGNATURES: dict[str, tuple[dict[str, tuple[str, tuple[int | str, ...]]], dict[str, tuple[int | str, ...]]]] = {
@@ -22,11 +23,11 @@ SIGNATURES: dict[str, tuple[dict[str, tuple[str, tuple[int | str, ...]]], dict[s
     ),
     "unet": (
         {
-            "sample": ("float32", LATENT),
+            "sample": ("float32", SAMPLE),
             "timestep": ("float32", ("rows",)),
             "encoder_hidden_states": ("float32", ("rows", "tokens", DIM)),
         },
-        {"model_output": LATENT},
+        {"model_output": SAMPLE},
     ),
     "vae_encoder": ({"pixels": ("float32", PIXELS)}, {"mean": LATENT, "std": LATENT}),
     "vae_decoder": ({"latents": ("float32", LATENT)}, {"pixels": PIXELS}),
@@ -40,6 +41,8 @@ RANGES = {
     "latent_height": Range(2, 16, 256, 2),
     "latent_width": Range(2, 16, 256, 2),
 }
+# The U-Net counts its sides in latents, the VAE in pixels.
+SMALL = {"height": RANGES["latent_height"], "width": RANGES["latent_width"]}
 
 
 def fake_bundle(folder: Path) -> Bundle:
@@ -75,7 +78,7 @@ def _graph(folder: Path, name: str) -> Graph:
         File.of(folder, f"{name}.onnx"),
         tuple(TensorSpec(key, dtype, axes) for key, (dtype, axes) in inputs.items()),
         tuple(TensorSpec(key, "float32", axes) for key, axes in outputs.items()),
-        RANGES,
+        RANGES | (SMALL if name == "unet" else {}),
         "float32",
         "float32",
         Receipt("test", 1e-4, (Check({"rows": 1}, 0.0),)),

@@ -151,7 +151,7 @@ def _decode(stream: IO[bytes], name: str, max_pixels: int, notes: list[str]) -> 
     except UnidentifiedImageError as exc:
         raise InputError(f"{name}: is not a picture in a known format; save it as PNG, JPEG or WebP") from exc
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        raise InputError(f"{name}: {exc}; scale or crop it first") from exc
+        raise InputError(f"{name}: has more than the limit of {max_pixels} pixels; scale or crop it") from exc
     except BROKEN as exc:
         raise _damaged(name, exc) from exc
     return _loaded(image, name, max_pixels, notes)
@@ -165,6 +165,8 @@ def _loaded(image: Image.Image, name: str, max_pixels: int, notes: list[str]) ->
         raise InputError(f"{name}: {width}x{height} is more than the limit of {max_pixels} pixels; scale or crop it")
     try:
         frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.tell():
+            image.seek(0)
         image.load()
     except BROKEN as exc:
         raise _damaged(name, exc) from exc

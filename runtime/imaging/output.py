@@ -39,17 +39,18 @@ _PNG = Format("PNG", 2**31 - 1, True, lambda quality: {})
 FORMATS = {".png": _PNG, ".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _WEBP}
 
 
-def check_writable(path: Destination, size: tuple[int, int] | None = None) -> Path:
+def check_writable(path: Destination, size: tuple[int, int] | None = None, parameters: str | None = None) -> Path:
     """Make sure that a picture can be written to `path`, before any work is done for it; returns it as a `Path`.
 
-    `size` (width, height) is the picture's, where it is known. Raises `InputError` for a suffix that names no known
-    format and a size it cannot hold, `OutputError` for a folder that is missing or cannot be written to, and for a path
-    that is a folder or a write-protected file.
+    `size` (width, height) and `parameters` are the picture's, where they are known. Raises `InputError` for a suffix
+    that names no known format, and for a size or a text that it cannot hold, `OutputError` for a folder that is missing
+    or cannot be written to, and for a path that is a folder or a write-protected file.
     """
     path = Path(path)
     form = _format(path)
     if size:
         _check_side(form, size)
+    _metadata(form, parameters)
     if not os.path.isdir(path.parent):
         raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
     if os.path.isdir(path):

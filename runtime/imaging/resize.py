@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -55,7 +56,7 @@ def restore(pixels: Array, placement: Placement) -> Image.Image:
 
 
 def _checked(size: Size) -> Size:
-    if len(size) != 2 or any(isinstance(length, bool) or not isinstance(length, int) for length in size):
+    if len(size) != 2 or any(isinstance(length, bool) or not isinstance(length, Integral) for length in size):
         raise InputError(f"a size is (width, height) in whole pixels, not {size!r}")
     return size
 

@@ -100,6 +100,10 @@ class TestGuidance:
         with pytest.raises(InputError, match="can skip 2 layers"):
             fake(picture, "a", clip_skip=3)
 
+    def test_a_prompt_beyond_the_models_tokens(self, fake: Pipeline, picture: Pixels) -> None:
+        with pytest.raises(InputError, match="takes 128; shorten"):
+            fake(picture, "a " * 300)
+
     def test_prompts_of_different_lengths_meet_in_one_run(self, fake: Pipeline, picture: Pixels) -> None:
         long = " ".join("abcdefghij" * 5)
         assert fake.text.tokens(long).shape == (4, 16)
@@ -109,7 +113,7 @@ class TestGuidance:
 class TestCache:
     def test_a_second_prompt_on_the_same_picture_skips_the_encoder(self, fake: Pipeline, picture: Pixels) -> None:
         first, second = fake(picture, "a", seed=1), fake(picture.copy(), "b", seed=1)
-        assert first.cached.get("encode", 0) == 0
+        assert first.cached["encode"] == 0
         assert second.cached["encode"] == 1
         assert second.timings["encode"] < first.timings["total"]
 
@@ -123,8 +127,31 @@ class TestProgress:
         steps = []
         result = fake(picture, "a", on_step=steps.append, sampler="heun", steps=5)
         assert [step.index for step in steps] == list(range(len(result.plan)))
-        assert steps[0].preview().shape == picture.shape
+        assert steps[0].preview().size == (56, 40)
         assert steps[0].sigma > steps[-1].sigma
+
+    def test_steps_and_previews_are_of_their_pictures(self, fake: Pipeline, picture: Pixels) -> None:
+        options = [{"strength": 0.0}, {"strength": 0.5}]
+        requests = [overpaint.Request(overpaint.read(picture[:31, :50]), "a", steps=4, **o) for o in options]
+        run = fake.run(requests)
+        steps = list(run)
+        assert {step.image for step in steps} == {1}
+        assert steps[0].preview().size == (50, 31)
+        assert len(run.result().images) == 2
+
+    def test_a_run_goes_once(self, fake: Pipeline, picture: Pixels) -> None:
+        run = fake.start(picture, "a", steps=2)
+        assert list(run)
+        with pytest.raises(InputError, match="once"):
+            list(run)
+
+    def test_what_is_wrong_is_known_when_the_run_is_made(self, fake: Pipeline, picture: Pixels) -> None:
+        with pytest.raises(InputError, match="one step"):
+            fake.start(picture, "a", strength=0.1, steps=4)
+        with pytest.raises(InputError, match="at most 1024x1024"):
+            fake.start(picture, "a", size=(2048, 512))
+        with pytest.raises(InputError, match="no request"):
+            fake.run([])
 
     def test_stopping_to_iterate_cancels(self, fake: Pipeline, picture: Pixels) -> None:
         counted = fake.denoiser.engine = Spoilt(fake.denoiser.engine, 10**9)

@@ -25,6 +25,14 @@ PICTURE = Picture(np.zeros((16, 16, 3), np.uint8))
         *(("clip_skip", value, "clip_skip must be") for value in (-1, 1.5)),
         *(("seed", value, "seed") for value in (-1, 2**64, 1.5, True)),
         ("prompt", 3, "prompt must be text"),
+        ("prompt", "\udcff", "no Unicode"),
+        ("eta", "x", "eta must be"),
+        ("size", 64, "size must be"),
+        ("size", (64, 0), "height must be"),
+        ("noise", 3, "unknown noise"),
+        ("convention", None, "unknown strength convention"),
+        ("resize_mode", "crop", "needs a size"),
+        ("image", "fox.png", "overpaint.read"),
         ("negative_prompt", None, "negative_prompt must be text"),
         ("convention", "contrat", "did you mean 'contract'"),
         ("noise", "gpus", "did you mean 'gpu'"),
@@ -34,7 +42,7 @@ PICTURE = Picture(np.zeros((16, 16, 3), np.uint8))
 )
 def test_a_field_out_of_range(field: str, value: Any, cause: str) -> None:
     with pytest.raises(InputError, match=cause):
-        Request(PICTURE, **{field: value})
+        Request(**{"image": PICTURE, field: value})
 
 
 def test_a_size_without_a_way_to_reach_it() -> None:
@@ -66,6 +74,8 @@ def test_options_by_the_names_diffusers_has() -> None:
         (([PICTURE] * 2, ["a"], [""], [1], 1, {}), "1 seeds for 2 images"),
         (([PICTURE], ["a"], [""], 1, 0, {}), "n must be"),
         (([PICTURE], ["a"], [""], 1, 1, {"strenght": 1}), "did you mean 'strength'"),
+        (([PICTURE], ["a"], [""], 1, 1, {"generator": 1}), "called 'seed' here"),
+        (([PICTURE], ["a"], [""], 1, 1, {"negativ_prompt": ""}), "did you mean 'negative_prompt'"),
         (([PICTURE], ["a"], [""], 1, 1, {"steps": 3, "num_inference_steps": 3}), "steps"),
         (([], ["a"], [""], 1, 1, {}), "no image"),
         (([PICTURE], ["a"], [""], 2**64 - 1, 2, {}), "seed"),
