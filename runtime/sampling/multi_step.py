@@ -99,6 +99,11 @@ def exponential_step(here: Level, there: Level, eta: float) -> tuple[Sum, float]
 
 
 def _allowed(path: Path, step: int, there: Level) -> int:
-    """The order that diffusers allows a step: the last to a clean image is of order 1, and see `lower_order_final`."""
+    """The order that diffusers allows a step: the last to a clean image is of order 1, and see `lower_order_final`.
+
+    A step of no length is of order 1 too, for higher ones would divide by its length.
+    """
+    if there == path.levels[path.begin + step]:
+        return 1
     left, short = len(path.levels) - path.begin - step, len(path.levels) < 15
     return left if short or (left == 1 and not there.sigma) else 3

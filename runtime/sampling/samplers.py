@@ -68,7 +68,11 @@ def spacing_of(model: ModelSchedule, sampler: Sampler) -> str:
 
 
 def walk(model: ModelSchedule, sampler: Sampler, schedule: str | None, steps: int) -> Path:
-    """The whole path of `steps` steps on a spacing, a schedule of `SIGMA_SCHEDULES`, or None: the model's own."""
+    """The whole path of `steps` steps on a spacing, a schedule of `SIGMA_SCHEDULES`, or None: the model's own.
+
+    Where a schedule's lowest level is the end as well (`final_sigmas_type` "sigma_min" on karras and its kin), the last
+    step has no length and leaves x as it is, as in diffusers.
+    """
     end, gap = _end(model, sampler), None
     if schedule in SIGMA_SCHEDULES:
         levels = _levels_of_sigmas(model, sampler, schedule, steps)
@@ -81,7 +85,7 @@ def walk(model: ModelSchedule, sampler: Sampler, schedule: str | None, steps: in
         times = spaced(model, schedule or spacing_of(model, sampler), steps, grid)
         levels = levels_of_times(model, sampler, times)
         gap = model.num_train_timesteps // steps if sampler.gap else None
-    return Path(model, tuple(levels), end, sampler.ve, gap)
+    return Path(model, tuple(levels), _not_above(levels[-1], end), sampler.ve, gap)
 
 
 def walk_times(model: ModelSchedule, sampler: Sampler, times: Sequence[float]) -> Path:
@@ -91,7 +95,8 @@ def walk_times(model: ModelSchedule, sampler: Sampler, times: Sequence[float]) -
         raise InputError("timesteps must be a list of numbers")
     if given.max() > model.last_timestep or given.min() < 0 or (np.diff(given) >= 0).any():
         raise InputError(f"timesteps must fall, from at most {model.last_timestep} to at least 0")
-    return Path(model, tuple(levels_of_times(model, sampler, given)), _end(model, sampler), sampler.ve)
+    levels = levels_of_times(model, sampler, given)
+    return Path(model, tuple(levels), _not_above(levels[-1], _end(model, sampler)), sampler.ve)
 
 
 def walk_sigmas(model: ModelSchedule, sampler: Sampler, sigmas: Sequence[float]) -> Path:
@@ -132,6 +137,11 @@ def _levels_of_sigmas(model: ModelSchedule, sampler: Sampler, schedule: str, ste
     if schedule in sampler.cuts:
         times = np.floor(times)
     return levels_of_sigmas(sigmas, times)
+
+
+def _not_above(last: Level, end: Level) -> Level:
+    """`end`, or the last level itself where that is as low but for rounding, or lower: no step leads up."""
+    return end if end.ve < last.ve * (1 - 1e-6) else last
 
 
 def _end(model: ModelSchedule, sampler: Sampler) -> Level:

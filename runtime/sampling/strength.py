@@ -55,12 +55,15 @@ def continuous(walk: Walk, steps: int, strength: float) -> Path:
     path = walk(steps)
     if strength in (0.0, 1.0):
         return replace(path, begin=0 if strength else steps)
+    if path.end == path.levels[-1]:  # a last step of no length would make several of them here
+        path = replace(path, levels=path.levels[:-1])
+    whole = len(path.levels)
     model = path.model
     top = math.atan(model.ve_at_log(strength * model.last_timestep))
     angles = np.array([math.atan2(level.sigma, level.alpha) for level in (*path.levels, path.end)])
-    begin = np.interp(-top, -angles, np.arange(steps + 1))
+    begin = np.interp(-top, -angles, np.arange(whole + 1))
     count = max(1, math.ceil(steps * strength))
-    cut = np.interp(np.linspace(begin, steps, count + 1)[:-1], np.arange(steps + 1), angles)
+    cut = np.interp(np.linspace(begin, whole, count + 1)[:-1], np.arange(whole + 1), angles)
     cut[0] = top
     levels = tuple(Level.of_ve(math.tan(angle), float(model.time_of(math.tan(angle)))) for angle in cut)
     return replace(path, levels=levels, gap=None)

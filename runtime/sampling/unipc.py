@@ -47,7 +47,7 @@ def _step(
     if corrector is not None:
         ratios, slopes = [*ratios, 1.0], [*slopes, corrector - x0]
     # In order 1 and for the predictor of order 2 the paper's equation degenerates; it sets the weight to 1/2.
-    weights = [0.5] if len(ratios) == 1 else _weights(ratios, h)
+    weights = _weights(ratios, h) if len(ratios) > 1 else [0.5]
     return there.sigma / here.sigma * x - there.alpha * shrink * (x0 + total(weights, slopes))
 
 

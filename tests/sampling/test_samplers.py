@@ -193,3 +193,23 @@ def test_lines_become_a_matrix() -> None:
     lines = [Line(0, level, {"x": 2 * X + MODEL, "old": X}), Line(1, level, {"x": X - old})]
     assert slot_names(lines) == ("x", "old")
     np.testing.assert_array_equal(matrix(lines, ("x", "old")), [[[2, 0, 1, 0], [1, 0, 0, 0]], [[1, -1, 0, 0], [0] * 4]])
+
+
+@pytest.mark.parametrize("convention", ["contract", "continuous"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_plans_that_end_at_the_lowest_sigma_are_finite(sampler: str, convention: str) -> None:
+    model = ModelSchedule(final_sigmas_type="sigma_min")
+    for schedule, steps in itertools.product((None, *SCHEDULES), (1, 2, 5, 20)):
+        strengths = (1.0, 0.5) if steps > 1 else (1.0,)
+        for strength in strengths:
+            plan = compile_plan(
+                model, sampler=sampler, schedule=schedule, steps=steps, strength=strength, convention=convention
+            )
+            assert np.isfinite(plan.matrix).all(), (schedule, steps)
+            assert np.abs(plan.matrix).max() < 100, (schedule, steps)
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde"])
+def test_a_step_of_no_length_leaves_x(sampler: str) -> None:
+    plan = compile_plan(ModelSchedule(final_sigmas_type="sigma_min"), sampler=sampler, schedule="karras", steps=20)
+    np.testing.assert_allclose(plan.matrix[-1, 0], [1.0, *[0.0] * (plan.slots + 1)], atol=1e-12)

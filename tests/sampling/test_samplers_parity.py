@@ -255,6 +255,13 @@ def test_end_at_the_lowest_sigma(sampler: str, compare: Callable[..., float]) ->
     assert compare(sampler, facts={"final_sigmas_type": "sigma_min"}, predictions=("epsilon",)) < TOLERANCE
 
 
+@pytest.mark.parametrize("schedule", ["karras", "exponential", "beta"])
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "dpmpp_2m_sde", "unipc"])
+def test_last_step_of_no_length(sampler: str, schedule: str, compare: Callable[..., float]) -> None:
+    facts = {"final_sigmas_type": "sigma_min"}
+    assert compare(sampler, schedule, facts=facts, predictions=("epsilon",), steps=(2, 5, 20)) < TOLERANCE
+
+
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m", "plms"])
 @pytest.mark.parametrize(
     "betas",
