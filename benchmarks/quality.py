@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--diffusers", action="store_true", help="draw with diffusers and the checkpoint instead")
     parser.add_argument("--count", type=int, default=200, help="captions and pictures a measure (b, c)")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--guidance", type=float, default=3.0)
     args = parser.parse_args()
 
     import torch

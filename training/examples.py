@@ -10,7 +10,7 @@ from PIL import Image
 from .data import draw_icon, drawings
 
 FOLDER = Path(__file__).parents[1] / "models/examples"
-SIZE = 128
+SIZE = 64
 CHOSEN = {
     "cat": ("cat-face", "noto"),
     "fox": ("fox", "twemoji"),

@@ -41,9 +41,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--vae-minutes", type=float, default=18)
     parser.add_argument("--unet-minutes", type=float, default=75)
-    parser.add_argument("--decoder-minutes", type=float, default=8)
+    parser.add_argument("--decoder-minutes", type=float, default=10)
     parser.add_argument("--vae-rate", type=float, default=1.5e-3)
-    parser.add_argument("--unet-rate", type=float, default=1e-3)
+    parser.add_argument("--unet-rate", type=float, default=1.5e-3)
     parser.add_argument("--vae-batch", type=int, default=16)
     parser.add_argument("--unet-batch", type=int, default=64)
     return parser.parse_args()
@@ -95,7 +95,8 @@ def main() -> None:
     models = unet.train(chosen, latents, words, args.work, budget, args.unet_batch, args.device, report)
     if args.decoder_minutes:
         budget = Budget(args.decoder_minutes, args.vae_rate / 2, warmup=50, decay=0.7)
-        autoencoder = vae.train(chosen, args.work, budget, args.vae_batch, args.device, decoder_only=True)
+        options = {"plain": 0.9, "decoder_only": True}
+        autoencoder = vae.train(chosen, args.work, budget, args.vae_batch, args.device, **options)
     if rank() == 0:
         publish(autoencoder, models, words, out)
 

@@ -20,7 +20,7 @@ def quiet(pipeline: StableDiffusionPipeline) -> StableDiffusionPipeline:
     return pipeline
 
 
-def write_sheet(checkpoint: Path, pictures: Pictures, path: Path, steps: int = 15, guidance: float = 4.0) -> None:
+def write_sheet(checkpoint: Path, pictures: Pictures, path: Path, steps: int = 15, guidance: float = 3.0) -> None:
     """Left half: each shown concept in each style from noise. Right half: the first style's picture repainted."""
     draw = quiet(StableDiffusionPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32))
     repaint = quiet(StableDiffusionImg2ImgPipeline(**draw.components, requires_safety_checker=False))

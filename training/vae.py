@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 CHANNELS = (24, 64, 128)
 KL = 1e-5  # a mean over latent elements, against a mean over pixel elements
-PLAIN = 0.7  # part of a batch that is shown as it is; the rest is shifted, mirrored and recoloured
 
 
 def build() -> AutoencoderKL:
@@ -96,11 +95,18 @@ def normalise(vae: AutoencoderKL, latents: torch.Tensor) -> None:
 
 
 def train(
-    pictures: Pictures, work: Path, budget: Budget, batch: int, device: str, decoder_only: bool = False
+    pictures: Pictures,
+    work: Path,
+    budget: Budget,
+    batch: int,
+    device: str,
+    plain: float = 0.7,
+    decoder_only: bool = False,
 ) -> AutoencoderKL:
     """Train on mean squared error with a little KL.
 
-    `decoder_only` continues from the trained VAE with the encoder, and so the latents, as they are.
+    `plain` is the part of a batch that is shown as it is; the rest is shifted, mirrored and recoloured. `decoder_only`
+    continues from the trained VAE with the encoder, and so the latents, as they are.
     """
     torch.manual_seed(0)
     vae = build().to(device, memory_format=torch.channels_last)
@@ -125,7 +131,7 @@ def train(
 
     def loss(step: int) -> torch.Tensor:
         chosen = pictures.pixels[rng.integers(len(pictures.pixels), size=share)].copy()
-        for i in range(int(PLAIN * share), share):
+        for i in range(round(plain * share), share):
             chosen[i] = disturb(chosen[i], rng)
         return reconstruct(to_model(chosen, device))
 
