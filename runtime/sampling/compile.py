@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 
@@ -41,8 +42,7 @@ def compile_plan(
     name, curve = resolve(sampler, schedule)
     kind = SAMPLERS[name]
     options = _options(name, kind, eta)
-    if not 0.0 <= strength <= 1.0:
-        raise InputError(f"strength is {strength}; it must be a number from 0 to 1")
+    strength = _share("strength", strength)
     if sum(given is not None for given in (steps, timesteps, sigmas)) != 1:
         raise InputError("give one of steps, timesteps and sigmas")
     if steps is None and (curve or convention == "comfy"):
@@ -56,13 +56,13 @@ def compile_plan(
         return walk(model, kind, curve, _checked(count, model))
 
     count = _checked(steps, model) if steps is not None else len(whole(0).levels)
-    path = strengths.enter(convention, whole, count, float(strength))
+    path = strengths.enter(convention, whole, count, strength)
     lines = list(kind.lines(path, **options)) if path.begin < len(path.levels) else []
     spacing = curve if curve in SPACINGS else spacing_of(model, kind)
     listed = "timesteps" if timesteps is not None else "sigmas" if sigmas is not None else None
     start = (1.0, 0.0)
     if lines:
-        start = strengths.start(convention, path, lines[0].level, float(strength), spacing == "leading")
+        start = strengths.start(convention, path, lines[0].level, strength, spacing == "leading")
     own = kind.grid if kind.grid == "distilled" else spacing
     return _plan(name, curve or listed or own, path, lines, start)
 
@@ -72,10 +72,13 @@ def _options(name: str, kind: Sampler, eta: float | None) -> dict[str, float]:
         if eta is not None:
             raise InputError(f"the sampler {name!r} takes no eta; leave it out")
         return {}
-    value = kind.eta if eta is None else float(eta)
-    if not 0.0 <= value <= 1.0:
-        raise InputError(f"eta is {eta}; it must be a number from 0 to 1")
-    return {"eta": value}
+    return {"eta": kind.eta if eta is None else _share("eta", eta)}
+
+
+def _share(name: str, value: object) -> float:
+    if not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
+        raise InputError(f"{name} is {value!r}; it must be a number from 0 to 1")
+    return float(value)
 
 
 def _checked(steps: int, model: ModelSchedule) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 
@@ -107,13 +108,13 @@ def find_sampler(name: str) -> tuple[str, str | None]:
 
     Raises `InputError` for a name that nobody uses.
     """
-    key = _key(name)
+    key = _key(_text("sampler", name))
     if key in _SAMPLERS:
         return _SAMPLERS[key], None
     for ending, schedule in _SCHEDULES.items():
         if key.endswith(ending) and (stem := key.removesuffix(ending)) in _SAMPLERS:
             return _SAMPLERS[stem], schedule
-    raise unknown("sampler", name, SAMPLERS)
+    raise _unknown("sampler", name, _SAMPLER_SPELLINGS | _joined(), SAMPLERS)
 
 
 def find_schedule(name: str | None) -> str | None:
@@ -121,11 +122,11 @@ def find_schedule(name: str | None) -> str | None:
 
     Raises `InputError` for a name that nobody uses.
     """
-    if name is None or _key(name) == "automatic":
+    if name is None or (key := _key(_text("schedule", name))) == "automatic":
         return None
-    if _key(name) not in _SCHEDULES:
-        raise unknown("schedule", name, SCHEDULES)
-    return _SCHEDULES[_key(name)]
+    if key not in _SCHEDULES:
+        raise _unknown("schedule", name, _SCHEDULE_SPELLINGS, SCHEDULES)
+    return _SCHEDULES[key]
 
 
 def resolve(sampler: str, schedule: str | None) -> tuple[str, str | None]:
@@ -135,3 +136,28 @@ def resolve(sampler: str, schedule: str | None) -> tuple[str, str | None]:
     if asked and carried and asked != carried:
         raise InputError(f"sampler {sampler!r} names the schedule {carried!r}, but {asked!r} is asked for; name one")
     return own, asked or carried
+
+
+def _text(kind: str, name: object) -> str:
+    if not isinstance(name, str):
+        raise InputError(f"{kind} is {name!r}; give its name as a text")
+    return name
+
+
+def _joined() -> dict[str, str]:
+    """Samplers' names that carry a schedule, by the spelling to suggest."""
+    return {
+        f"{label} {ending}": f"{sampler} {schedule}"
+        for sampler, label in _A1111_SAMPLERS.items()
+        for schedule, ending in _A1111_SCHEDULES.items()
+    }
+
+
+def _unknown(kind: str, name: str, spellings: Mapping[str, str], own: Iterable[str]) -> InputError:
+    """The error for a name that nobody uses, which suggests the nearest of `spellings`, one for each thing meant."""
+    keys = {_key(spelling): spelling for spelling in reversed(list(spellings))}  # own names, being first, win
+    near = [keys[key] for key in difflib.get_close_matches(_key(name), keys, n=5, cutoff=0.6)]
+    meant = list({spellings[spelling]: spelling for spelling in reversed(near)}.values())[::-1][:3]
+    if not meant:
+        return unknown(kind, name, own)
+    return InputError(f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, meant))}?")

@@ -1,5 +1,7 @@
 """Names that people bring from diffusers, A1111 and ComfyUI."""
 
+import re
+
 import pytest
 
 from overpaint.engines.base import InputError
@@ -72,6 +74,34 @@ def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(InputError, match="name one"):
         resolve("DPM++ 2M Karras", "exponential")
     assert resolve("DPM++ 2M Karras", "karras") == ("dpmpp_2m", "karras")
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("DPM++ 2M Karas", "'DPM++ 2M Karras'"),
+        ("Euler ancestrel", "'Euler ancestral'"),
+        ("EulerDiscreteSheduler", "'EulerDiscreteScheduler'"),
+        ("DPM++ 2M SDE Exponental", "'DPM++ 2M SDE Exponential'"),
+    ],
+)
+def test_names_of_others_are_suggested_as_they_are_spelled(name: str, suggested: str) -> None:
+    with pytest.raises(InputError, match=f"mean {re.escape(suggested)}"):
+        resolve(name, None)
+
+
+def test_a_name_like_no_other_gets_the_list() -> None:
+    with pytest.raises(InputError, match="choose one of: ddim, ddpm"):
+        resolve("zzzzzz", None)
+    with pytest.raises(InputError, match="choose one of: align_your_steps"):
+        find_schedule("zzzzzz")
+
+
+def test_what_is_no_name() -> None:
+    with pytest.raises(InputError, match="sampler is 3"):
+        find_sampler(3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="schedule is 3"):
+        find_schedule(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
