@@ -79,11 +79,36 @@ def a1111(walk: Walk, steps: int, strength: float) -> Path:
 
 
 def comfy(walk: Walk, steps: int, strength: float) -> Path:
-    """ComfyUI's KSampler.set_steps: always `steps` steps, the last ones of a schedule of int(steps / strength)."""
+    """ComfyUI's KSampler.set_steps: always `steps` steps, the last ones of a schedule of int(steps / strength).
+
+    Raises `InputError` where the model has no schedule of so many steps.
+    """
     if strength == 0.0:
         return replace(walk(steps), begin=steps)
     whole = int(min(steps / strength, 1e9)) if strength <= 0.9999 else steps
-    return replace(walk(whole), begin=whole - steps)
+    try:
+        return replace(walk(whole), begin=whole - steps)
+    except InputError as exc:
+        most = _longest(walk, steps, whole)
+        least, fewer = math.ceil(steps * 1000 / most) / 1000, math.ceil((most + 1) * strength) - 1
+        raise InputError(
+            f"strength {strength:g} of {steps} steps is by the convention 'comfy' the end of a schedule of more than "
+            f"the {most} steps that can be; ask for a strength of at least {least:g}"
+            + (f", or for at most {fewer} step{'s' * (fewer > 1)}" if fewer else "")
+        ) from exc
+
+
+def _longest(walk: Walk, fits: int, fails: int) -> int:
+    """The most steps that make a schedule, between a number that does and one that does not."""
+    walk(fits)
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        try:
+            walk(middle)
+            fits = middle
+        except InputError:
+            fails = middle
+    return fits
 
 
 CONVENTIONS: dict[str, Callable[[Walk, int, float], Path]] = {

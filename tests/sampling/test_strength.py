@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -101,6 +102,29 @@ def test_comfy_scales_the_noise_at_the_top() -> None:
             plan(convention="comfy", strength=tiny)
 
 
+@pytest.mark.parametrize(
+    ("sampler", "steps", "strength", "mend"),
+    [
+        ("euler", 20, 0.01, "the 1000 steps that can be; ask for a strength of at least 0.02, or for at most 10 steps"),
+        ("lcm", 8, 0.1, "the 50 steps that can be; ask for a strength of at least 0.16, or for at most 5 steps"),
+        ("euler", 7, 0.001, "at least 0.007, or for at most 1 step$"),
+        ("euler", 20, 0.0005, "a strength of at least 0.02$"),
+    ],
+)
+def test_comfy_names_the_strength_and_what_to_do(sampler: str, steps: int, strength: float, mend: str) -> None:
+    with pytest.raises(InputError, match=rf"^strength {strength:g} of {steps} steps .*{mend}"):
+        plan(sampler, steps, convention="comfy", strength=strength)
+    least = float(re.search(r"at least ([\d.]+)", mend)[1])
+    assert plan(sampler, steps, convention="comfy", strength=least).steps == steps
+    if fewer := re.search(r"at most (\d+)", mend):
+        assert plan(sampler, int(fewer[1]), convention="comfy", strength=strength).steps == int(fewer[1])
+
+
+def test_comfy_says_where_the_steps_themselves_are_too_many() -> None:
+    with pytest.raises(InputError, match=r"^60 steps are more than the 50"):
+        plan("lcm", 60, convention="comfy", strength=0.5)
+
+
 @settings(deadline=None, max_examples=80)
 @given(
     sampler=st.sampled_from(sorted(SAMPLERS)),
@@ -137,7 +161,9 @@ def test_continuous_keeps_the_shape_of_the_schedule() -> None:
         ({"schedule": "karas"}, "'karras'"),
         ({"sampler": "ddim", "eta": 1.5}, "eta"),
         ({"sampler": "ddim", "eta": float("nan")}, "eta"),
+        ({"sampler": "ddim", "eta": "half"}, "eta is 'half'; it must be a number"),
         ({"eta": 0.0}, "takes no eta"),
+        ({"strength": "half"}, "strength is 'half'; it must be a number"),
         ({"steps": None}, "one of steps"),
         ({"timesteps": [3, 2]}, "one of steps"),
         ({"steps": None, "timesteps": [3, 2], "schedule": "karras"}, "name no other"),
