@@ -59,7 +59,7 @@ def open_single_file(path: Path, tokenizer: Path | None, prediction_type: str | 
     try:
         configs = {
             "text_encoder": _open_clip_config(state) if second else _clip_config(state),
-            "unet": _unet_config(state, second, 96 if prediction == "v_prediction" else 64),
+            "unet": _unet_config(state, second, 96 if second and prediction == "v_prediction" else 64),
             "vae": _vae_config(state),
             "scheduler": _scheduler_config(prediction),
         }
@@ -162,6 +162,7 @@ def _scheduler_config(prediction: str) -> Config:
     return {
         "_class_name": "DDIMScheduler" if prediction == "v_prediction" else "PNDMScheduler",
         "skip_prk_steps": True,
+        "clip_sample": False,
         "beta_start": 0.00085,
         "beta_end": 0.012,
         "beta_schedule": "scaled_linear",

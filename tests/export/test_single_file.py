@@ -47,7 +47,8 @@ def test_facts(files: tuple[str, Path, Path]) -> None:
     family, folder, path = files
     facts = model_facts(supported(stage.open_checkpoint(path, folder / "tokenizer", "v_prediction")), "model")
     assert (facts.name, facts.downscale, facts.latent_channels, facts.scaling_factor) == ("model", 4, 4, 0.18215)
-    assert facts.default_size == (96 * 4, 96 * 4)
+    assert facts.default_size == ((96 * 4, 96 * 4) if family == "2.x" else (64 * 4, 64 * 4))
+    assert "not followed" not in facts.origin
     assert facts.scheduler["prediction_type"] == "v_prediction"
     assert facts.scheduler["beta_schedule"] == "scaled_linear"
     assert facts.origin["format"] == f"single file, {family}"
