@@ -57,7 +57,8 @@ def export_bundle(
 
     `checkpoint` is a diffusers folder or a .safetensors file; the latter needs `tokenizer`, a folder, and for 2.x
     `prediction_type`. `precision` is that of the arithmetic, `weights` that of the file (by default the same); graphs
-    take and give float32 either way. `report` is told each stage as it begins.
+    take and give float32 either way. `report` is told each stage as it begins, and before them which settings of the
+    checkpoint's scheduler are not followed.
 
     The folder appears whole or not at all. Raises `InputError` for a checkpoint or an option that cannot be used and
     for a target that exists, `ExportError` where a graph cannot be made or differs from torch, `OutputError` where the
@@ -68,6 +69,8 @@ def export_bundle(
     _check_opset(opset)
     source = supported(open_checkpoint(checkpoint, tokenizer, prediction_type))
     model = model_facts(source, bundle.name)
+    if ignored := model.origin.get("not followed"):
+        report(f"scheduler: settings that are not followed: {ignored}")
     check_space(bundle, _size(source, stored))
     with publish(bundle, overwrite) as folder:
         report("tokenizer")

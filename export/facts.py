@@ -7,10 +7,11 @@ from typing import Any
 
 import diffusers
 
-from ..engines.base import InputError, unknown
+from ..engines.base import ExportError, InputError, unknown
 from ..engines.bundle import ModelFacts
 from .checkpoint import Checkpoint
 from .components import Config, latent_size
+from .load import defaults
 
 FAMILY = "stable-diffusion"
 
@@ -43,13 +44,27 @@ SCHEDULE_FIELDS = (
 )
 # Where the checkpoint is silent about these, every sampler has its own default.
 SAMPLER_FIELDS = ("timestep_spacing", "set_alpha_to_one", "final_sigmas_type")
+# What the samplers do where it is not what the scheduler's class does by default. Latents are not clipped.
+FOLLOWED: dict[str, dict[str, Any]] = {
+    "ddim": {"clip_sample": False},
+    "ddpm": {"clip_sample": False},
+    "dpmpp_2m_sde": {"algorithm_type": "sde-dpmsolver++"},
+    "dpmpp_3m_sde": {"algorithm_type": "sde-dpmsolver++", "solver_order": 3, "solver_type": "heun"},
+    "plms": {"skip_prk_steps": True},
+}
+# These say nothing but how another setting is done.
+DETAILS = ("clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value", "flow_shift", "time_shift_type")
 
 
 def model_facts(checkpoint: Checkpoint, name: str) -> ModelFacts:
-    """The facts of a model that shall be called `name`; raises `InputError` for a scheduler that cannot be used."""
+    """The facts of a model that shall be called `name`; `origin` tells under "not followed" what they leave out.
+
+    Raises `InputError` for a scheduler that cannot be used, `ExportError` where diffusers lacks a library for it.
+    """
     unet, vae, scheduler = (checkpoint.configs[part] for part in ("unet", "vae", "scheduler"))
     scale = downscale(vae)
     width, height = latent_size(unet)
+    ignored = ", ".join(f"{field}={value!r}" for field, value in not_followed(scheduler).items())
     return ModelFacts(
         name=name,
         family=FAMILY,
@@ -61,7 +76,7 @@ def model_facts(checkpoint: Checkpoint, name: str) -> ModelFacts:
         default_size=(width * scale, height * scale),
         default_sampler=default_sampler(scheduler),
         scheduler=schedule_facts(scheduler),
-        origin=checkpoint.origin,
+        origin={**checkpoint.origin, **({"not followed": ignored} if ignored else {})},
     )
 
 
@@ -85,11 +100,35 @@ def default_sampler(config: Config) -> str:
 
 def schedule_facts(config: Config) -> Mapping[str, Any]:
     """The fields of `overpaint.runtime.sampling.ModelSchedule`, with the defaults of the scheduler's own class."""
-    kind = getattr(diffusers, str(config.get("_class_name")))
+    complete = _complete(config)
+    known = {"rescale_betas_zero_snr": False, "steps_offset": 0, "prediction_type": "epsilon"}
+    facts = {field: complete.get(field, known.get(field)) for field in SCHEDULE_FIELDS}
+    return {**facts, **{field: config[field] for field in SAMPLER_FIELDS if config.get(field) is not None}}
+
+
+def not_followed(config: Config) -> dict[str, Any]:
+    """The settings of the checkpoint's scheduler under which it does other than its sampler here, with their values.
+
+    Raises as `model_facts`.
+    """
+    sampler = default_sampler(config)
+    done = defaults(_class(config)) | FOLLOWED.get(sampler, {})
+    complete = _complete(config)
+    told = done.keys() & complete.keys() - {*SCHEDULE_FIELDS, *SAMPLER_FIELDS, *DETAILS}
+    return {field: complete[field] for field in sorted(told) if (complete[field] or None) != (done[field] or None)}
+
+
+def _class(config: Config) -> Any:
+    return getattr(diffusers, str(config.get("_class_name")))
+
+
+def _complete(config: Config) -> Mapping[str, Any]:
+    """The scheduler's configuration with the defaults of its class."""
+    kind = str(config.get("_class_name"))
     try:
-        complete = kind.from_config(dict(config)).config
+        return dict(_class(config).from_config(dict(config)).config)
+    except ImportError as exc:
+        library = "torchsde" if kind == "DPMSolverSDEScheduler" else "scipy"
+        raise ExportError(f"scheduler_config.json: diffusers needs {library} for it; pip install {library}") from exc
     except (TypeError, ValueError, NotImplementedError) as exc:
         raise InputError(f"scheduler_config.json: diffusers refuses it ({exc}); correct it") from exc
-    defaults = {"rescale_betas_zero_snr": False, "steps_offset": 0, "prediction_type": "epsilon"}
-    facts = {field: complete.get(field, defaults.get(field)) for field in SCHEDULE_FIELDS}
-    return {**facts, **{field: config[field] for field in SAMPLER_FIELDS if config.get(field) is not None}}

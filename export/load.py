@@ -38,8 +38,8 @@ def supported(checkpoint: Checkpoint) -> Checkpoint:
     _check_classes(checkpoint.configs)
     unet, vae, text, scheduler = (checkpoint.configs[part] for part in ("unet", "vae", "text_encoder", "scheduler"))
     completed = {
-        "unet": _defaults(UNet2DConditionModel) | dict(unet),
-        "vae": _defaults(_vae_class(vae)) | dict(vae),
+        "unet": defaults(UNet2DConditionModel) | dict(unet),
+        "vae": defaults(_vae_class(vae)) | dict(vae),
         "text_encoder": CLIPTextConfig.from_dict(dict(text)).to_dict(),
         "scheduler": scheduler,
     }
@@ -72,7 +72,8 @@ def _check_inputs(unet: Config, vae: Config) -> None:
         raise InputError("unet: config.json has no sample_size; add the latent size it was trained at (64 for 512 px)")
 
 
-def _defaults(kind: type) -> dict[str, Any]:
+def defaults(kind: type) -> dict[str, Any]:
+    """The arguments that a class of diffusers or transformers takes, where they have a default."""
     parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
     return {each.name: each.default for each in parameters if each.default is not each.empty}
 

@@ -16,7 +16,7 @@ from overpaint.engines.base import BundleError, ExportError, InputError, OutputE
 from overpaint.engines.bundle import Bundle, Range
 from overpaint.export import bundle as stage
 from overpaint.export import export_bundle
-from overpaint.export.facts import SAMPLERS, default_sampler, model_facts, schedule_facts
+from overpaint.export.facts import SAMPLERS, default_sampler, model_facts, not_followed, schedule_facts
 from overpaint.export.load import supported
 from overpaint.export.publish import publish
 from overpaint.export.verify import compare, reference, worst
@@ -111,6 +111,63 @@ def test_missing_schedule_fields_have_the_scheduler_s_own_defaults(kind: str) ->
     assert schedule.beta_schedule == scheduler.config.beta_schedule
     assert schedule.num_train_timesteps == scheduler.config.num_train_timesteps
     assert schedule.timestep_spacing is None
+
+
+SDE3 = {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "ignored"),
+    [
+        ("PNDMScheduler", {"skip_prk_steps": True, "clip_sample": False}, {}),
+        ("PNDMScheduler", {}, {}),
+        ("DDIMScheduler", {"clip_sample": False}, {}),
+        ("DDIMScheduler", {"clip_sample_range": 2.0}, {"clip_sample": True}),
+        ("DDPMScheduler", {"clip_sample": False, "variance_type": "fixed_large"}, {"variance_type": "fixed_large"}),
+        ("EulerDiscreteScheduler", {"use_karras_sigmas": False, "timestep_spacing": "trailing"}, {}),
+        ("EulerDiscreteScheduler", {"use_karras_sigmas": True}, {"use_karras_sigmas": True}),
+        ("EulerDiscreteScheduler", {"interpolation_type": "log_linear"}, {"interpolation_type": "log_linear"}),
+        ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}, {}),
+        ("DPMSolverMultistepScheduler", {"solver_order": 3}, {"solver_order": 3}),
+        ("DPMSolverMultistepScheduler", {"thresholding": True}, {"thresholding": True}),
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, {}),
+        ("DPMSolverMultistepScheduler", SDE3, {"solver_type": "midpoint"}),
+        ("DPMSolverMultistepScheduler", {**SDE3, "solver_type": "heun"}, {}),
+        ("UniPCMultistepScheduler", {"solver_type": "bh1"}, {"solver_type": "bh1"}),
+        ("LCMScheduler", {"original_inference_steps": 100}, {"original_inference_steps": 100}),
+    ],
+)
+def test_settings_that_are_not_followed(kind: str, settings: dict[str, object], ignored: dict[str, object]) -> None:
+    assert not_followed({"_class_name": kind, **settings}) == ignored
+
+
+def test_settings_that_are_not_followed_are_told(copy: Path, tmp_path: Path) -> None:
+    edit(copy / "scheduler" / "scheduler_config.json", clip_sample=True, thresholding=True)
+    seen: list[str] = []
+
+    def report(stage: str) -> None:
+        seen.append(stage)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_bundle(copy, tmp_path / "bundle", report=report)
+    assert seen == ["scheduler: settings that are not followed: clip_sample=True, thresholding=True"]
+    facts = model_facts(supported(stage.open_checkpoint(copy)), "name")
+    assert facts.origin["not followed"] == "clip_sample=True, thresholding=True"
+
+
+@pytest.mark.parametrize(
+    ("kind", "library"), [("LMSDiscreteScheduler", "scipy"), ("DPMSolverSDEScheduler", "torchsde")]
+)
+def test_missing_library_of_a_scheduler(monkeypatch: pytest.MonkeyPatch, kind: str, library: str) -> None:
+    class Dummy:
+        @classmethod
+        def from_config(cls, config: object) -> None:
+            raise ImportError(f"{kind} requires the {library} library")
+
+    monkeypatch.setattr(f"diffusers.{kind}", Dummy)
+    with pytest.raises(ExportError, match=f"pip install {library}"):
+        schedule_facts({"_class_name": kind})
 
 
 def test_existing_target_is_kept(bundle: Bundle, checkpoint: Path, tmp_path: Path) -> None:
