@@ -99,11 +99,22 @@ def _weight_files(folder: Path, stem: str) -> list[Path]:
         if (folder / name).is_file():
             return [folder / name]
     if (shards := folder / f"{stem}.safetensors.index.json").is_file():
-        return [folder / name for name in sorted(set(read_json(shards)["weight_map"].values()))]
+        return [folder / name for name in _shards(shards)]
     pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLES)
     if pickles:
         refuse_pickle(pickles[0])
     raise InputError(f"{folder}: has no {stem}.safetensors; copy the whole checkpoint again")
+
+
+def _shards(index: Path) -> list[str]:
+    """The names of the files beside `index` that hold the weights; raises `InputError` for any that are elsewhere."""
+    files = read_json(index).get("weight_map")
+    if not isinstance(files, dict) or not files:
+        raise InputError(f"{index}: has no weight_map, which names the files of weights; copy the checkpoint again")
+    for name in files.values():
+        if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise InputError(f"{index}: names {name!r}, which is no file beside it; copy the checkpoint again")
+    return sorted(set(files.values()))
 
 
 def check_state(part: str, missing: list[str], unexpected: list[str]) -> None:

@@ -40,6 +40,25 @@ def test_fp16_variant(checkpoint: Path, copy: Path) -> None:
     assert same(model, load_unet(supported(stage.open_checkpoint(checkpoint))).half().float())
 
 
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"metadata": {}}, "has no weight_map"),
+        ({"weight_map": []}, "has no weight_map"),
+        ({"weight_map": {"a": "../../secret.safetensors"}}, "no file beside it"),
+        ({"weight_map": {"a": "/secret.safetensors"}}, "no file beside it"),
+        ({"weight_map": {"a": "C:\\secret.safetensors"}}, "no file beside it"),
+        ({"weight_map": {"a": ".."}}, "no file beside it"),
+        ({"weight_map": {"a": 3}}, "no file beside it"),
+    ],
+)
+def test_shards_that_are_not_beside_their_index(copy: Path, record: dict[str, object], message: str) -> None:
+    weights_of(copy / "unet").unlink()
+    (copy / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=message):
+        stage.open_checkpoint(copy)
+
+
 def test_shards(checkpoint: Path, copy: Path) -> None:
     path = weights_of(copy / "unet")
     state = load_file(path)
