@@ -19,7 +19,7 @@ from .components import Component
 from .facts import downscale, model_facts
 from .load import load_text_encoder, load_unet, load_vae, round_to_half, supported
 from .onnx import write_graph
-from .publish import check_space, publish
+from .publish import check_space, publish, remove_stale
 from .single_file import open_single_file
 from .tokenizer import write_tokenizer
 from .verify import compare, reference
@@ -60,9 +60,10 @@ def export_bundle(
     take and give float32 either way. `report` is told each stage as it begins, and before them which settings of the
     checkpoint's scheduler are not followed.
 
-    The folder appears whole or not at all. Raises `InputError` for a checkpoint or an option that cannot be used and
-    for a target that exists, `ExportError` where a graph cannot be made or differs from torch, `OutputError` where the
-    disk is full or refuses.
+    The folder appears whole or not at all; what exports of it that were killed have left is removed. Raises
+    `InputError` for a checkpoint or an option that cannot be used and for a target that exists, `ExportError` where a
+    graph cannot be made or differs from torch, or where a library is missing, `OutputError` where the disk is full or
+    refuses.
     """
     checkpoint, bundle = Path(checkpoint), Path(bundle)
     stored = _stored(precision, weights)
@@ -71,6 +72,7 @@ def export_bundle(
     model = model_facts(source, bundle.name)
     if ignored := model.origin.get("not followed"):
         report(f"scheduler: settings that are not followed: {ignored}")
+    remove_stale(bundle)
     check_space(bundle, _size(source, stored))
     with publish(bundle, overwrite) as folder:
         report("tokenizer")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..engines.base import InputError, OutputError
@@ -25,6 +27,21 @@ def check_space(target: Path, needed: int) -> None:
         )
 
 
+def remove_stale(target: Path) -> None:
+    """Remove the hidden folders that exports of `target` left behind when they were killed.
+
+    A running export holds a lock on its folder, which ends with its process. What cannot be locked is left alone.
+    """
+    name = re.compile(rf"\.{re.escape(target.name)}\.partial-[0-9a-f]{{8}}")
+    found: list[Path] = []
+    with suppress(OSError):
+        found = [path for path in target.parent.iterdir() if name.fullmatch(path.name)]
+    for folder in found:
+        with suppress(OSError), _lock(folder) as held:
+            if held:
+                shutil.rmtree(folder)
+
+
 @contextmanager
 def publish(target: Path, overwrite: bool) -> Iterator[Path]:
     """Give a hidden folder beside `target` to fill; move it into place at the end, or remove it on any failure."""
@@ -33,9 +50,10 @@ def publish(target: Path, overwrite: bool) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
-        yield partial
-        _sync(partial)
-        _replace(partial, target)
+        with _lock(partial):
+            yield partial
+            _sync(partial)
+            _replace(partial, target)
     except OSError as exc:
         if isinstance(exc, OutputError):
             raise
@@ -57,15 +75,32 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 def _replace(partial: Path, target: Path) -> None:
     old = target.parent / f".{target.name}.old-{secrets.token_hex(4)}"
-    if target.exists():
-        target.rename(old)
     try:
+        if target.exists():
+            target.rename(old)
         partial.rename(target)
-    except OSError:
-        if old.exists():
+    finally:  # also where an interrupt comes between the two
+        if old.exists() and not target.exists():
             old.rename(target)
-        raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """Lock a folder until the end, or the process's end; gives False where another has it or nobody can."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield _try_lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _sync(folder: Path) -> None:

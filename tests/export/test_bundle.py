@@ -18,7 +18,7 @@ from overpaint.export import bundle as stage
 from overpaint.export import export_bundle
 from overpaint.export.facts import SAMPLERS, default_sampler, model_facts, not_followed, schedule_facts
 from overpaint.export.load import supported
-from overpaint.export.publish import publish
+from overpaint.export.publish import publish, remove_stale
 from overpaint.export.verify import compare, reference, worst
 from overpaint.runtime.sampling.levels import ModelSchedule
 from overpaint.runtime.sampling.samplers import SAMPLERS as KNOWN_SAMPLERS
@@ -231,6 +231,7 @@ def test_killed_export_leaves_nothing_that_loads(checkpoint: Path, tmp_path: Pat
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert any(line.startswith("unet: loading") for line in process.stdout)
+        remove_stale(target)
         process.send_signal(signal.SIGKILL)
     assert not target.exists()
     (partial,) = tmp_path.iterdir()
@@ -238,6 +239,44 @@ def test_killed_export_leaves_nothing_that_loads(checkpoint: Path, tmp_path: Pat
     assert (partial / "text_encoder.onnx").is_file()
     with pytest.raises(BundleError):
         Bundle.read(partial)
+    remove_stale(target)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_folders_of_killed_exports_are_removed(tmp_path: Path) -> None:
+    names = [
+        ".name.partial-0123abcd",
+        ".name.partial-b.partial-0123abcd",
+        ".other.partial-0123abcd",
+        ".name.partial-my",
+    ]
+    for name in names:
+        (tmp_path / name).mkdir()
+    (tmp_path / ".name.partial-aaaaaaaa").write_text("a file")
+    with publish(tmp_path / "name", overwrite=False) as folder:
+        remove_stale(tmp_path / "name")
+        assert folder.is_dir()
+    assert {path.name for path in tmp_path.iterdir()} >= {"name", *names[1:]}
+    assert not (tmp_path / names[0]).exists()
+    remove_stale(tmp_path / "nowhere" / "name")
+
+
+def test_interrupt_while_the_folders_change_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "bundle.json").write_text("old")
+    rename = Path.rename
+
+    def interrupted(path: Path, to: Path) -> Path:
+        if ".partial-" in path.name:
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), publish(target, overwrite=True) as folder:
+        (folder / "bundle.json").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert (target / "bundle.json").read_text() == "old"
 
 
 def test_full_disk_is_told_before_the_work(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
