@@ -39,7 +39,7 @@ def measure(model: str, size: int, steps: int) -> list[tuple[str, Any]]:
     pipe = overpaint.load(model)
     unet = pipe.denoiser.engine = Timed(pipe.denoiser.engine)
     picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
-    run = pipe.start(picture, "a picture", strength=1 - 1e-9, steps=steps, seed=1, convention="diffusers")
+    run = pipe.start(picture, "a picture", strength=1.0, steps=steps, seed=1, convention="diffusers")
     inside, outside, before = [], [], 0.0
     for step in run:
         spent, before = unet.seconds - before, unet.seconds
