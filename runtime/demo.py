@@ -17,7 +17,7 @@ from .pipeline import Pipeline
 
 EXAMPLES = MODELS / "examples"
 PICTURE, CONCEPT = "fox.png", "fox"
-STRENGTHS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 STYLES = ("noto", "flat", "twemoji", "contrast", "ink", "sketch")
 # What suits the small model; more hardens its colours and lets the prompt win at low strengths.
 GUIDANCE = 3.0
