@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from onnxscript import ir
+from onnxscript import opset18 as op
 from torch.export import Dim
 
 from ..engines.base import ExportError
@@ -58,6 +60,7 @@ def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Mo
                 output_names=[spec.name for spec in component.outputs],
                 dynamic_shapes=names,
                 opset_version=opset,
+                custom_translation_table={torch.ops.aten.group_norm.default: _group_norm},
                 verbose=False,
             )
     except RuntimeError as exc:
@@ -65,6 +68,18 @@ def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Mo
     assert exported is not None
     _check_signature(exported.model.graph, component)
     return exported.model
+
+
+def _group_norm(
+    x: Any, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn_enabled: bool = True
+) -> Any:
+    """Group normalisation by way of instances: ONNX Runtime has no kernel of opset 21's GroupNormalization."""
+    shaped = op.Reshape(x, [0, groups, -1])
+    ones, zeros = op.Constant(value_floats=[1.0] * groups), op.Constant(value_floats=[0.0] * groups)
+    flat = op.InstanceNormalization(shaped, op.CastLike(ones, x), op.CastLike(zeros, x), epsilon=eps)
+    axes = op.Constant(value_ints=list(range(1, len(x.shape) - 1)))
+    normal = op.Reshape(flat, op.Shape(x))
+    return op.Add(op.Mul(normal, op.Unsqueeze(weight, axes)), op.Unsqueeze(bias, axes))
 
 
 def _check_signature(graph: ir.Graph, component: Component) -> None:

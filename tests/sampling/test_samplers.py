@@ -83,7 +83,8 @@ def test_a_perfect_model_gives_its_image(
     if sampler == "tcd" and not schedule:  # it ends at timestep 0, not at a clean image
         assert np.abs(slots[0] - CLEAN).max() < 5 * facts.level(0).ve
     else:  # LCM keeps a little of x: its skip is 1.6e-5 at timestep 12
-        np.testing.assert_allclose(slots[0], CLEAN, atol=1e-2 if sampler == "lcm" else 1e-8)
+        # PNDM's half steps are cut to whole timesteps, as in diffusers, so they are no halves of an odd step.
+        np.testing.assert_allclose(slots[0], CLEAN, atol={"lcm": 1e-2, "pndm": 3e-2}.get(sampler, 1e-8))
 
 
 @settings(deadline=None, max_examples=150)
