@@ -188,7 +188,11 @@ def main() -> None:
     restored = vae.decode(judge_vae, vae.encode(judge_vae, pictures.pixels, "cpu"))
     options = (args.steps, args.guidance)
     generate = diffusers(args.checkpoint, *options) if args.diffusers else runtime(args.model, *options)
-    body = table(pictures, restored, judge, generate, args.count)
+    how = (
+        f"{args.steps} steps, guidance {args.guidance:g}, {args.count} captions or pictures; judged by, and on, the "
+        f"{len(pictures.pixels)} pictures the U-Net was trained on, so this measures what it remembers."
+    )
+    body = f"{table(pictures, restored, judge, generate, args.count)}\n\n{how}"
     report.publish("quality", "What the trained model can do", body, "torch", "diffusers", write=args.write)
 
 
