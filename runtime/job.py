@@ -33,8 +33,7 @@ class Job:
         self._conditioning = conditioning
         self._noise = noise
         self._rescale = guidance_rescale
-        self._matrix = plan.matrix.astype(np.float32)
-        # The slots, the model's output and the noise in one array: a line of the plan is one matrix product.
+        # The slots, the model's output and the noise: a line of the plan weighs them into new slots.
         self._basis = np.zeros((plan.slots + 2, *clean.shape), np.float32)
         if len(plan):
             signal, spread = plan.start.astype(np.float32)
@@ -63,11 +62,11 @@ class Job:
         """Take one line of the plan, given the model's outputs for `rows()` in their order."""
         plan, line = self.plan, self.line
         model = self._guide(outputs)
-        self.denoised = np.tensordot(plan.denoised[line].astype(np.float32), np.stack([self.latents, model]), 1)
+        self.denoised = lincomb(plan.denoised[line], (self.latents, model))
         self._basis[-2] = model
         if plan.noisy[line]:
             self._basis[-1] = self._draw()
-        self._basis[:-2] = np.tensordot(self._matrix[line], self._basis, 1)
+        self._basis[:-2] = [lincomb(weights, self._basis) for weights in plan.matrix[line]]
         self.line += 1
 
     def _guide(self, outputs: Sequence[Array]) -> Array:
@@ -75,8 +74,7 @@ class Job:
 
         Rescaling is equation 15-16 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2023.
         """
-        weights = np.array([weight for weight, _ in self._conditioning], np.float32)
-        guided: Array = np.tensordot(weights, np.stack(outputs), 1)
+        guided = lincomb([weight for weight, _ in self._conditioning], outputs)
         if self._rescale and len(outputs) > 1:
             matched = guided * (outputs[0].std(ddof=1) / guided.std(ddof=1))
             guided = self._rescale * matched + (1 - self._rescale) * guided
@@ -84,3 +82,15 @@ class Job:
 
     def _draw(self) -> Array:
         return self._noise(self._basis.shape[1:])
+
+
+def lincomb(weights: Sequence[float] | Array, arrays: Sequence[Array] | Array) -> Array:
+    """The weighted sum of arrays, float32 of their shape; an array of weight 0 is not read.
+
+    Not a matrix product: a BLAS would wake its threads against the engine's for a few microseconds of work.
+    """
+    terms = [np.float32(weight) * array for weight, array in zip(weights, arrays, strict=True) if weight]
+    total = terms[0] if terms else np.zeros_like(arrays[0])
+    for term in terms[1:]:
+        total += term
+    return total
