@@ -92,8 +92,6 @@ def _session(path: Path, options: EngineOptions) -> Any:
     settings.log_severity_level = 4
     # The arena grows by powers of two and keeps what it has: a large picture would cost twice its memory, for good.
     settings.enable_cpu_mem_arena = False
-    for key, value in options.extra.items():
-        settings.add_session_config_entry(key, str(value))
     return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from .base import Engine, unknown
 from .bundle import Graph
@@ -16,12 +16,10 @@ BACKENDS: Mapping[str, str] = {"onnxruntime": "ort", "fake": "fake"}
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How to run a graph: `device` as the backend names it, `threads` a run (0: the backend's choice), and further
-    options that the backend documents."""
+    """How to run a graph: `device` as the backend names it, `threads` a run (0: the backend's choice)."""
 
     device: str = "cpu"
     threads: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_engine(backend: str, name: str, graph: Graph, folder: Path, options: EngineOptions) -> Engine:

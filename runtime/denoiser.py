@@ -17,13 +17,12 @@ class Row:
     """One evaluation of the U-Net.
 
     `latents` float32 [channels, height, width], already scaled for the model; `timestep` as the model is told;
-    `conditioning` float32 [tokens, dim]; `weight` in the sum that its job makes of its rows; `label` for errors.
+    `conditioning` float32 [tokens, dim]; `label` for errors. Its weight in the sum of its job's rows is the job's.
     """
 
     latents: Array
     timestep: float
     conditioning: Array
-    weight: float
     label: str
 
 

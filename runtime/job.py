@@ -35,11 +35,7 @@ class Job:
         self._rescale = guidance_rescale
         # The slots, the model's output and the noise: a line of the plan weighs them into new slots.
         self._basis = np.zeros((plan.slots + 2, *clean.shape), np.float32)
-        if len(plan):
-            signal, spread = plan.start.astype(np.float32)
-            self._basis[0] = signal * clean + spread * self._draw()
-        else:
-            self._basis[0] = clean
+        self._basis[0] = lincomb(plan.start, (clean, self._draw()))
 
     @property
     def done(self) -> bool:
@@ -56,7 +52,7 @@ class Job:
         latents = self.latents * np.float32(self.plan.scale_in[self.line])
         timestep = float(self.plan.timesteps[self.line])
         label = f"evaluation {self.line + 1} of {len(self.plan)}, timestep {timestep:g}"
-        return [Row(latents, timestep, embedding, weight, label) for weight, embedding in self._conditioning]
+        return [Row(latents, timestep, embedding, label) for _, embedding in self._conditioning]
 
     def advance(self, outputs: Sequence[Array]) -> None:
         """Take one line of the plan, given the model's outputs for `rows()` in their order."""

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from .. import __version__
 from ..engines.base import Array, InputError
 from ..engines.bundle import Bundle
 from .denoiser import Denoiser
@@ -26,6 +26,7 @@ from .sampling.levels import ModelSchedule
 from .sampling.names import a1111_labels
 from .sampling.noise import NoiseStream, noise_stream
 from .sampling.plan import Plan
+from .sampling.strength import FROM_NOISE
 from .text import TextEncoder
 from .vae import Autoencoder
 
@@ -33,8 +34,6 @@ Source = codec.Source | Picture
 Text = str | Sequence[str]
 OnStep = Callable[[Step], None]
 
-# The conventions in which strength 1 starts from noise alone and never looks at the input.
-FROM_NOISE = ("contract", "continuous")
 A1111_NOISE = {"cpu": "CPU", "gpu": "NV"}
 # How many times more or fewer pixels than usual deserve a note.
 FAR = 2.25
@@ -163,7 +162,7 @@ class Pipeline:
                 denoising_strength=request.strength,
                 clip_skip=request.clip_skip + 1,
                 extra=tuple(extra.items()),
-                version=f"overpaint {version('overpaint')}",
+                version=f"overpaint {__version__}",
             )
         )
 
@@ -252,7 +251,7 @@ class Run:
     def _notes(self, task: Task) -> Iterator[str]:
         request, (width, height) = task.request, task.picture.size
         usual = self._pipeline.bundle.model.default_size
-        if task.plan and not 1 / FAR <= width * height / (usual[0] * usual[1]) <= FAR:
+        if len(task.plan) and not 1 / FAR <= width * height / (usual[0] * usual[1]) <= FAR:
             yield f"worked on {width}x{height} pixels, the model is made for {usual[0]}x{usual[1]}; a size can be given"
         if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale):
             yield "guidance at most 1 heeds neither the negative prompt nor the rescaling"

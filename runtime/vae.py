@@ -60,7 +60,7 @@ class Autoencoder:
         raw = latents / np.float32(self._facts.scaling_factor) + np.float32(self._facts.shift_factor)
         height, width = (length * scale for length in latents.shape[-2:])
         parts = (
-            (window, _run(self.decoder, "vae_decoder", "latents", window.scaled(down=scale).cut(raw))["pixels"])
+            (window, _run(self.decoder, "vae_decoder", "latents", window.scaled(scale).cut(raw))["pixels"])
             for window in self._windows(height, width)
         )
         return blend((3, height, width), parts, self._overlap)
@@ -70,7 +70,7 @@ class Autoencoder:
         height, width = pixels.shape[-2:]
         shape = (self._facts.latent_channels, height // scale, width // scale)
         found = [
-            (window.scaled(down=scale), _run(self.encoder, "vae_encoder", "pixels", window.cut(pixels)))
+            (window.scaled(scale), _run(self.encoder, "vae_encoder", "pixels", window.cut(pixels)))
             for window in self._windows(height, width)
         ]
 

@@ -24,9 +24,9 @@ class Window:
         """The window of `array` [..., height, width], a view."""
         return array[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
-    def scaled(self, up: int = 1, down: int = 1) -> Window:
-        """The same window in units that are `up / down` times as fine."""
-        return Window(*(length * up // down for length in (self.top, self.left, self.height, self.width)))
+    def scaled(self, down: int) -> Window:
+        """The same window in units that are `down` times as coarse."""
+        return Window(*(length // down for length in (self.top, self.left, self.height, self.width)))
 
 
 def windows(height: int, width: int, tile: int, overlap: int, multiple: int = 1) -> list[Window]:

@@ -111,6 +111,9 @@ def _longest(walk: Walk, fits: int, fails: int) -> int:
     return fits
 
 
+FROM_NOISE = ("contract", "continuous")
+"""The conventions in which strength 1 starts from noise alone and never looks at the input."""
+
 CONVENTIONS: dict[str, Callable[[Walk, int, float], Path]] = {
     "contract": contract,
     "continuous": continuous,
@@ -126,7 +129,7 @@ def start(convention: str, path: Path, first: Level, strength: float, leading: b
     `leading`: is the schedule spaced so? diffusers then adds the image's variance to that of pure noise.
     """
     scale = 1.0 if path.ve else first.alpha
-    if convention in ("contract", "continuous") and strength == 1.0:
+    if convention in FROM_NOISE and strength == 1.0:
         return (0.0, math.hypot(first.ve, 1.0 if leading else 0.0)) if path.ve else (0.0, 1.0)
     top = float(path.model.ve[-1])
     if convention == "comfy" and (first.ve > top or math.isclose(first.ve, top, rel_tol=1e-5)):
