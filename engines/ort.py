@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -75,15 +74,6 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
     return OrtEngine(name, graph, folder / graph.file.path, options)
 
 
-def _share_threads() -> None:
-    """Have all sessions use one thread pool, unless they are given a number of threads.
-
-    Idle workers spin before they sleep: with a pool a session those of the last graph would slow the next one down.
-    """
-    with suppress(_state.Fail):  # somebody else in this process has made the pool
-        onnxruntime.set_global_thread_pool_sizes(0, 1)
-
-
 def _balance_memory() -> None:
     """Have glibc return freed buffers of 1 MB and more to the system, and keep 64 MB of smaller ones, process-wide.
 
@@ -98,14 +88,11 @@ def _balance_memory() -> None:
 
 
 def _session(path: Path, options: EngineOptions) -> Any:
-    _share_threads()
     _balance_memory()
     settings = onnxruntime.SessionOptions()
-    if options.threads:
-        settings.intra_op_num_threads = options.threads
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    else:
-        settings.use_per_session_threads = False
+    settings.intra_op_num_threads = options.threads
+    # Idle workers spin before they sleep, and each session has its own: they would take the cores from the next graph.
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
     # What goes wrong is raised; the library need not print it too.
     settings.log_severity_level = 4
     # The arena grows by powers of two and keeps what it has: a large picture would cost twice its memory, for good.

@@ -1,0 +1,136 @@
+"""Built engines on disk: each under a key of all that it depends on, written whole, and by one process at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+from .base import EngineError, OutputError
+from .bundle import File
+
+FOLDER = "engines"
+RECORD, BLOB = "key.json", "engine"
+
+
+@dataclass(frozen=True)
+class Key:
+    """All that a built engine depends on.
+
+    `graph` is the graph's name and `onnx` the hash of it and its weights; `profile` are the shapes it is built for, as
+    text; `library` and `version` are of its builder; `architecture` is the processor's, as the library tells them apart
+    (such as "sm_90").
+    """
+
+    graph: str
+    onnx: str
+    profile: str
+    precision: str
+    library: str
+    version: str
+    architecture: str
+
+    @property
+    def name(self) -> str:
+        """The folder of this engine: its graph and library for the reader, a hash of everything for the machine."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return f"{self.graph}.{self.library}.{digest[:16]}"
+
+    def differences(self, other: Key) -> list[str]:
+        """What sets another key apart, as "field is theirs, not ours"."""
+        return [
+            f"{field.name} is {getattr(other, field.name)}, not {getattr(self, field.name)}"
+            for field in fields(self)
+            if getattr(other, field.name) != getattr(self, field.name)
+        ]
+
+
+class Store:
+    """The engines built for a bundle, a folder each: the engine, and its key with the engine's size and hash."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of(cls, bundle: Path) -> Store:
+        """The store of a bundle: its `engines` folder, or the user's cache where the bundle cannot be written.
+
+        The environment variable OVERPAINT_ENGINES names another folder.
+        """
+        if named := os.environ.get("OVERPAINT_ENGINES"):
+            return cls(Path(named))
+        if os.access(bundle, os.W_OK):
+            return cls(bundle / FOLDER)
+        return cls(Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "overpaint" / FOLDER)
+
+    def find(self, key: Key) -> Path | None:
+        """The file of a built engine, or None; raises `EngineError` for one that is altered or cut short."""
+        folder = self.folder / key.name
+        if not folder.is_dir():
+            return None
+        try:
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            whole = Key(**record["key"]) == key and File.of(folder, BLOB) == File(**record["file"])
+        except (OSError, ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise EngineError(f"{folder}: the built engine is altered or cut short; remove this folder and build again")
+        return folder / BLOB
+
+    def keys(self) -> Iterator[Key]:
+        """The keys of all engines whose record can be read."""
+        for path in sorted(self.folder.glob(f"[!.]*/{RECORD}")):
+            try:
+                yield Key(**json.loads(path.read_text(encoding="utf-8"))["key"])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+
+    def build(self, key: Key, make: Callable[[Path], None], waiting: Callable[[], None] = lambda: None) -> Path:
+        """The file of a built engine, which `make` writes at the path it is given, unless it is there already.
+
+        Where another process is building it, `waiting` is called and its engine is waited for. What fails or is killed
+        leaves no engine. Raises `EngineError` for an altered engine, `OutputError` where the folder cannot be written.
+        """
+        target, partial = self.folder / key.name, self.folder / f".{key.name}.partial"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _locked(self.folder / f".{key.name}.lock", waiting):
+                if found := self.find(key):
+                    return found
+                shutil.rmtree(partial, ignore_errors=True)  # of a build that was killed
+                partial.mkdir()
+                try:
+                    make(partial / BLOB)
+                    record = {"key": asdict(key), "file": asdict(File.of(partial, BLOB))}
+                    (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+                    partial.rename(target)
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)
+        except OSError as exc:
+            if isinstance(exc, OutputError):
+                raise
+            raise OutputError(
+                f"{self.folder}: built engines cannot be kept here ({exc}); free some space, or name another folder "
+                "in OVERPAINT_ENGINES"
+            ) from exc
+        return target / BLOB
+
+    def remove(self, key: Key) -> None:
+        """Remove a built engine, altered or not, if it is there."""
+        shutil.rmtree(self.folder / key.name, ignore_errors=True)
+
+
+def _locked(path: Path, waiting: Callable[[], None]) -> AcquireReturnProxy:
+    """A lock that is held, and let go when the `with` around it ends."""
+    lock = FileLock(path)
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        waiting()
+        return lock.acquire()
