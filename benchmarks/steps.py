@@ -21,8 +21,11 @@ class Timed:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.inputs, self.outputs = engine.inputs, engine.outputs
+        self.inputs, self.outputs, self.label = engine.inputs, engine.outputs, engine.label
         self.seconds = 0.0
+
+    def begin_run(self) -> None:
+        self.engine.begin_run()
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         start = time.perf_counter()

@@ -74,6 +74,11 @@ class Engine(Protocol):
     """One compiled graph, ready to run."""
 
     @property
+    def label(self) -> str:
+        """What runs the graph, for people: the library, the device, the precision."""
+        ...
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What the graph takes."""
         ...
@@ -81,6 +86,10 @@ class Engine(Protocol):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """What the graph gives."""
+        ...
+
+    def begin_run(self) -> None:
+        """A run begins: what was built since the last one may take over now, and not before the next."""
         ...
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -27,6 +27,11 @@ class FakeEngine:
         self.outputs = graph.outputs
         self._ranges = graph.ranges
 
+    label = "fake"
+
+    def begin_run(self) -> None:
+        """Nothing is built."""
+
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Evaluate the outputs for arrays by input name; raises `EngineError`."""
         check_feeds(self.name, self.inputs, feeds)

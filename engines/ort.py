@@ -37,12 +37,16 @@ class OrtEngine:
 
     def __init__(self, name: str, graph: Graph, path: Path, options: EngineOptions) -> None:
         self.name = name
+        self.label = f"onnxruntime {onnxruntime.__version__}, cpu, {graph.precision}"
         self.inputs = graph.inputs
         self.outputs = graph.outputs
         self._names = [spec.name for spec in graph.outputs]
         self._session: Any = self._guard("cannot load the graph", lambda: _session(path, options))
         _compare(path, "inputs", graph.inputs, self._session.get_inputs())
         _compare(path, "outputs", graph.outputs, self._session.get_outputs())
+
+    def begin_run(self) -> None:
+        """Nothing is built."""
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once on arrays by input name; raises `EngineError`."""

@@ -7,10 +7,11 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from .base import EngineError, OutputError
 from .bundle import File
@@ -126,7 +127,7 @@ class Store:
         shutil.rmtree(self.folder / key.name, ignore_errors=True)
 
 
-def _locked(path: Path, waiting: Callable[[], None]) -> AcquireReturnProxy:
+def _locked(path: Path, waiting: Callable[[], None]) -> AbstractContextManager[object]:
     """A lock that is held, and let go when the `with` around it ends."""
     lock = FileLock(path)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .. import __version__
-from ..engines.base import Array, InputError
+from ..engines.base import Array, Engine, InputError
 from ..engines.bundle import Bundle
 from .denoiser import Denoiser
 from .imaging import codec, resize
@@ -61,6 +61,16 @@ class Pipeline:
         self.vae = vae
         self.denoiser = denoiser
         self.schedule = schedule
+
+    @property
+    def engines(self) -> Mapping[str, Engine]:
+        """What runs each graph, by the graph's name."""
+        return {
+            "text_encoder": self.text.engine,
+            "unet": self.denoiser.engine,
+            "vae_encoder": self.vae.encoder,
+            "vae_decoder": self.vae.decoder,
+        }
 
     def __call__(
         self, image: Source | Sequence[Source], prompt: Text = "", *, on_step: OnStep | None = None, **options: Any
@@ -189,6 +199,9 @@ class Run:
             raise InputError("a run goes once; start another")
         self._begun = True
         start, away = time.perf_counter(), 0.0
+        engines = self._pipeline.engines
+        for engine in engines.values():
+            engine.begin_run()
         jobs = {index: self._job(task) for index, task in enumerate(self.tasks) if len(task.plan)}
         for step in run(jobs, self._pipeline.denoiser, self._show):
             self._timings["denoise"] += step.seconds
@@ -197,7 +210,8 @@ class Run:
             away += time.perf_counter() - left
         outputs = tuple(self._output(index, jobs.get(index)) for index in range(len(self.tasks)))
         total = time.perf_counter() - start - away
-        self._result = Result(outputs, {**self._timings, "total": total}, dict(self._cached))
+        labels = {name: engine.label for name, engine in engines.items()}
+        self._result = Result(outputs, {**self._timings, "total": total}, dict(self._cached), labels)
 
     def result(self) -> Result:
         """The result of a run that was iterated to its end; raises `InputError` for one that was not."""

@@ -119,12 +119,13 @@ class Result:
     """What a run gives.
 
     `timings` are seconds by stage: text, encode, denoise, decode and total. `cached` counts, by stage, the encodings
-    that were not computed again.
+    that were not computed again. `engines` say, by graph, what ran it.
     """
 
     outputs: tuple[Output, ...]
     timings: Mapping[str, float]
     cached: Mapping[str, int]
+    engines: Mapping[str, str]
 
     @property
     def images(self) -> list[Image.Image]:

@@ -13,7 +13,7 @@ ROOT = Path(overpaint.__file__).parent
 STDLIB = sys.stdlib_module_names
 # Who may import whom: the package's own parts by first name, then other libraries.
 RULES = {
-    "engines": ({"engines"}, {"numpy", "onnxruntime"}),
+    "engines": ({"engines"}, {"numpy", "filelock", "onnxruntime"}),
     "runtime": ({"runtime", "engines"}, {"numpy", "PIL", "tokenizers"}),
     "export": (
         {"export", "engines"},

@@ -24,7 +24,10 @@ class Spoilt:
 
     def __init__(self, engine: Engine, good: int) -> None:
         self.engine, self.good, self.calls = engine, good, 0
-        self.inputs, self.outputs = engine.inputs, engine.outputs
+        self.inputs, self.outputs, self.label = engine.inputs, engine.outputs, engine.label
+
+    def begin_run(self) -> None:
+        pass
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         self.calls += 1
