@@ -34,7 +34,8 @@ def sigmas(name: str, steps: int) -> np.ndarray:
 def test_trained_levels_are_those_of_diffusers(betas: dict[str, float | str], zero_snr: bool) -> None:
     theirs = DDIMScheduler(**betas, rescale_betas_zero_snr=zero_snr).alphas_cumprod.double().numpy()
     ours = ModelSchedule.from_config(betas | {"rescale_betas_zero_snr": zero_snr}).abar
-    np.testing.assert_allclose(ours, theirs, rtol=3e-5 if zero_snr else 1e-6, atol=1e-12)
+    # Rescaling subtracts square roots of up to 1 in float32, whose rounding stays where little is left.
+    np.testing.assert_allclose(ours, theirs, rtol=3e-5 if zero_snr else 1e-6, atol=5e-11 if zero_snr else 1e-12)
     assert not zero_snr or ours[-1] == 0.0
 
 
