@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .runtime.pipeline import Run
     from .runtime.request import Result
 
+# Options that are handed on to `overpaint.load`.
+ENGINE = ("engine", "device", "precision", "threads", "verify")
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -21,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
     arguments = vars(_parser().parse_args(argv))
     command = arguments.pop("command")
+    if engine := {name: arguments.pop(name) for name in ENGINE if name in arguments}:
+        arguments["engine"] = engine
     from .engines.base import InputError, OverpaintError
 
     try:
@@ -45,8 +49,7 @@ def img2img(
     quality: int,
     strip_metadata: bool,
     model: str,
-    threads: int,
-    verify: bool,
+    engine: dict[str, Any],
     **options: Any,
 ) -> None:
     """Repaint pictures and write what comes out."""
@@ -60,7 +63,7 @@ def img2img(
     paths = numbered(output, len(requests))
     for path in paths:
         check_writable(path)
-    pipe = load(model, threads=threads, verify=verify)
+    pipe = load(model, **engine)
     # All runs are made, and so checked, before the first begins; each run's pictures are written when it ends.
     runs = [pipe.run(requests[start : start + batch]) for start in range(0, len(requests), batch)]
     tasks = [task for run in runs for task in run.tasks]
@@ -89,12 +92,21 @@ def plan(model: str, sampler: str | None, coefficients: bool, **options: Any) ->
     print(made.table(coefficients=True) if coefficients else made)
 
 
-def info(bundle: Path) -> None:
-    """Print what is inside a bundle, every file compared with its hash."""
+def info(bundle: str, engines: bool) -> None:
+    """Print what is inside a bundle, every file compared with its hash, or which engines can run it here."""
+    from .engines.auto import candidates
     from .engines.bundle import Bundle
     from .runtime.load import find
 
-    print(Bundle.read(find(bundle)).describe())
+    found = Bundle.read(find(bundle))
+    if not engines:
+        print(found.describe())
+        return
+    chosen = False
+    for candidate in candidates(found):
+        state = candidate.obstacle or ("usable" if chosen else "chosen: the fastest of those that can run here")
+        chosen = chosen or not candidate.obstacle
+        print(f"{candidate.engine} on {candidate.device}: {state}")
 
 
 def export(checkpoint: Path, bundle: Path, **options: Any) -> None:
@@ -157,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("info", help="say what is inside a bundle", description=info.__doc__)
     show.add_argument("bundle", help="a bundle's folder, or the name of a bundled one")
+    show.add_argument("--engines", action="store_true", help="say instead which engines can run it here, and why")
     show.set_defaults(command=info)
 
     show = commands.add_parser("demo", help="repaint a picture and draw a contact sheet", description=demo.__doc__)
@@ -209,6 +222,15 @@ def _add_img2img(commands: Any) -> None:
         "--quality", type=int, default=95, choices=range(1, 101), metavar="Q", help="of JPEG and WebP, 1 to 100 (95)"
     )
     parser.add_argument("--strip-metadata", action="store_true", help="write no parameters into the files")
+    _add_engine(parser)
+
+
+def _add_engine(parser: Any) -> None:
+    parser.add_argument(
+        "--engine", default="auto", metavar="NAME", help="such as openvino or onnxruntime (the fastest)"
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, gpu or cuda, as the engine has it")
+    parser.add_argument("--precision", metavar="NAME", help="float32, bfloat16 or float16 (the engine's fastest)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (all)")
     parser.add_argument(
         "--no-verify", dest="verify", action="store_false", help="do not compare files with their hashes"

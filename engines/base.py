@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,3 +112,22 @@ def check_feeds(name: str, specs: Iterable[TensorSpec], feeds: Mapping[str, Arra
     for key, spec in wanted.items():
         if reason := spec.mismatch(feeds[key]):
             raise EngineError(f"{name}: {reason}")
+
+
+def check_signature(path: Path, side: str, specs: Iterable[TensorSpec], found: Iterable[tuple[str, str, Any]]) -> None:
+    """Raise `BundleError` where the tensors of a file are not the manifest's.
+
+    `found` gives a tensor's name, its dtype, and its axes with a text for each dynamic one; `side` is for the message.
+    """
+    wanted = sorted(str(TensorSpec(spec.name, spec.dtype, _fixed(spec.axes))) for spec in specs)
+    actual = sorted(str(TensorSpec(name, dtype, _fixed(axes))) for name, dtype, axes in found)
+    if wanted != actual:
+        raise BundleError(
+            f"{path}: the graph's {side} are ({'; '.join(actual)}), "
+            f"the manifest says ({'; '.join(wanted)}); export again"
+        )
+
+
+def _fixed(axes: Iterable[Any]) -> tuple[int | str, ...]:
+    """The axes with every dynamic one under the same name."""
+    return tuple(axis if isinstance(axis, int) else "?" for axis in axes)

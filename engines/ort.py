@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .base import Array, BundleError, EngineError, InputError, TensorSpec, check_feeds
+from .base import Array, EngineError, InputError, check_feeds, check_signature
 
 if TYPE_CHECKING:
     from .bundle import Graph
@@ -42,8 +42,8 @@ class OrtEngine:
         self.outputs = graph.outputs
         self._names = [spec.name for spec in graph.outputs]
         self._session: Any = self._guard("cannot load the graph", lambda: _session(path, options))
-        _compare(path, "inputs", graph.inputs, self._session.get_inputs())
-        _compare(path, "outputs", graph.outputs, self._session.get_outputs())
+        check_signature(path, "inputs", graph.inputs, map(_described, self._session.get_inputs()))
+        check_signature(path, "outputs", graph.outputs, map(_described, self._session.get_outputs()))
 
     def begin_run(self) -> None:
         """Nothing is built."""
@@ -70,7 +70,12 @@ class OrtEngine:
 
 
 def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> OrtEngine:
-    """Open a graph on the CPU; raises `InputError` for another device."""
+    """Open a graph on the CPU; raises `InputError` for another device, and a precision that is not the graph's."""
+    if options.precision not in (None, graph.precision):
+        raise InputError(
+            f"onnxruntime computes {name} in {graph.precision}, as it was exported; leave out the precision, or export "
+            f"with precision {options.precision}"
+        )
     if options.device != "cpu":
         raise InputError(
             f"backend onnxruntime runs on device 'cpu' so far, not {options.device!r}; leave out the device"
@@ -104,18 +109,5 @@ def _session(path: Path, options: EngineOptions) -> Any:
     return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
 
 
-def _compare(path: Path, side: str, specs: tuple[TensorSpec, ...], found: list[Any]) -> None:
-    wanted = sorted(str(TensorSpec(spec.name, spec.dtype, _fixed(spec.axes))) for spec in specs)
-    actual = sorted(
-        str(TensorSpec(value.name, _DTYPES.get(value.type, value.type), _fixed(value.shape))) for value in found
-    )
-    if wanted != actual:
-        raise BundleError(
-            f"{path}: the graph's {side} are ({'; '.join(actual)}), "
-            f"the manifest says ({'; '.join(wanted)}); export again"
-        )
-
-
-def _fixed(axes: Iterable[Any]) -> tuple[int | str, ...]:
-    """The axes with every dynamic one under the same name."""
-    return tuple(axis if isinstance(axis, int) else "?" for axis in axes)
+def _described(value: Any) -> tuple[str, str, list[Any]]:
+    return value.name, _DTYPES.get(value.type, value.type), value.shape

@@ -11,24 +11,34 @@ from typing import cast
 from .base import Engine, unknown
 from .bundle import Graph
 
-BACKENDS: Mapping[str, str] = {"onnxruntime": "ort", "fake": "fake"}
+BACKENDS: Mapping[str, str] = {"openvino": "openvino", "onnxruntime": "ort", "fake": "fake"}
+SHAPES = ("auto", "static", "dynamic")
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How to run a graph: `device` as the backend names it, `threads` a run (0: the backend's choice)."""
+    """How to run a graph.
+
+    `device` as the backend names it; `threads` a run (0: the backend's choice); `precision` of the arithmetic (None:
+    the fastest that the device has, where the backend can choose); `shapes` "auto", "static" or "dynamic", for backends
+    that can compile a graph for one shape.
+    """
 
     device: str = "cpu"
     threads: int = 0
+    precision: str | None = None
+    shapes: str = "auto"
 
 
 def open_engine(backend: str, name: str, graph: Graph, folder: Path, options: EngineOptions) -> Engine:
     """Open the graph `name` of the bundle in `folder` with a backend.
 
-    Raises `InputError` for an unknown backend, `EngineError` where its library is missing or refuses the graph, and
+    Raises `InputError` for an unknown engine, `EngineError` where its library is missing or refuses the graph, and
     `BundleError` where the graph's signature is not the manifest's.
     """
     if backend not in BACKENDS:
-        raise unknown("backend", backend, BACKENDS)
+        raise unknown("engine", backend, BACKENDS)
+    if options.shapes not in SHAPES:
+        raise unknown("kind of shapes", options.shapes, SHAPES)
     module = import_module(f".{BACKENDS[backend]}", __package__)
     return cast("Engine", module.open_engine(name, graph, folder, options))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..engines.auto import fastest
 from ..engines.base import BundleError, InputError, unknown
 from ..engines.bundle import MANIFEST, Bundle
 from ..engines.registry import EngineOptions, open_engine
@@ -30,8 +31,10 @@ CPU_TILE = 1024
 def load(
     model: str | Path = "tiny",
     *,
-    backend: str = "onnxruntime",
-    device: str = "cpu",
+    engine: str = "auto",
+    device: str | None = None,
+    precision: str | None = None,
+    shapes: str = "auto",
     threads: int = 0,
     max_rows: int = 16,
     max_area: int = CPU_AREA,
@@ -40,10 +43,11 @@ def load(
 ) -> Pipeline:
     """Load a bundle: a folder's path, or the name of one that ships with the package.
 
-    `threads` a graph (0: the backend's choice); `max_rows` and `max_area` (latent positions) bound an engine call;
+    `engine` "auto" takes the fastest that can run here; `device`, `precision`, `shapes` and `threads` are those of
+    `engines.registry.EngineOptions`. `max_rows` and `max_area` (latent positions) bound an engine call;
     pictures above `vae_tile` squared pixels go through the VAE in tiles; `verify` compares every file with its hash.
-    Raises `InputError` for an unknown name or backend, `BundleError` for a bundle that cannot be used, `EngineError`
-    where the backend is missing.
+    Raises `InputError` for an unknown name or engine, `BundleError` for a bundle that cannot be used, `EngineError`
+    where the engine's library is missing.
     """
     limits = {"threads": (threads, 0), "max_rows": (max_rows, 1), "max_area": (max_area, 1), "vae_tile": (vae_tile, 1)}
     for name, (value, least) in limits.items():
@@ -53,9 +57,12 @@ def load(
     check_signatures(bundle)
     schedule = read_schedule(bundle)
     ranges = bundle.graph("unet").ranges
-    options = EngineOptions(device, threads)
+    if engine == "auto":
+        chosen = fastest(bundle)
+        engine, device = chosen.engine, device or chosen.device
+    options = EngineOptions(device or "cpu", threads, precision, shapes)
     text, unet, encoder, decoder = (
-        open_engine(backend, name, bundle.graph(name), bundle.folder, options) for name in SIGNATURES
+        open_engine(engine, name, bundle.graph(name), bundle.folder, options) for name in SIGNATURES
     )
     facts = bundle.tokenizer
     return Pipeline(

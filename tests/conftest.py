@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,14 @@ from numpy.typing import NDArray
 
 import overpaint
 from tests.bundles import fake_bundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where engines are built to, instead of into the shipped bundle."""
+    folder = tmp_path_factory.mktemp("engines")
+    os.environ["OVERPAINT_ENGINES"] = str(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +28,7 @@ def fake_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def fake(fake_folder: Path) -> overpaint.Pipeline:
     """A fresh pipeline on the fake engine."""
-    return overpaint.load(fake_folder, backend="fake")
+    return overpaint.load(fake_folder, engine="fake")
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 Paint = Callable[..., Image.Image]
 
 
-@pytest.fixture(scope="module")
-def pipe() -> overpaint.Pipeline:
-    return overpaint.load("tiny")
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+def pipe(request: pytest.FixtureRequest) -> overpaint.Pipeline:
+    return overpaint.load("tiny", engine=request.param, precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +103,16 @@ def test_rows_of_other_pictures_change_nothing_but_rounding(pipe: overpaint.Pipe
 
 def test_a_tiled_vae_is_close_to_a_whole_one(pipe: overpaint.Pipeline) -> None:
     source = Image.open(EXAMPLES[0]).convert("RGB").resize((256, 192), Image.Resampling.LANCZOS)
-    tiled = overpaint.load("tiny", vae_tile=128)
+    tiled = overpaint.load("tiny", precision="float32", vae_tile=128)
     pixels = np.asarray(source, np.float32).transpose(2, 0, 1) / 127.5 - 1
     whole, parts = (p.vae.decode(p.vae.latents(p.vae.encode(pixels)[0], None)) for p in (pipe, tiled))
     assert 20 * np.log10(2 / np.sqrt(np.mean((whole - parts) ** 2))) >= 30
+
+
+def test_bfloat16_is_close_to_float32(pipe: overpaint.Pipeline) -> None:
+    fast = overpaint.load("tiny", engine="openvino")
+    options = {"strength": 0.6, "steps": 20, "seed": 7, "guidance_scale": 3}
+    assert psnr(fast(picture(), PROMPT, **options).images[0], pipe(picture(), PROMPT, **options).images[0]) >= 35
 
 
 def test_strength_moves_the_result_away_from_the_input(pipe: overpaint.Pipeline) -> None:
@@ -119,4 +125,5 @@ def test_strength_moves_the_result_away_from_the_input(pipe: overpaint.Pipeline)
 
 def test_the_shipped_files_are_small() -> None:
     for folder in (MODELS / "tiny", CHECKPOINT):
-        assert sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) <= 30e6
+        files = (path for path in Path(folder).rglob("*") if path.is_file() and "engines" not in path.parts)
+        assert sum(path.stat().st_size for path in files) <= 30e6

@@ -89,7 +89,7 @@ def test_a_missing_graph(folder: Path) -> None:
     del graphs["vae_encoder"]
     edit_manifest(folder, graphs=graphs)
     with pytest.raises(BundleError, match="no graph 'vae_encoder'"):
-        overpaint.load(folder, backend="fake")
+        overpaint.load(folder, engine="fake")
 
 
 def test_a_graph_whose_inputs_do_not_fit(folder: Path) -> None:
@@ -98,14 +98,14 @@ def test_a_graph_whose_inputs_do_not_fit(folder: Path) -> None:
     graphs["unet"]["inputs"][0]["name"] = "latents"
     edit_manifest(folder, graphs=graphs)
     with pytest.raises(BundleError, match=r"'unet' takes .*latents"):
-        overpaint.load(folder, backend="fake")
+        overpaint.load(folder, engine="fake")
 
 
 def test_unknown_names() -> None:
     with pytest.raises(InputError, match="unknown model 'tinny'"):
         overpaint.load("tinny")
     with pytest.raises(InputError, match="did you mean 'onnxruntime'"):
-        overpaint.load("tiny", backend="onnxruntim")
+        overpaint.load("tiny", engine="onnxruntim")
 
 
 def test_an_unreadable_graph(folder: Path) -> None:

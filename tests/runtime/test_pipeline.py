@@ -67,7 +67,7 @@ class TestBatch:
             assert np.array_equal(pixels(alone.images[0]), pixels(together.images[index]))
 
     def test_rows_of_a_batch_share_calls_within_the_limits(self, fake_folder: Path, picture: Pixels) -> None:
-        pipe = overpaint.load(fake_folder, backend="fake", max_rows=4)
+        pipe = overpaint.load(fake_folder, engine="fake", max_rows=4)
         counted = pipe.denoiser.engine = Spoilt(pipe.denoiser.engine, 10**9)
         result = pipe(picture, "a", n=3, seed=1)
         assert counted.calls == 2 * len(result.plan)  # 3 pictures x 2 rows of guidance, 4 rows a call
@@ -210,7 +210,7 @@ class TestPicture:
         assert np.array_equal(one, other)
 
     def test_large_pictures_go_through_the_vae_in_tiles(self, fake_folder: Path) -> None:
-        pipe = overpaint.load(fake_folder, backend="fake", vae_tile=64)
+        pipe = overpaint.load(fake_folder, engine="fake", vae_tile=64)
         counted = pipe.vae.encoder = Spoilt(pipe.vae.encoder, 10**9)
         made = pipe(np.zeros((120, 200, 3), np.uint8), "a").images[0]
         assert made.size == (200, 120)

@@ -1,0 +1,291 @@
+"""OpenVINO: the fastest way on CPUs, x86 and Arm, and the way to Intel's GPUs."""
+
+from __future__ import annotations
+
+import mmap
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import Array, EngineError, InputError, check_feeds, check_signature, unknown
+from .store import Key, Store
+
+if TYPE_CHECKING:
+    from .bundle import Graph
+    from .registry import EngineOptions
+
+try:
+    import openvino
+except ImportError as exc:
+    raise EngineError("openvino is not installed; run: pip install 'overpaint[cpu]'") from exc
+
+# OpenVINO's names of the precisions, and the capability a device needs for them.
+PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
+DYNAMIC = "dynamic"
+# Static graphs kept for each component; on a CPU each holds the weights in the layout of its kernels.
+MOST_STATIC = 2
+# A built engine holds the graph's weights again: larger ones go to the disk only when `overpaint build` asks for it.
+KEPT_BELOW = 512 * 2**20
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled model, and the bytes it was loaded from, which it may go on using."""
+
+    model: Any
+    blob: Array | None = None
+
+    @cached_property
+    def request(self) -> Any:
+        """What runs it; its tensors stay allocated."""
+        return self.model.create_infer_request()
+
+
+# One at a time, and none is left half done when the interpreter ends.
+_builder = ThreadPoolExecutor(1, "overpaint-openvino")
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A graph on its way from the bundle to a device: compiled for one set of shapes, or for all (None)."""
+
+    name: str
+    graph: Graph
+    path: Path
+    device: str
+    precision: str
+    threads: int
+    store: Store
+
+    def compile(self, shapes: Shapes | None) -> Compiled:
+        """Compile the graph, or load it from the store of built engines, where small ones are put."""
+        stored = self.store.find(self.key(shapes))
+        if stored is None and self.graph.size < KEPT_BELOW:
+            stored = self.build(shapes)
+        if stored:
+            with translated(self.name, "cannot load the built engine"):
+                blob = _mapped(stored)
+                return Compiled(
+                    _core().import_model(openvino.Tensor(blob, shared_memory=True), self.device, self._settings), blob
+                )
+        return Compiled(self._compile(shapes))
+
+    def build(self, shapes: Shapes | None) -> Path:
+        """Compile the graph into the store of built engines, unless it is there."""
+        return self.store.build(self.key(shapes), lambda path: _write(self._compile(shapes), path))
+
+    def read(self, shapes: Shapes | None) -> Any:
+        """The graph as OpenVINO's model; raises `BundleError` where its signature is not the manifest's."""
+        model = _core().read_model(self.path)
+        for side, specs, found in (
+            ("inputs", self.graph.inputs, model.inputs),
+            ("outputs", self.graph.outputs, model.outputs),
+        ):
+            check_signature(self.path, side, specs, [_described(port) for port in found])
+        if shapes is not None:
+            model.reshape({spec.name: list(shape) for spec, shape in zip(self.graph.inputs, shapes, strict=True)})
+        return model
+
+    def _compile(self, shapes: Shapes | None) -> Any:
+        with translated(self.name, "cannot compile the graph"):
+            return _core().compile_model(self.read(shapes), self.device, self._settings)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[self.precision][0],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        return settings | ({"INFERENCE_NUM_THREADS": self.threads} if self.threads else {})
+
+    def key(self, shapes: Shapes | None) -> Key:
+        """What the compiled graph is kept under."""
+        lengths = zip(self.graph.inputs, shapes or (), strict=False)
+        profile = "; ".join(f"{spec.name} {'x'.join(map(str, shape))}" for spec, shape in lengths) or DYNAMIC
+        capabilities = " ".join(sorted(_core().get_property(self.device, "OPTIMIZATION_CAPABILITIES")))
+        processor = f"{_core().get_property(self.device, 'FULL_DEVICE_NAME')} ({capabilities})"
+        version = f"{openvino.__version__}, threads {self.threads}"
+        return Key(self.name, self.graph.sha256, profile, self.precision, "openvino", version, processor)
+
+
+class OpenVinoEngine:
+    """A graph on OpenVINO, compiled for all shapes and, for those that come back, for one.
+
+    `shapes` is "auto": the dynamic graph serves at once, and a shape that comes back in a later run is compiled in the
+    background and takes over when a run begins; "static": each shape is compiled when it first comes, and the dynamic
+    graph never; "dynamic": the other way about. Of static graphs the `MOST_STATIC` used last are kept.
+    """
+
+    device = "cpu"
+
+    def __init__(self, compiler: Compiler, shapes: str) -> None:
+        self.name = compiler.name
+        self.inputs = compiler.graph.inputs
+        self.outputs = compiler.graph.outputs
+        self._compiler: Compiler | None = compiler
+        self._shapes = shapes
+        self._lock = Lock()
+        self._dynamic = None if shapes == "static" else compiler.compile(None)
+        self._static: OrderedDict[Shapes, Compiled] = OrderedDict()
+        self._building: dict[Shapes, Future[Compiled]] = {}
+        self._earlier: set[Shapes] = set()
+        self._now: dict[Shapes, Compiled] = {}
+        self._failure = ""
+
+    @property
+    def label(self) -> str:
+        """The library, the device, the precision, and which of the graphs served since the run began."""
+        if self._compiler is None:
+            return "closed"
+        kinds = " and ".join(sorted({DYNAMIC if used is self._dynamic else "static" for used in self._now.values()}))
+        of = self._compiler
+        parts = (
+            f"openvino {openvino.__version__.split('-')[0]}",
+            of.device.lower(),
+            of.precision,
+            kinds,
+            self._failure,
+        )
+        return ", ".join(part for part in parts if part)
+
+    def begin_run(self) -> None:
+        """Let static graphs that were built meanwhile take over, and build those for shapes of earlier runs."""
+        with self._lock:
+            self._earlier |= self._now.keys()
+            self._now.clear()
+            for shapes in [shapes for shapes, future in self._building.items() if future.done()]:
+                self._take(shapes, self._building.pop(shapes))
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once on arrays by input name; raises `EngineError`."""
+        if self._compiler is None:
+            raise EngineError(f"{self.name}: the engine is closed; load the pipeline again")
+        check_feeds(self.name, self.inputs, feeds)
+        with self._lock, translated(self.name, "failed while running"):
+            shapes = tuple(feeds[spec.name].shape for spec in self.inputs)
+            if shapes not in self._now:
+                self._now[shapes] = self._choose(self._compiler, shapes)
+            return self._infer(self._now[shapes], feeds)
+
+    def close(self) -> None:
+        """Release the compiled graphs; one that is being built is waited for."""
+        with self._lock:
+            for future in self._building.values():
+                if not future.cancel():
+                    future.exception()
+            self._compiler = self._dynamic = None
+            for held in (self._static, self._building, self._now):
+                held.clear()
+
+    def _choose(self, compiler: Compiler, shapes: Shapes) -> Compiled:
+        """The graph that serves these shapes in this run."""
+        if shapes in self._static:
+            self._static.move_to_end(shapes)
+            return self._static[shapes]
+        if self._shapes == "static":
+            return self._keep(shapes, compiler.compile(shapes))
+        if self._shapes == "auto" and shapes in self._earlier and shapes not in self._building and not self._failure:
+            self._building[shapes] = _builder.submit(compiler.compile, shapes)
+        assert self._dynamic is not None
+        return self._dynamic
+
+    def _take(self, shapes: Shapes, built: Future[Compiled]) -> None:
+        if (error := built.exception()) is None:
+            self._keep(shapes, built.result())
+        else:  # the dynamic graph goes on; the label, and so every Result, says why
+            self._failure = f"no static graph ({error})"
+
+    def _keep(self, shapes: Shapes, compiled: Compiled) -> Compiled:
+        self._static[shapes] = compiled
+        while len(self._static) > MOST_STATIC:
+            self._static.popitem(last=False)
+        return compiled
+
+    def _infer(self, compiled: Compiled, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Infer on the feeds where they lie; a static graph writes its outputs straight into the arrays given back."""
+        feeds = {name: np.asarray(array, order="C") for name, array in feeds.items()}
+        request = compiled.request
+        if compiled is self._dynamic:
+            found = request.infer(feeds, share_inputs=True, share_outputs=False)
+            return {spec.name: found[spec.name] for spec in self.outputs}
+        made = {}
+        for port in request.model_outputs:
+            array = made[port.any_name] = np.empty(tuple(port.shape), port.element_type.to_dtype())
+            request.set_tensor(port, openvino.Tensor(array, shared_memory=True))
+        request.infer(feeds, share_inputs=True, share_outputs=True)
+        return made
+
+
+def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> OpenVinoEngine:
+    """Open a graph on OpenVINO's device of that name ("cpu", "gpu").
+
+    Raises `InputError` for a device or a precision that is not there.
+    """
+    device = options.device.upper()
+    devices = {found.split(".")[0] for found in _core().available_devices}
+    if device not in devices:
+        raise unknown("OpenVINO device", options.device, (found.lower() for found in devices))
+    capable = set(_core().get_property(device, "OPTIMIZATION_CAPABILITIES"))
+    precision = options.precision or _native(device, capable)
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if PRECISIONS[precision][1] not in capable and precision != "float32":
+        able = ", ".join(known for known, (_, needed) in PRECISIONS.items() if needed in capable)
+        raise InputError(f"this {device} does not compute in {precision}; choose {able}")
+    path = folder / graph.file.path
+    compiler = Compiler(name, graph, path, device, precision, options.threads, Store.of(folder))
+    return OpenVinoEngine(compiler, options.shapes)
+
+
+def _native(device: str, capable: set[str]) -> str:
+    """The fastest precision of a device that keeps float32's range, or on a GPU float16."""
+    if device == "GPU" and "FP16" in capable:
+        return "float16"
+    return "bfloat16" if "BF16" in capable else "float32"
+
+
+@contextmanager
+def translated(name: str, what: str) -> Iterator[None]:
+    """Raise OpenVINO's errors as `EngineError`, saying which graph and what was being done."""
+    try:
+        yield
+    except MemoryError as exc:
+        raise EngineError(f"{name}: the memory does not suffice; take a smaller size") from exc
+    except RuntimeError as exc:
+        reason = " ".join(str(exc).split())
+        raise EngineError(f"{name}: {what}: {reason}") from exc
+
+
+_cores: list[Any] = []
+
+
+def _core() -> Any:
+    """OpenVINO's core, one for the process: it holds the devices."""
+    if not _cores:
+        _cores.append(openvino.Core())
+    return _cores[0]
+
+
+def _described(port: Any) -> tuple[str, str, list[int | str]]:
+    shape = [str(axis) if axis.is_dynamic else axis.get_length() for axis in port.partial_shape]
+    return port.any_name, np.dtype(port.element_type.to_dtype()).name, shape
+
+
+def _write(compiled: Any, path: Path) -> None:
+    path.write_bytes(compiled.export_model().getbuffer())
+
+
+def _mapped(path: Path) -> Array:
+    """The bytes of a file, mapped rather than read."""
+    with path.open("rb") as stream:
+        return np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)

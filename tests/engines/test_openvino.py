@@ -1,0 +1,171 @@
+"""OpenVINO on the shipped model: what it computes, when it compiles, what it keeps."""
+
+from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from overpaint import EngineError, InputError
+from overpaint.engines import openvino
+from overpaint.engines.base import Array, Engine
+from overpaint.engines.bundle import Bundle
+from overpaint.engines.registry import EngineOptions, open_engine
+from overpaint.runtime.load import MODELS
+
+NAME = "vae_decoder"
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.read(MODELS / "tiny")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OVERPAINT_ENGINES", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def opened(bundle: Bundle, name: str = NAME, **options: object) -> openvino.OpenVinoEngine:
+    engine = open_engine("openvino", name, bundle.graph(name), bundle.folder, EngineOptions(**options))
+    assert isinstance(engine, openvino.OpenVinoEngine)
+    return engine
+
+
+@pytest.fixture
+def auto(bundle: Bundle) -> Iterator[openvino.OpenVinoEngine]:
+    engine = opened(bundle, precision="float32")
+    yield engine
+    engine.close()
+
+
+def latents(height: int = 8, width: int = 6) -> Array:
+    return np.random.default_rng(0).standard_normal((1, 4, height, width)).astype(np.float32)
+
+
+def built(engine: openvino.OpenVinoEngine) -> None:
+    wait(engine._building.values())
+
+
+@pytest.mark.parametrize("name", ["text_encoder", "unet", "vae_encoder", "vae_decoder"])
+@pytest.mark.parametrize("shapes", ["static", "dynamic"])
+def test_it_computes_what_onnx_runtime_computes(bundle: Bundle, name: str, shapes: str) -> None:
+    rng = np.random.default_rng(0)
+    lengths = {"rows": 2, "tokens": 77, "height": 16, "width": 24, "h": 8, "w": 6}
+    feeds = {}
+    for spec in bundle.graph(name).inputs:
+        shape = tuple(lengths[axis] if isinstance(axis, str) else axis for axis in spec.axes)
+        feeds[spec.name] = np.asarray(rng.standard_normal(shape) * (spec.dtype != "int64"), spec.dtype)
+    peer: Engine = open_engine("onnxruntime", name, bundle.graph(name), bundle.folder, EngineOptions())
+    made, wanted = opened(bundle, name, shapes=shapes, precision="float32")(feeds), peer(feeds)
+    assert made.keys() == wanted.keys()
+    for key, values in wanted.items():
+        assert np.linalg.norm(made[key] - values) <= 1e-4 * np.linalg.norm(values)
+
+
+def test_outputs_are_the_callers_own(bundle: Bundle) -> None:
+    engine = opened(bundle, shapes="static")
+    first = engine({"latents": latents()})["pixels"]
+    kept = first.copy()
+    engine({"latents": -latents()})
+    assert np.array_equal(first, kept)
+
+
+def test_feeds_need_not_be_contiguous(bundle: Bundle) -> None:
+    engine, turned = opened(bundle, shapes="static"), latents().swapaxes(2, 3)
+    assert np.array_equal(
+        engine({"latents": turned})["pixels"], engine({"latents": np.ascontiguousarray(turned)})["pixels"]
+    )
+
+
+class TestSpecialisation:
+    def test_a_shape_that_comes_back_gets_a_static_graph_between_runs(self, auto: openvino.OpenVinoEngine) -> None:
+        labels = []
+        for _ in range(3):
+            auto.begin_run()
+            auto({"latents": latents()})
+            labels.append(auto.label.rpartition(", ")[2])
+            built(auto)
+            auto({"latents": latents()})  # what was built meanwhile waits for the next run
+            assert auto.label.rpartition(", ")[2] == labels[-1]
+        assert labels == ["dynamic", "dynamic", "static"]
+
+    def test_shapes_that_do_not_come_back_are_not_built(self, auto: openvino.OpenVinoEngine) -> None:
+        for height in (2, 4, 6):
+            auto.begin_run()
+            auto({"latents": latents(height)})
+        assert not auto._building
+
+    def test_only_the_last_few_are_kept(self, bundle: Bundle) -> None:
+        engine = opened(bundle, shapes="static")
+        for height in (2, 4, 6, 2):
+            engine.begin_run()
+            engine({"latents": latents(height)})
+        assert [shapes[0][2] for shapes in engine._static] == [6, 2]
+
+    def test_a_failed_build_is_told_and_the_dynamic_graph_goes_on(
+        self, auto: openvino.OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise EngineError("no memory left")
+
+        monkeypatch.setattr(openvino.Compiler, "compile", refuse)
+        for _ in range(3):
+            auto.begin_run()
+            auto({"latents": latents()})
+            built(auto)
+        assert auto.label.endswith("dynamic, no static graph (no memory left)")
+
+
+class TestStore:
+    def test_a_compiled_graph_is_kept_and_used_again(
+        self, bundle: Bundle, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = opened(bundle)({"latents": latents()})["pixels"]
+        assert len(list(store.glob("vae_decoder.openvino.*/engine"))) == 1
+        monkeypatch.setattr(openvino.Compiler, "read", lambda *_: pytest.fail("compiled again"))
+        assert np.array_equal(opened(bundle)({"latents": latents()})["pixels"], first)
+
+    @pytest.mark.parametrize("spoil", [lambda data: data[:-9], lambda data: data[:99] + b"?" + data[100:]])
+    def test_an_altered_blob_is_refused(self, bundle: Bundle, store: Path, spoil: object) -> None:
+        opened(bundle)
+        blob = next(store.glob("*/engine"))
+        blob.write_bytes(spoil(blob.read_bytes()))
+        with pytest.raises(EngineError, match="altered or cut short; remove this folder"):
+            opened(bundle)
+
+    def test_another_precision_is_another_engine(self, bundle: Bundle, store: Path) -> None:
+        opened(bundle, precision="float32", threads=1)
+        opened(bundle, precision="float32", threads=2)
+        assert len(list(store.glob("*/engine"))) == 2
+
+
+class TestRefusals:
+    def test_unknown_device(self, bundle: Bundle) -> None:
+        with pytest.raises(InputError, match="unknown OpenVINO device 'tpu'"):
+            opened(bundle, device="tpu")
+
+    def test_unknown_precision(self, bundle: Bundle) -> None:
+        with pytest.raises(InputError, match="did you mean 'bfloat16'"):
+            opened(bundle, precision="bfloat")
+
+    def test_unknown_shapes(self, bundle: Bundle) -> None:
+        with pytest.raises(InputError, match="unknown kind of shapes"):
+            opened(bundle, shapes="square")
+
+    def test_a_shape_that_the_graph_has_not(self, bundle: Bundle) -> None:
+        with pytest.raises(EngineError, match="latents has shape"):
+            opened(bundle)({"latents": np.zeros((1, 3, 8, 8), np.float32)})
+
+    def test_a_closed_engine(self, bundle: Bundle) -> None:
+        engine = opened(bundle)
+        engine.close()
+        with pytest.raises(EngineError, match="closed; load the pipeline again"):
+            engine({"latents": latents()})
+
+    def test_a_graph_that_is_none(self, bundle: Bundle, store: Path, tmp_path: Path) -> None:
+        (tmp_path / "vae_decoder.onnx").write_bytes(b"nothing")
+        with pytest.raises(EngineError, match="vae_decoder: cannot compile the graph"):
+            open_engine("openvino", NAME, bundle.graph(NAME), tmp_path, EngineOptions())

@@ -1,0 +1,92 @@
+"""Built engines on disk: whole or not at all, and one builder at a time."""
+
+import multiprocessing
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from overpaint import EngineError, OutputError
+from overpaint.engines.store import Key, Store
+
+KEY = Key("unet", "0" * 64, "dynamic", "float16", "library", "1.0", "sm_90")
+
+
+def write(path: Path) -> None:
+    path.write_bytes(b"an engine")
+
+
+def slow_build(folder: Path, log: Path) -> None:
+    def make(path: Path) -> None:
+        with log.open("a") as stream:
+            stream.write("built\n")
+        time.sleep(0.5)
+        write(path)
+
+    Store(folder).build(KEY, make)
+
+
+def test_what_is_built_is_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.find(KEY) is None
+    assert store.build(KEY, write).read_bytes() == b"an engine"
+    assert store.find(KEY) == store.build(KEY, lambda _: pytest.fail("built again"))
+    assert list(store.keys()) == [KEY]
+    store.remove(KEY)
+    assert store.find(KEY) is None
+
+
+@pytest.mark.parametrize("field", ["graph", "onnx", "profile", "precision", "library", "version", "architecture"])
+def test_every_field_of_the_key_counts_and_is_named(tmp_path: Path, field: str) -> None:
+    other = replace(KEY, **{field: "another"})
+    Store(tmp_path).build(other, write)
+    assert Store(tmp_path).find(KEY) is None
+    assert KEY.differences(other) == [f"{field} is another, not {getattr(KEY, field)}"]
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        write(path)
+        raise EngineError("no")
+
+    with pytest.raises(EngineError):
+        Store(tmp_path).build(KEY, fail)
+    assert list(tmp_path.glob("[!.]*")) == []
+    assert list(Store(tmp_path).keys()) == []
+
+
+def test_what_a_killed_build_left_is_no_engine(tmp_path: Path) -> None:
+    partial = tmp_path / f".{KEY.name}.partial"
+    partial.mkdir()
+    write(partial / "engine")
+    assert Store(tmp_path).find(KEY) is None
+    assert Store(tmp_path).build(KEY, write).is_file()
+    assert not partial.exists()
+
+
+def test_of_two_processes_one_builds_and_one_waits(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    log = tmp_path / "log"
+    builders = [context.Process(target=slow_build, args=(tmp_path / "store", log)) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join(60)
+        assert builder.exitcode == 0
+    assert log.read_text() == "built\n"
+    assert Store(tmp_path / "store").find(KEY)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="OVERPAINT_ENGINES"):
+        Store(tmp_path / "file").build(KEY, write)
+
+
+def test_a_bundle_that_cannot_be_written_uses_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OVERPAINT_ENGINES")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert Store.of(tmp_path).folder == tmp_path / "engines"
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert Store.of(tmp_path).folder == tmp_path / "cache/overpaint/engines"
