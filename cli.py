@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
     arguments = vars(_parser().parse_args(argv))
     command = arguments.pop("command")
-    if engine := {name: arguments.pop(name) for name in ENGINE if name in arguments}:
-        arguments["engine"] = engine
+    if "threads" in arguments:
+        arguments["engine"] = {name: arguments.pop(name) for name in ENGINE}
     from .engines.base import InputError, OverpaintError
 
     try:
@@ -109,6 +109,18 @@ def info(bundle: str, engines: bool) -> None:
         print(f"{candidate.engine} on {candidate.device}: {state}")
 
 
+def verify(bundle: str, engines: list[str], precision: str | None) -> None:
+    """Compare the engines that can run a bundle here: every graph at several shapes, and a finished picture."""
+    from .engines.base import EngineError
+    from .engines.bundle import Bundle
+    from .runtime.load import find
+    from .runtime.verify import verify as run
+
+    made = run(Bundle.read(find(bundle)), engines, precision, lambda line: print(line, flush=True))
+    if failed := sum(not comparison.passed for comparison in made):
+        raise EngineError(f"{failed} of {len(made)} comparisons failed; run those graphs on another engine")
+
+
 def export(checkpoint: Path, bundle: Path, **options: Any) -> None:
     """Turn a checkpoint into a bundle."""
     from .engines.base import ExportError
@@ -171,6 +183,14 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("bundle", help="a bundle's folder, or the name of a bundled one")
     show.add_argument("--engines", action="store_true", help="say instead which engines can run it here, and why")
     show.set_defaults(command=info)
+
+    show = commands.add_parser("verify", help="compare engines with one another", description=verify.__doc__)
+    show.add_argument("bundle", help="a bundle's folder, or the name of a bundled one")
+    show.add_argument(
+        "--engine", dest="engines", action="append", default=[], metavar="NAME", help="may be repeated (all usable)"
+    )
+    show.add_argument("--precision", metavar="NAME", help="float32, bfloat16 or float16 (the engine's fastest)")
+    show.set_defaults(command=verify)
 
     show = commands.add_parser("demo", help="repaint a picture and draw a contact sheet", description=demo.__doc__)
     show.add_argument(

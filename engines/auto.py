@@ -11,6 +11,9 @@ from .base import EngineError
 from .bundle import Bundle
 from .store import Store
 
+# What the others are compared with: it runs every graph as it was exported.
+REFERENCE = ("onnxruntime", "cpu")
+
 Obstacle = Callable[[Bundle], str | None]
 
 

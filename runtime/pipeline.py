@@ -111,6 +111,17 @@ class Pipeline:
         """A run of requests that may differ in everything; they share the model's calls."""
         return Run(self, requests)
 
+    def close(self) -> None:
+        """Release the engines' memory; the pipeline cannot run afterwards. Leaving a `with` does it."""
+        for engine in self.engines.values():
+            engine.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def plan(self, request: Request) -> Plan:
         """The table that a request runs, without running it; raises `InputError` where there is none."""
         return compile_plan(

@@ -1,0 +1,191 @@
+"""Holds the engines that can run a bundle here against one another: each graph at several shapes, and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..engines.auto import REFERENCE, Candidate, candidates
+from ..engines.base import Array, EngineError, InputError, OutputError, unknown
+from ..engines.bundle import Bundle, Graph, Range
+from ..engines.registry import EngineOptions, open_engine
+from ..engines.store import Store
+from .load import load
+
+RECEIPT = "verified.json"
+# What rounding may come to: the relative error of a graph's output, and the PSNR in dB of a finished picture.
+TOLERANCES = {"float32": (1e-3, 50.0), "bfloat16": (5e-2, 30.0), "float16": (2e-2, 35.0), "int8": (1.5e-1, 25.0)}
+PROMPT, SEED, STEPS = "a fox in the snow", 7, 8
+
+Report = Callable[[str], None]
+Lengths = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One engine against the reference: a graph at some lengths of its axes, or a picture ("picture", width, height).
+
+    `measured` is the relative error ‖engine - reference‖₂ / ‖reference‖₂, the worst over the outputs, or the picture's
+    PSNR in dB; `limit` is the most, or the least, that it may be.
+    """
+
+    engine: str
+    what: str
+    lengths: Lengths
+    measured: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the limit is kept; NaN does not keep it."""
+        return self.measured >= self.limit if self.what == "picture" else self.measured <= self.limit
+
+    def __str__(self) -> str:
+        at = ", ".join(f"{axis} {length}" for axis, length in self.lengths.items())
+        kept = "" if self.passed else f", FAILED: the limit is {self.limit:g}"
+        value = f"PSNR {self.measured:.1f} dB" if self.what == "picture" else f"relative error {self.measured:.1e}"
+        return f"{self.what} on {self.engine} at {at}: {value}{kept}"
+
+
+def verify(
+    bundle: Bundle, engines: Sequence[str] = (), precision: str | None = None, report: Report = lambda line: None
+) -> list[Comparison]:
+    """Compare engines (all that can run here, or those named) with the reference, and write the receipt.
+
+    The receipt is `verified.json` among the bundle's built engines. Raises `InputError` for a name that is unknown and
+    where there is nothing to compare, `EngineError` for a named engine that cannot run here.
+    """
+    chosen = _chosen(bundle, engines)
+    made = []
+    for name, graph in bundle.graphs.items():
+        for comparison in _graph(bundle, name, graph, chosen, precision):
+            report(str(comparison))
+            made.append(comparison)
+    for comparison in _pictures(bundle, chosen, precision):
+        report(str(comparison))
+        made.append(comparison)
+    _write(Store.of(bundle.folder).folder / RECEIPT, made)
+    return made
+
+
+def _chosen(bundle: Bundle, engines: Sequence[str]) -> list[Candidate]:
+    found = [candidate for candidate in candidates(bundle) if (candidate.engine, candidate.device) != REFERENCE]
+    for name in engines:
+        if name not in {candidate.engine for candidate in found}:
+            raise unknown("engine", name, {candidate.engine for candidate in found})
+    chosen = [candidate for candidate in found if candidate.engine in engines or not engines]
+    obstacles = [f"{candidate.engine}: {candidate.obstacle}" for candidate in chosen if candidate.obstacle]
+    if engines and obstacles:
+        raise EngineError("; ".join(obstacles))
+    usable = [candidate for candidate in chosen if not candidate.obstacle]
+    if not usable:
+        raise InputError(f"only {REFERENCE[0]} can run here, nothing to compare ({'; '.join(obstacles)})")
+    return usable
+
+
+def _graph(
+    bundle: Bundle, name: str, graph: Graph, chosen: Sequence[Candidate], precision: str | None
+) -> Iterator[Comparison]:
+    """Every engine on one graph; one engine at a time is open."""
+    shapes = list(corners(graph))
+    wanted = _outputs(bundle, name, graph, *REFERENCE, None, shapes)[1]
+    for candidate, kind in product(chosen, ("static", "dynamic")):
+        label, found = _outputs(bundle, name, graph, candidate.engine, candidate.device, precision, shapes, kind)
+        for lengths, outputs, sources in zip(shapes, found, wanted, strict=True):
+            error = max(_relative(outputs[key], sources[key]) for key in sources)
+            yield Comparison(label, name, lengths, error, _tolerance(label)[0])
+
+
+def corners(graph: Graph) -> Iterator[Lengths]:
+    """The lengths to compare at: the least of all, the usual, and half of the usual height with a row more."""
+    axes = {axis for spec in graph.inputs for axis in spec.axes if isinstance(axis, str)}
+    ranges = {axis: lengths for axis, lengths in graph.ranges.items() if axis in axes}
+    yield {axis: lengths.least for axis, lengths in ranges.items()}
+    yield {axis: lengths.usual for axis, lengths in ranges.items()}
+    yield {axis: _other(axis, lengths) for axis, lengths in ranges.items()}
+
+
+def _other(axis: str, lengths: Range) -> int:
+    if axis == "rows":
+        return lengths.usual + 1
+    return max(lengths.usual // 2, lengths.least) if axis in ("height", "h") else lengths.usual
+
+
+def feeds(graph: Graph, lengths: Lengths) -> dict[str, Array]:
+    """Random inputs of the given lengths, the same every time: unit normal, timesteps below 1000, small token ids."""
+    rng = np.random.default_rng(SEED)
+    made = {}
+    for spec in graph.inputs:
+        shape = tuple(lengths[axis] if isinstance(axis, str) else axis for axis in spec.axes)
+        if spec.dtype.startswith("int"):
+            values = rng.integers(0, 100, shape) if shape else np.array(0)
+        else:
+            values = rng.uniform(0, 999, shape) if spec.name == "timestep" else rng.standard_normal(shape)
+        made[spec.name] = np.asarray(values, spec.dtype)
+    return made
+
+
+def _outputs(
+    bundle: Bundle,
+    name: str,
+    graph: Graph,
+    engine: str,
+    device: str,
+    precision: str | None,
+    shapes: Sequence[Lengths],
+    kind: str = "auto",
+) -> tuple[str, list[dict[str, Array]]]:
+    opened = open_engine(engine, name, graph, bundle.folder, EngineOptions(device, precision=precision, shapes=kind))
+    try:
+        outputs = [opened(feeds(graph, lengths)) for lengths in shapes]
+        return opened.label, outputs
+    finally:
+        opened.close()
+
+
+def _pictures(bundle: Bundle, chosen: Sequence[Candidate], precision: str | None) -> Iterator[Comparison]:
+    width, height = bundle.model.default_size
+    source = np.random.default_rng(SEED).integers(0, 256, (4, 4, 3), np.uint8)
+    image = Image.fromarray(source).resize((width, height), Image.Resampling.BICUBIC)
+    wanted = _picture(bundle, *REFERENCE, None, image)[1]
+    for candidate in chosen:
+        label, made = _picture(bundle, candidate.engine, candidate.device, precision, image)
+        yield Comparison(
+            label, "picture", {"width": width, "height": height}, _psnr(made, wanted), _tolerance(label)[1]
+        )
+
+
+def _picture(bundle: Bundle, engine: str, device: str, precision: str | None, image: Image.Image) -> tuple[str, Array]:
+    with load(bundle.folder, engine=engine, device=device, precision=precision, verify=False) as pipe:
+        result = pipe(image, PROMPT, steps=STEPS, seed=SEED)
+        return result.engines["unet"], np.asarray(result.images[0], np.float64)
+
+
+def _tolerance(label: str) -> tuple[float, float]:
+    """The widest of the tolerances of the precisions that a label names."""
+    named = [limits for precision, limits in TOLERANCES.items() if precision in label] or [TOLERANCES["float32"]]
+    return max(error for error, _ in named), min(psnr for _, psnr in named)
+
+
+def _relative(found: Array, source: Array) -> float:
+    return float(np.linalg.norm((found - source.astype(np.float64)).ravel()) / np.linalg.norm(source.ravel()))
+
+
+def _psnr(found: Array, source: Array) -> float:
+    error = np.mean((found - source) ** 2)
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+
+
+def _write(path: Path, made: Sequence[Comparison]) -> None:
+    record = {"reference": REFERENCE[0], "comparisons": [asdict(one) | {"passed": one.passed} for one in made]}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    except OSError as exc:
+        raise OutputError(f"{path}: the receipt cannot be written ({exc}); free some space") from exc

@@ -1,0 +1,68 @@
+"""Engines held against one another."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from overpaint import EngineError, InputError
+from overpaint.cli import main
+from overpaint.engines import auto, openvino
+from overpaint.engines.auto import Candidate, candidates, fastest
+from overpaint.engines.bundle import Bundle
+from overpaint.runtime.load import MODELS
+from overpaint.runtime.verify import verify
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.read(MODELS / "tiny", verify=False)
+
+
+def test_every_graph_and_a_picture_pass_and_are_on_the_receipt(bundle: Bundle, built_engines: Path) -> None:
+    lines: list[str] = []
+    made = verify(bundle, ["openvino"], report=lines.append)
+    assert all(comparison.passed for comparison in made)
+    assert {comparison.what for comparison in made} == {*bundle.graphs, "picture"}
+    assert len(lines) == len(made)
+    receipt = json.loads((built_engines / "verified.json").read_text())
+    assert len(receipt["comparisons"]) == len(made)
+
+
+def test_a_wrong_engine_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    right = openvino.OpenVinoEngine.__call__
+    monkeypatch.setattr(
+        openvino.OpenVinoEngine, "__call__", lambda *given: {name: 1.2 * a for name, a in right(*given).items()}
+    )
+    assert main(["verify", "tiny", "--engine", "openvino"]) == 1
+    printed = capsys.readouterr()
+    assert "FAILED: the limit is 0.05" in printed.out
+    assert "comparisons failed" in printed.err
+
+
+def test_unknown_engines_and_those_that_cannot_run_here(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="did you mean 'openvino'"):
+        verify(bundle, ["openvin"])
+    monkeypatch.setattr("overpaint.runtime.verify.candidates", lambda _: [Candidate("openvino", "cpu", "gone")])
+    with pytest.raises(EngineError, match="openvino: gone"):
+        verify(bundle, ["openvino"])
+    with pytest.raises(InputError, match="nothing to compare"):
+        verify(bundle)
+
+
+class TestChoice:
+    def test_the_fastest_that_can_run_is_chosen(self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(auto, "ORDER", (("a", "cuda", (lambda _: "no GPU",)), ("b", "cpu", (lambda _: None,))))
+        assert candidates(bundle) == [Candidate("a", "cuda", "no GPU"), Candidate("b", "cpu", None)]
+        assert fastest(bundle).engine == "b"
+
+    def test_none_can_run(self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(auto, "ORDER", (("a", "cuda", (lambda _: "no GPU",)),))
+        with pytest.raises(EngineError, match="no engine can run here \\(a on cuda: no GPU\\)"):
+            fastest(bundle)
+
+    def test_info_says_which_and_why(self, capsys: pytest.CaptureFixture) -> None:
+        assert main(["info", "tiny", "--engines"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert sum("chosen" in line for line in lines) == 1
+        assert len(lines) == len(auto.ORDER)
