@@ -63,7 +63,9 @@ def img2img(
     paths = numbered(output, len(requests))
     for path in paths:
         check_writable(path)
-    pipe = load(model, **engine)
+    # One size, one run: a graph compiled for it alone pays at once.
+    alone = len(requests) <= batch and len({request.size or request.image.size for request in requests}) == 1
+    pipe = load(model, shapes="static" if alone else "auto", **engine)
     # All runs are made, and so checked, before the first begins; each run's pictures are written when it ends.
     runs = [pipe.run(requests[start : start + batch]) for start in range(0, len(requests), batch)]
     tasks = [task for run in runs for task in run.tasks]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .base import Array, EngineError, InputError, check_feeds, check_signature, unknown
+from .memory import unloading
 from .store import Key, Store
 
 if TYPE_CHECKING:
@@ -77,16 +78,14 @@ class Compiler:
         stored = self.store.find(self.key(shapes))
         if stored is None and self.graph.size < KEPT_BELOW:
             stored = self.build(shapes)
-        if stored:
-            with translated(self.name, "cannot load the built engine"):
-                blob = _mapped(stored)
-                return Compiled(
-                    _core().import_model(
-                        openvino.Tensor(blob, shared_memory=True), self.device, self._settings(shapes)
-                    ),
-                    blob,
-                )
-        return Compiled(self._compile(shapes))
+        with unloading([stored or self.path, *(self.path.parent / file.path for file in self.graph.data)]):
+            return self._load(stored, shapes) if stored else Compiled(self._compile(shapes))
+
+    def _load(self, stored: Path, shapes: Shapes | None) -> Compiled:
+        with translated(self.name, "cannot load the built engine"):
+            blob = _mapped(stored)
+            tensor = openvino.Tensor(blob, shared_memory=True)
+            return Compiled(_core().import_model(tensor, self.device, self._settings(shapes)), blob)
 
     def build(self, shapes: Shapes | None) -> Path:
         """Compile the graph into the store of built engines, unless it is there."""
@@ -145,7 +144,9 @@ class OpenVinoEngine:
 
     `shapes` is "auto": the dynamic graph serves at once, and a shape that comes back in a later run is compiled in the
     background and takes over when a run begins; "static": each shape is compiled when it first comes, and the dynamic
-    graph never; "dynamic": the other way about. Of static graphs the `MOST_STATIC` used last are kept.
+    graph never; "dynamic": the other way about. Of static graphs the `MOST_STATIC` used last are kept. Compiled graphs
+    share no weights: of a large one the first shape's static graph serves alone, the dynamic one comes with another
+    shape, and goes when a static one takes over.
     """
 
     device = "cpu"
@@ -156,8 +157,10 @@ class OpenVinoEngine:
         self.outputs = compiler.graph.outputs
         self._compiler: Compiler | None = compiler
         self._shapes = shapes
+        self._large = compiler.graph.size >= KEPT_BELOW
         self._lock = Lock()
-        self._dynamic = None if shapes == "static" else compiler.compile(None)
+        first = shapes == "dynamic" or (shapes == "auto" and not self._large)
+        self._dynamic = compiler.compile(None) if first else None
         self._static: OrderedDict[Shapes, Compiled] = OrderedDict()
         self._building: dict[Shapes, Future[Compiled]] = {}
         self._earlier: set[Shapes] = set()
@@ -214,16 +217,20 @@ class OpenVinoEngine:
         if shapes in self._static:
             self._static.move_to_end(shapes)
             return self._static[shapes]
-        if self._shapes == "static":
+        alone = self._large and not self._static and self._dynamic is None
+        if self._shapes == "static" or (self._shapes == "auto" and alone):
             return self._keep(shapes, compiler.compile(shapes))
         if self._shapes == "auto" and shapes in self._earlier and shapes not in self._building and not self._failure:
             self._building[shapes] = _builder.submit(compiler.compile, shapes)
-        assert self._dynamic is not None
+        if self._dynamic is None:
+            self._dynamic = compiler.compile(None)
         return self._dynamic
 
     def _take(self, shapes: Shapes, built: Future[Compiled]) -> None:
         if (error := built.exception()) is None:
             self._keep(shapes, built.result())
+            if self._large:
+                self._dynamic = None
         else:  # the dynamic graph goes on; the label, and so every Result, says why
             self._failure = f"no static graph ({error})"
 
@@ -309,5 +316,5 @@ def _write(compiled: Any, path: Path) -> None:
 
 def _mapped(path: Path) -> Array:
     """The bytes of a file, mapped rather than read."""
-    with path.open("rb") as stream:
+    with path.open("rb") as stream:  # OpenVINO takes no read-only array
         return np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)

@@ -113,6 +113,18 @@ class TestSpecialisation:
             engine({"latents": latents(height)})
         assert [shapes[0][2] for shapes in engine._static] == [6, 2]
 
+    def test_a_large_graph_is_compiled_once_for_its_first_shape(
+        self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(openvino, "KEPT_BELOW", 0)
+        engine, labels = opened(bundle), []
+        for height in (2, 4, 4, 4):
+            engine.begin_run()
+            engine({"latents": latents(height)})
+            labels.append((engine.label.rpartition(", ")[2], engine._dynamic is not None))
+            built(engine)
+        assert labels == [("static", False), ("dynamic", True), ("dynamic", True), ("static", False)]
+
     def test_a_failed_build_is_told_and_the_dynamic_graph_goes_on(
         self, auto: openvino.OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
