@@ -39,12 +39,12 @@ def main() -> None:
                     f"{memory_needed(graph) / 1e9:.1f}",
                 ]
             )
-    total = time.perf_counter() - start
+    total, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
     header = ["graph", "weights, MB", "engine, MB", "s", "peak so far, GB", "predicted, GB"]
     body = f"""{table(header, rows)}
 
-{bundle.model.name}: {total:.0f} s together, {peak() / 1e9:.2f} GB at the peak (resident, mapped files included), for
-pictures of {given.profile} pixels and batches of {given.batch}, without a GPU, the graphs one after the other."""
+{bundle.model.name}: {total:.0f} s together, {used.ru_utime + used.ru_stime:.0f} s of a processor; {peak() / 1e9:.2f} GB at the peak (resident, mapped files included); for pictures of {given.profile}
+pixels and batches of {given.batch}, without a GPU, the graphs one after the other."""
     publish("trt-build", "Building engines", body, "tensorrt-rtx-cu13", write=given.write)
 
 

@@ -12,6 +12,7 @@ from .store import Key
 
 # How an engine holds its weights, in the order in which engines are preferred.
 WEIGHTS = WHOLE, REFITTABLE, WEIGHTLESS = "", ", refittable", ", weightless"
+LIBRARIES = "tensorrt", "tensorrt_rtx"
 # What to do to have an engine for some lengths of a graph's axes.
 Mend = Callable[[Sequence[Mapping[str, Range]]], str]
 
@@ -27,7 +28,7 @@ def engine_key(
 
 
 def profiles_of(key: Key) -> tuple[Profile, ...]:
-    """The profiles of an engine, in the order of their indices; raises `ValueError` for a key of another kind."""
+    """The profiles of an engine of TensorRT's, in the order of their indices."""
     return tuple(Profile.parse(text) for text in key.profile.split(_JOIN))
 
 
@@ -36,7 +37,7 @@ def choose(keys: Iterable[Key], wanted: Key, mend: Mend) -> list[Key]:
 
     Raises `EngineError` where there are none: what sets the nearest apart, and what to run.
     """
-    there = [key for key in keys if key.graph == wanted.graph]
+    there = [key for key in keys if key.graph == wanted.graph and key.library in LIBRARIES]
     found = [key for key in there if _asked(wanted, key) == key]
     if found:
         return sorted(found, key=lambda key: WEIGHTS.index(key.precision.removeprefix(wanted.precision)))
@@ -53,10 +54,7 @@ def rebuild(key: Key, mend: Mend) -> str:
 
 
 def _axes(key: Key) -> list[Mapping[str, Range]]:
-    try:
-        return [profile.axes for profile in profiles_of(key)]
-    except ValueError:  # of a library that has other profiles
-        return []
+    return [profile.axes for profile in profiles_of(key)]
 
 
 def _asked(wanted: Key, key: Key) -> Key:

@@ -63,13 +63,13 @@ class Cuda:
         if self.on_device(array):
             target[...] = array
         else:
-            target.set(np.ascontiguousarray(array))
+            target.set(np.ascontiguousarray(array), stream=self._stream)
 
     def read(self, memory: Any, shape: tuple[int, ...], dtype: str, *, host: bool) -> Array:
         """A copy of what memory begins with: on the host, once it is there, or on the device, enqueued."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         source = memory[:size].view(dtype).reshape(shape)
-        copy: Array = source.get() if host else source.copy()
+        copy: Array = source.get(stream=self._stream, blocking=True) if host else source.copy()
         return copy
 
     def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:

@@ -73,8 +73,8 @@ class Execution:
         self._came_before = False
         with device.ordered():
             _accept(context.set_optimization_profile_async(index, device.stream), f"profile {index}")
-        self._set_shapes({spec.name: profile.shapes(spec)[2] for spec in inputs})
-        self._memory = {spec.name: self._bind(spec) for spec in (*inputs, *outputs)}
+            self._set_shapes({spec.name: profile.shapes(spec)[2] for spec in inputs})
+            self._memory = {spec.name: self._bind(spec) for spec in (*inputs, *outputs)}
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run once on arrays that the profile covers: outputs lie on the host where all inputs do, else on the device.

@@ -14,12 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .base import Array, EngineError, InputError, check_feeds, unknown
+from .base import Array, EngineError, InputError, check_feeds, check_precision, unknown
 from .built import WEIGHTLESS, WHOLE, Mend, choose, engine_key, profiles_of, rebuild
 from .bundle import Bundle, Graph, Range
 from .execution import Device, Execution, ExecutionContext
 from .profile import Profile, advice, lengths_of
-from .store import Key, Store
+from .store import Key, Store, write_whole
 
 if TYPE_CHECKING:
     from .registry import EngineOptions
@@ -53,18 +53,20 @@ class Messages:
     def __init__(self) -> None:
         self._last: deque[str] = deque(maxlen=8)
 
+    def forget(self) -> None:
+        """Something else begins, which earlier messages are not about."""
+        self._last.clear()
+
     def note(self, message: str) -> None:
         """Keep a message."""
         self._last.append(message)
 
-    def take(self) -> str:
-        """The first message since the last call, as the cause is told before its consequences.
+    def first(self) -> str:
+        """The first message, as the cause is told before its consequences.
 
         Without a GPU the library complains of that even where it needs none, so such messages come last.
         """
-        taken = sorted(self._last, key=lambda message: "cudaError 35" in message)
-        self._last.clear()
-        return taken[0] if taken else "the library gives no reason"
+        return min(self._last, key=lambda message: "cudaError 35" in message, default="the library gives no reason")
 
 
 @cache
@@ -133,6 +135,8 @@ class TensorRTEngine:
         self._mend = mend
         self._loaded: dict[int, Loaded] = {}
         self._executions: dict[tuple[int, int], Execution] = {}
+        self._ran: set[tuple[int, tuple[int, ...]]] = set()
+        self._unsaved: set[int] = set()
         self._lock = threading.Lock()
         self._closed = False
         self._load(0)
@@ -143,9 +147,11 @@ class TensorRTEngine:
         return tuple(self._built[number].profiles[index] for number, index in self._places)
 
     def begin_run(self) -> None:
-        """Keep what was compiled since the last run; nothing takes over."""
-        for loaded in self._loaded.values():
-            loaded.save()
+        """Keep what was compiled for shapes that were new in the last run; nothing takes over."""
+        with self._lock:
+            for number in self._unsaved:
+                self._loaded[number].save()
+            self._unsaved.clear()
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once on arrays by input name, of the host or the device.
@@ -166,7 +172,8 @@ class TensorRTEngine:
 
     def close(self) -> None:
         """Release the engines and their memory."""
-        self.begin_run()
+        for loaded in self._loaded.values():
+            loaded.save()
         self._closed = True
         self._executions.clear()
         self._loaded.clear()
@@ -175,7 +182,11 @@ class TensorRTEngine:
     def _execution(self, lengths: Mapping[str, int]) -> Execution:
         for number, index in self._places:
             if self._built[number].profiles[index].covers(lengths):
-                return self._opened(number, index)
+                execution, shapes = self._opened(number, index), (index, *lengths.values())
+                if (number, shapes) not in self._ran:
+                    self._ran.add((number, shapes))
+                    self._unsaved.add(number)
+                return execution
         asked = ", ".join(f"{axis} {length}" for axis, length in lengths.items())
         there = "; ".join(map(str, self.profiles))
         mend = self._mend([{axis: Range(length, length, length) for axis, length in lengths.items()}])
@@ -203,6 +214,7 @@ class LibraryEngine:
 
     def __init__(self, trt: Any, path: Path, weights: Path | None, kernels: Path) -> None:
         log, self._messages = logger(trt)
+        self._messages.forget()
         self._runtime = trt.Runtime(log)  # has to outlive the engine
         self._engine = _deserialised(self._runtime, path, self._messages)
         if weights:
@@ -221,6 +233,7 @@ class LibraryEngine:
 
     def context(self) -> ExecutionContext:
         """A new execution context; raises `EngineError` where the memory does not suffice."""
+        self._messages.forget()
         context: ExecutionContext | None = self._engine.create_execution_context(
             *([self._config] if self._config else [])
         )
@@ -228,7 +241,7 @@ class LibraryEngine:
             size = self._engine.device_memory_size_v2 / 1e9
             raise EngineError(
                 f"the GPU's memory does not suffice, {size:.1f} GB are needed beside the weights "
-                f"({self._messages.take()}); free some, or build for smaller sizes"
+                f"({self._messages.first()}); free some, or build for smaller sizes"
             )
         return context
 
@@ -236,11 +249,9 @@ class LibraryEngine:
         """Keep the compiled kernels on disk, where there are new ones and the folder can be written."""
         content = bytes(self._cache.serialize()) if self._cache else b""
         if len(content) > self._kept:
-            partial = self._kernels.with_suffix(f".{threading.get_ident()}")
-            with suppress(OSError):
-                partial.write_bytes(content)
-                partial.replace(self._kernels)
             self._kept = len(content)
+            with suppress(OSError):
+                write_whole(self._kernels, content)
 
 
 def captures_itself(trt: Any) -> bool:
@@ -256,11 +267,12 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
 def open_built(builder: str, name: str, graph: Graph, folder: Path, options: EngineOptions) -> TensorRTEngine:
     """Open the engines that a library has built for a graph of the bundle in `folder`.
 
-    Raises `InputError` for a device that is none of NVIDIA's, `EngineError` where the library, CuPy or the GPU is
-    missing, and where no engine is built or all are stale, foreign or altered; it says why, and how to build one.
+    Raises `InputError` for a device or a precision that it does not have, `EngineError` where the library, CuPy or the
+    GPU is missing, and where no engine is built or all are stale, foreign or altered: why, and how to build one.
     """
+    check_precision(builder, name, graph.precision, options.precision)
     if options.device != "cuda":
-        raise InputError(f"backend {builder} runs on device 'cuda', not {options.device!r}; ask for that")
+        raise InputError(f"{builder} runs on device 'cuda', not {options.device!r}; ask for that")
     trt = library(builder)
     from .cuda import Cuda
 
@@ -305,7 +317,7 @@ def _deserialised(runtime: Any, path: Path, messages: Messages) -> Any:
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         engine = runtime.deserialize_cuda_engine(content)
     if engine is None:
-        raise EngineError(f"{path}: the library refuses the engine ({messages.take()})")
+        raise EngineError(f"{path}: the library refuses the engine ({messages.first()})")
     return engine
 
 
@@ -313,4 +325,4 @@ def _refit(trt: Any, engine: Any, onnx: Path) -> None:
     log, messages = logger(trt)
     refitter = trt.Refitter(engine, log)
     if not trt.OnnxParserRefitter(refitter, log).refit_from_file(str(onnx)) or not refitter.refit_cuda_engine():
-        raise EngineError(f"the weights of {onnx} do not fit the engine ({messages.take()})")
+        raise EngineError(f"the weights of {onnx} do not fit the engine ({messages.first()})")

@@ -6,10 +6,10 @@ used rather than Polygraphy's, which chooses between the two once a process, by 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from ..engines.base import EngineError, InputError, unknown
 from ..engines.built import REFITTABLE, WEIGHTLESS, WHOLE, engine_key
 from ..engines.bundle import Bundle, Graph, Range
 from ..engines.profile import Profile, Sizes, profiles
-from ..engines.store import Store
+from ..engines.store import Store, write_whole
 from ..engines.tensorrt import library, logger
 from .memory import check_memory
 from .progress import Progress, Report
 
 
 @dataclass(frozen=True)
-class Engine:
+class Made:
     """An engine that is there: its graph, file, bytes and profiles, and the seconds it took, 0 where it was there."""
 
     graph: str
@@ -78,7 +78,7 @@ def build(
     *,
     report: Report = lambda name, done: True,
     waiting: Callable[[str], None] = lambda name: None,
-) -> Iterator[Engine]:
+) -> Iterator[Made]:
     """Build engines for a bundle's graphs (all without `names`), each given as it is done or found.
 
     Where another process builds the same engine, `waiting` is told the graph, and its engine is waited for. What fails,
@@ -94,7 +94,7 @@ def build(
     for name, shapes in wanted.items():
         graph = bundle.graph(name)
         work = _Work(name, graph, bundle.folder / graph.file.path, shapes, aim, store.folder)
-        yield work.engine(store, report, lambda name=name: waiting(name))  # type: ignore[misc]
+        yield work.made(store, report, partial(waiting, name))
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Work:
     aim: Target
     folder: Path
 
-    def engine(self, store: Store, report: Report, waiting: Callable[[], None]) -> Engine:
+    def made(self, store: Store, report: Report, waiting: Callable[[], None]) -> Made:
         trt, seconds = library(self.aim.builder), 0.0
         processors = " ".join(self.aim.processors)
         key = engine_key(
@@ -123,10 +123,11 @@ class _Work:
             seconds = time.perf_counter() - start
 
         path = store.build(key, make, waiting)
-        return Engine(self.name, path, path.stat().st_size, self.shapes, seconds)
+        return Made(self.name, path, path.stat().st_size, self.shapes, seconds)
 
     def _make(self, trt: Any, path: Path, progress: Progress) -> None:
         log, messages = logger(trt)
+        messages.forget()
         builder = trt.Builder(log)
         network, config = _network(trt, builder, self.onnx, log), builder.create_builder_config()
         for shape in self.shapes:
@@ -142,7 +143,7 @@ class _Work:
         if progress.cancelled:
             raise EngineError(f"{self.name}: the build was cancelled; nothing of it is kept")
         if plan is None:
-            raise EngineError(f"{self.name}: {self.aim.builder} cannot build it ({messages.take()}); {self._advice()}")
+            raise EngineError(f"{self.name}: {self.aim.builder} cannot build it ({messages.first()}); {self._advice()}")
         with path.open("wb") as stream:
             stream.write(plan)
         if _times_kernels(trt):
@@ -206,9 +207,7 @@ def _set_timings(config: Any, path: Path) -> None:
 
 
 def _keep_timings(config: Any, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(config.get_timing_cache().serialize())
-    partial.replace(path)
+    write_whole(path, bytes(config.get_timing_cache().serialize()))
 
 
 def _monitor(trt: Any, progress: Progress) -> Any:

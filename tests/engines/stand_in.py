@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -46,6 +47,7 @@ class StandInDevice:
             self.inside = False
 
     def allocate(self, size: int) -> Array:
+        assert self.inside
         memory = np.zeros(size, np.uint8)
         self.memory[id(memory)] = memory
         return memory
@@ -158,3 +160,74 @@ class StandInContext:
             assert self._warm, "the first run with new shapes cannot be captured"
             self._device.recording.append(work)
         return True
+
+
+class StandInLibrary:
+    """The part of the library that loads engines: b"engine" deserialises, b"stripped" wants its weights first."""
+
+    __version__ = "1.7.1"
+    CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole")
+
+    class ILogger:
+        """What loggers derive from."""
+
+        Severity = SimpleNamespace(ERROR="error", INTERNAL_ERROR="internal", WARNING="warning")
+
+        def log(self, severity: str, message: str) -> None:
+            raise NotImplementedError
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.fits = True
+        self.memory = True
+        self.kernels = b""
+
+    def say(self, log: ILogger, message: str) -> None:
+        log.log("warning", "of no interest")
+        log.log("error", message)
+
+    def Runtime(self, log: ILogger) -> SimpleNamespace:  # noqa: N802
+        def deserialize(content: bytes) -> SimpleNamespace | None:
+            if bytes(content) not in (b"engine", b"stripped"):
+                return self.say(log, "not an engine")
+            return self._engine(log, stripped=bytes(content) == b"stripped")
+
+        return SimpleNamespace(deserialize_cuda_engine=deserialize)
+
+    def Refitter(self, engine: SimpleNamespace, log: ILogger) -> SimpleNamespace:  # noqa: N802
+        def refit() -> bool:
+            assert self.calls[-1].startswith("weights of"), "refitted before there are weights"
+            engine.stripped = False
+            return True
+
+        return SimpleNamespace(refit_cuda_engine=refit)
+
+    def OnnxParserRefitter(self, refitter: SimpleNamespace, log: ILogger) -> SimpleNamespace:  # noqa: N802
+        def refit(path: str) -> bool:
+            self.calls.append(f"weights of {path}")
+            return self.fits or bool(self.say(log, "a weight has another shape"))
+
+        return SimpleNamespace(refit_from_file=refit)
+
+    def _engine(self, log: ILogger, *, stripped: bool) -> SimpleNamespace:
+        engine = SimpleNamespace(stripped=stripped, device_memory_size_v2=3_000_000_000)
+
+        def context(config: SimpleNamespace) -> str | None:
+            assert not engine.stripped, "run without weights"
+            assert config.cache is not None
+            assert config.cuda_graph_strategy == "whole"
+            return "context" if self.memory else self.say(log, "out of memory")
+
+        engine.create_execution_context = context
+        engine.create_runtime_config = self._config
+        return engine
+
+    def _config(self) -> SimpleNamespace:
+        def deserialize(content: bytes) -> bool:
+            self.calls.append(f"kernels {content.decode()}")
+            return True
+
+        config = SimpleNamespace(cache=None)
+        config.create_runtime_cache = lambda: SimpleNamespace(deserialize=deserialize, serialize=lambda: self.kernels)
+        config.set_runtime_cache = lambda cache: setattr(config, "cache", cache)
+        return config

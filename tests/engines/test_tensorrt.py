@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from overpaint.engines.registry import EngineOptions, open_engine
 from overpaint.engines.store import Key, Store
 from overpaint.engines.tensorrt import Built, Messages, TensorRTEngine, library, load
 from overpaint.runtime.load import find
-from tests.engines.stand_in import PROFILES, SCALE, StandInContext, StandInDevice, X, Y
+from tests.engines.stand_in import PROFILES, SCALE, StandInContext, StandInDevice, StandInLibrary, X, Y
 
 GRAPH = Graph(
     File("g.onnx", 1, "0"), (X, SCALE), (Y,), {}, "float16", "float16", Receipt("test", 1.0, (Check({}, 0.0),))
@@ -120,9 +121,15 @@ def test_memory_that_does_not_suffice_is_freed_and_the_next_call_works() -> None
     engine(feeds(2, 4))
 
 
-def test_compiled_kernels_are_kept_between_runs_and_at_the_end() -> None:
+def test_compiled_kernels_are_kept_after_new_shapes_and_at_the_end() -> None:
     engine, (loaded,), _, _ = opened(PROFILES)
     engine.begin_run()
+    assert loaded.saves == 0
+    for _ in range(3):
+        engine(feeds(2, 4))
+        engine(feeds(1, 4))
+        engine.begin_run()
+    assert loaded.saves == 1
     engine.close()
     assert loaded.saves == 2
     with pytest.raises(EngineError, match="unet: the engine is closed"):
@@ -168,8 +175,8 @@ def test_no_engine_of_the_graph() -> None:
         choose([replace(THERE, graph="vae_decoder")], WANTED, mend)
 
 
-def test_an_engine_of_a_library_with_other_profiles() -> None:
-    with pytest.raises(EngineError, match="library is openvino"):
+def test_engines_of_other_kinds_are_not_looked_at() -> None:
+    with pytest.raises(EngineError, match="tensorrt_rtx has built no engine"):
         choose([replace(THERE, library="openvino", profile="2x4x64x64")], WANTED, mend)
 
 
@@ -202,8 +209,16 @@ def test_unknown_libraries() -> None:
 @pytest.mark.parametrize("backend", ["tensorrt", "tensorrt_rtx"])
 def test_another_device(backend: str) -> None:
     bundle = Bundle.read(find("tiny"), verify=False)
-    with pytest.raises(InputError, match=f"backend {backend} runs on device 'cuda', not 'cpu'"):
+    with pytest.raises(InputError, match=f"{backend} runs on device 'cuda', not 'cpu'"):
         open_engine(backend, "unet", bundle.graph("unet"), bundle.folder, EngineOptions())
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt_rtx", "onnxruntime"])
+def test_a_precision_that_the_graph_does_not_have(backend: str) -> None:
+    bundle = Bundle.read(find("tiny"), verify=False)
+    options = EngineOptions("cuda", precision="float16")
+    with pytest.raises(InputError, match=f"{backend} computes unet in float32"):
+        open_engine(backend, "unet", bundle.graph("unet"), bundle.folder, options)
 
 
 def test_the_cause_is_told_before_complaints_of_no_gpu() -> None:
@@ -211,21 +226,71 @@ def test_the_cause_is_told_before_complaints_of_no_gpu() -> None:
     messages.note("no driver (cudaError 35)")
     messages.note("the cause")
     messages.note("the consequence")
-    assert messages.take() == "the cause"
-    assert messages.take() == "the library gives no reason"
+    assert messages.first() == "the cause"
+    messages.forget()
+    assert messages.first() == "the library gives no reason"
 
 
-def stored(folder: Path, content: bytes) -> tuple[Store, Key]:
-    store = Store(folder)
-    store.build(THERE, lambda path: path.write_bytes(content) and None)
-    return store, THERE
+def stored(folder: Path, content: bytes, weights: str = WHOLE) -> tuple[Store, Key]:
+    store, key = Store(folder), replace(THERE, precision=GRAPH.precision + weights)
+
+    def make(path: Path) -> None:
+        path.write_bytes(content)
+
+    store.build(key, make)
+    return store, key
 
 
-def test_content_that_is_no_engine(tmp_path: Path) -> None:
-    trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx")
+def test_compiled_kernels_are_read_again_the_next_time(tmp_path: Path) -> None:
+    trt, (store, key) = StandInLibrary(), stored(tmp_path, b"engine")
+    first = load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend)
+    first.save()
+    assert list(tmp_path.glob("*.kernels")) == []
+    trt.kernels = b"compiled"
+    first.save()
+    second = load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend)
+    assert trt.calls == ["kernels compiled"]
+    assert second.context() == "context"
+    assert [path.name for path in tmp_path.glob("*.kernels")] == [f"{key.name}.sm_89.kernels"]
+    assert list(Store(tmp_path).keys()) == [key]
+
+
+def test_a_folder_that_cannot_be_written_keeps_no_kernels(tmp_path: Path) -> None:
+    trt, (store, key) = StandInLibrary(), stored(tmp_path, b"engine")
+    loaded, trt.kernels = load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend), b"compiled"
+    shutil.rmtree(tmp_path)
+    loaded.save()
+    assert not tmp_path.exists()
+
+
+def test_a_weightless_engine_takes_its_weights_from_the_graph(tmp_path: Path) -> None:
+    trt, (store, key) = StandInLibrary(), stored(tmp_path, b"stripped", WEIGHTLESS)
+    assert load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend).context() == "context"
+    assert trt.calls == [f"weights of {tmp_path / 'g.onnx'}"]
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    trt, (store, key) = StandInLibrary(), stored(tmp_path, b"stripped", WEIGHTLESS)
+    trt.fits = False
+    with pytest.raises(EngineError, match=r"unet: the weights of .*g\.onnx do not fit the engine \(a weight has"):
+        load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend)
+
+
+def test_memory_for_a_context_that_does_not_suffice(tmp_path: Path) -> None:
+    trt, (store, key) = StandInLibrary(), stored(tmp_path, b"engine")
+    loaded, trt.memory = load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend), False
+    with pytest.raises(EngineError, match=r"memory does not suffice, 3\.0 GB are needed .*\(out of memory\)"):
+        loaded.context()
+    trt.memory = True
+    assert loaded.context() == "context"
+
+
+@pytest.mark.parametrize("name", ["tensorrt_rtx", "stand-in"])
+def test_content_that_is_no_engine(tmp_path: Path, name: str) -> None:
+    trt = StandInLibrary() if name == "stand-in" else pytest.importorskip(name, reason=f"needs {name}")
     store, key = stored(tmp_path, b"not an engine" * 100)
     with pytest.raises(
-        EngineError, match=r"unet: .* the library refuses the engine .*; to build it again, run: overpaint"
+        EngineError, match=r"unet: .* the library refuses the engine \(.*\); to build it again, run: overpaint build 2"
     ):
         load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend)
 

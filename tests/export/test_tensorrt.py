@@ -20,7 +20,7 @@ from overpaint.engines.bundle import Bundle, Range
 from overpaint.engines.profile import Sizes
 from overpaint.engines.store import Store
 from overpaint.export import memory
-from overpaint.export.tensorrt import Engine, Target, build, target
+from overpaint.export.tensorrt import Made, Target, build, target
 from overpaint.runtime.load import find
 
 pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx")
@@ -69,7 +69,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, int, str]:
     return Store(folder), done.returncode, done.stdout + done.stderr
 
 
-def make(bundle: Bundle, sizes: Sizes = SMALL, aim: Target | None = None, **options: object) -> Engine:
+def make(bundle: Bundle, sizes: Sizes = SMALL, aim: Target | None = None, **options: object) -> Made:
     (made,) = build(bundle, aim or target("tensorrt_rtx"), [sizes], ONE, ["text_encoder"], **options)  # type: ignore
     return made
 
