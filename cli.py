@@ -150,6 +150,8 @@ def build(
     processors: list[str],
 ) -> None:
     """Build engines for a bundle, and print each with its size and the seconds it took."""
+    from tqdm import tqdm
+
     from .engines.bundle import Bundle
     from .engines.profile import Sizes, parse_batch
     from .export.tensorrt import build as run
@@ -162,9 +164,9 @@ def build(
     with _shares() as report:
         for made in run(opened, aim, sizes, parse_batch(batch), graphs, report=report, waiting=_waiting):
             effort = f"built in {made.seconds:.1f} s" if made.seconds else "was there"
-            print(f"{made.graph}: {made.size / 1e6:.1f} MB, {effort}, {made.path}", flush=True)
-            for profile in made.profiles:
-                print(f"  {profile}", flush=True)
+            line = f"{made.graph}: {made.size / 1e6:.1f} MB, {effort}, {made.path}"
+            with tqdm.external_write_mode():
+                print("\n  ".join([line, *map(str, made.profiles)]), flush=True)
 
 
 def demo(output: Path) -> None:

@@ -36,15 +36,16 @@ def main() -> None:
                     f"{made.size / 1e6:.0f}",
                     f"{made.seconds:.1f}",
                     f"{peak() / 1e9:.2f}",
-                    f"{memory_needed(graph) / 1e9:.1f}",
+                    f"{memory_needed(graph, len(made.profiles)) / 1e9:.1f}",
                 ]
             )
     total, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
     header = ["graph", "weights, MB", "engine, MB", "s", "peak so far, GB", "predicted, GB"]
     body = f"""{table(header, rows)}
 
-{bundle.model.name}: {total:.0f} s together, {used.ru_utime + used.ru_stime:.0f} s of a processor; {peak() / 1e9:.2f} GB at the peak (resident, mapped files included); for pictures of {given.profile}
-pixels and batches of {given.batch}, without a GPU, the graphs one after the other."""
+{bundle.model.name}: {total:.0f} s together, {used.ru_utime + used.ru_stime:.0f} s of a CPU; {peak() / 1e9:.2f} GB at
+the peak (resident, mapped files included); for pictures of {given.profile} pixels and batches of {given.batch}, without
+a GPU, the graphs one after the other."""
     publish("trt-build", "Building engines", body, "tensorrt-rtx-cu13", write=given.write)
 
 

@@ -118,7 +118,7 @@ class _Work:
         def make(path: Path) -> None:
             nonlocal seconds
             start = time.perf_counter()
-            check_memory(self.name, self.graph)
+            check_memory(self.name, self.graph, len(self.shapes))
             self._make(trt, path, Progress(self.name, report))
             seconds = time.perf_counter() - start
 

@@ -208,7 +208,7 @@ def test_memory_that_would_not_suffice(tiny: Bundle, store: Store, monkeypatch: 
 
 def test_memory_that_is_unknown_is_taken_to_suffice(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "memory_free", lambda: None)
-    memory.check_memory("unet", tiny.graph("unet"))
+    memory.check_memory("unet", tiny.graph("unet"), 3)
 
 
 def test_free_memory_is_read() -> None:
