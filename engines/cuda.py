@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,9 @@ class Cuda:
 
     def __init__(self) -> None:
         with _guard("no NVIDIA GPU can be used"):
-            self._stream = cupy.cuda.Stream(non_blocking=True)
             properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+            self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._lock = threading.RLock()
         self.name: str = properties["name"].decode()
         self.architecture = f"sm_{properties['major']}{properties['minor']}"
 
@@ -36,9 +39,12 @@ class Cuda:
 
     @contextmanager
     def ordered(self) -> Iterator[None]:
-        """Work enqueued inside runs on the stream, after the caller's earlier and before its later work."""
+        """Work enqueued inside runs on the stream, after the caller's earlier and before its later work.
+
+        Other threads wait, lest their work come into a graph that is being captured.
+        """
         caller = cupy.cuda.get_current_stream()
-        with _guard("the GPU failed"):
+        with self._lock, _guard("the GPU failed"):
             self._stream.wait_event(caller.record())
             with self._stream:
                 yield
@@ -63,7 +69,7 @@ class Cuda:
         if self.on_device(array):
             target[...] = array
         else:
-            target.set(np.ascontiguousarray(array), stream=self._stream)
+            target.set(np.asarray(array, order="C"), stream=self._stream)
 
     def read(self, memory: Any, shape: tuple[int, ...], dtype: str, *, host: bool) -> Array:
         """A copy of what memory begins with: on the host, once it is there, or on the device, enqueued."""
@@ -84,6 +90,12 @@ class Cuda:
     def trim(self) -> None:
         """Give unused memory back to the device."""
         cupy.get_default_memory_pool().free_all_blocks()
+
+
+@cache
+def shared() -> Cuda:
+    """The device, one for the process, so that engines share a stream; raises `EngineError` where there is none."""
+    return Cuda()
 
 
 @contextmanager

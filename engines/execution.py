@@ -21,27 +21,70 @@ Shapes = Mapping[str, tuple[int, ...]]
 class ExecutionContext(Protocol):
     """The part of TensorRT's IExecutionContext that is used; its setters return False where they refuse."""
 
-    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool: ...  # noqa: D102
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool: ...  # noqa: D102
-    def get_tensor_shape(self, name: str) -> Sequence[int]: ...  # noqa: D102
-    def infer_shapes(self) -> list[str]: ...  # noqa: D102
-    def set_tensor_address(self, name: str, memory: int) -> bool: ...  # noqa: D102
-    def execute_async_v3(self, stream_handle: int) -> bool: ...  # noqa: D102
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        """Take an optimisation profile; comes before the shapes."""
+        ...
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Set an input's shape, which the profile has to hold."""
+        ...
+
+    def get_tensor_shape(self, name: str) -> Sequence[int]:
+        """The shape of an input or output, once all inputs' are set."""
+        ...
+
+    def infer_shapes(self) -> list[str]:
+        """Work out the outputs' shapes; gives the names of the tensors that lack something."""
+        ...
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        """Say where an input or output lies on the device."""
+        ...
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        """Put a run on a stream."""
+        ...
 
 
 class Device(Protocol):
     """The part of `overpaint.engines.cuda.Cuda` that running an engine needs."""
 
     @property
-    def stream(self) -> int: ...  # noqa: D102
-    def ordered(self) -> AbstractContextManager[None]: ...  # noqa: D102
-    def allocate(self, size: int) -> Any: ...  # noqa: D102
-    def address(self, memory: Any) -> int: ...  # noqa: D102
-    def on_device(self, array: Array) -> bool: ...  # noqa: D102
-    def write(self, memory: Any, array: Array) -> None: ...  # noqa: D102
-    def read(self, memory: Any, shape: tuple[int, ...], dtype: str, *, host: bool) -> Array: ...  # noqa: D102
-    def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]: ...  # noqa: D102
-    def trim(self) -> None: ...  # noqa: D102
+    def stream(self) -> int:
+        """The handle of the stream that everything is put on."""
+        ...
+
+    def ordered(self) -> AbstractContextManager[None]:
+        """Put what is inside after the caller's earlier work and before its later work."""
+        ...
+
+    def allocate(self, size: int) -> Any:
+        """Memory of so many bytes; raises `EngineError` where there is no more."""
+        ...
+
+    def address(self, memory: Any) -> int:
+        """Where memory lies."""
+        ...
+
+    def on_device(self, array: Array) -> bool:
+        """Whether an array lies on the device."""
+        ...
+
+    def write(self, memory: Any, array: Array) -> None:
+        """Copy an array, of host or device, to the beginning of memory."""
+        ...
+
+    def read(self, memory: Any, shape: tuple[int, ...], dtype: str, *, host: bool) -> Array:
+        """A copy of what memory begins with, on the host or the device."""
+        ...
+
+    def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:
+        """Record what `enqueue` puts on the stream, without running it; gives what runs it."""
+        ...
+
+    def trim(self) -> None:
+        """Give unused memory back."""
+        ...
 
 
 class Execution:

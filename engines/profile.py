@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -139,7 +140,7 @@ def advice(bundle: Bundle, library: str, name: str, wanted: Sequence[Mapping[str
     most = max((math.ceil(axes["rows"].most / rows.most) for axes in wanted if "rows" in axes), default=1)
     batch = f" --batch 1-{most}" if most > 1 else ""
     options = "".join(f" --profile {word}" for word in words)
-    return f"run: overpaint build {bundle.folder} --engine {library} --graph {name}{options}{batch}"
+    return f"run: overpaint build {shlex.quote(str(bundle.folder))} --engine {library} --graph {name}{options}{batch}"
 
 
 def _too_long(graph: Graph, axes: Mapping[str, Range], rows: Range | None) -> bool:

@@ -66,7 +66,9 @@ class Messages:
 
         Without a GPU the library complains of that even where it needs none, so such messages come last.
         """
-        return min(self._last, key=lambda message: "cudaError 35" in message, default="the library gives no reason")
+        return min(
+            list(self._last), key=lambda message: "cudaError 35" in message, default="the library gives no reason"
+        )
 
 
 @cache
@@ -274,9 +276,9 @@ def open_built(builder: str, name: str, graph: Graph, folder: Path, options: Eng
     if options.device != "cuda":
         raise InputError(f"{builder} runs on device 'cuda', not {options.device!r}; ask for that")
     trt = library(builder)
-    from .cuda import Cuda
+    from .cuda import shared
 
-    device, store = Cuda(), Store.of(folder)
+    device, store = shared(), Store.of(folder)
 
     def mend(lengths: Sequence[Mapping[str, Range]]) -> str:
         return advice(Bundle.read(folder, verify=False), builder, name, lengths)

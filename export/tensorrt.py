@@ -62,9 +62,9 @@ def target(
         if name not in known:
             raise unknown("processor", name, known)
     if not known:
-        from ..engines.cuda import Cuda
+        from ..engines.cuda import shared
 
-        return Target(builder, weights, (Cuda().architecture,))
+        return Target(builder, weights, (shared().architecture,))
     # An engine that serves Turing too is slower on all others.
     return Target(builder, weights, tuple(sorted(set(processors) or known.keys() - {"sm_75"})))
 
@@ -202,7 +202,8 @@ def _times_kernels(trt: Any) -> bool:
 def _set_timings(config: Any, path: Path) -> None:
     """Have the builder time no kernel again that it has timed on this GPU; what it cannot read is timed anew."""
     content = path.read_bytes() if path.is_file() else b""
-    if not config.set_timing_cache(config.create_timing_cache(content), False):
+    cache = config.create_timing_cache(content)
+    if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 

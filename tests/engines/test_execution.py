@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from overpaint import EngineError
 from overpaint.engines.base import Array
-from overpaint.engines.execution import Execution
+from overpaint.engines.execution import Execution, ExecutionContext
 from tests.engines.stand_in import PROFILES, SCALE, OnDevice, StandInContext, StandInDevice, X, Y
 
 
@@ -28,6 +30,15 @@ def feeds(rows: int, width: int, scale: int = 3) -> dict[str, Any]:
 
 def check(outputs: Mapping[str, Array], given: Mapping[str, Array]) -> None:
     assert np.array_equal(outputs["y"], given["x"] * given["scale"])
+
+
+@pytest.mark.parametrize("name", [name for name in vars(ExecutionContext) if not name.startswith("_")])
+@pytest.mark.parametrize("builder", ["tensorrt", "tensorrt_rtx"])
+def test_the_library_has_what_is_called_with_these_parameters(builder: str, name: str) -> None:
+    trt = pytest.importorskip(builder, reason=f"needs {builder}, which publishes no stubs")
+    parameters = list(inspect.signature(getattr(ExecutionContext, name)).parameters)
+    signature = re.escape("(" + ", ".join(parameters)).replace(r",\ ", r": [\w.]+, ")
+    assert re.search(signature, getattr(trt.IExecutionContext, name).__doc__)
 
 
 def test_the_profile_comes_first_then_shapes_then_memory_once() -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+import overpaint
 from overpaint import EngineError
 from overpaint.engines.base import Array
 from overpaint.engines.bundle import Bundle, Graph, Range
@@ -28,25 +30,29 @@ def bundle() -> Bundle:
     return Bundle.read(find("tiny"), verify=False)
 
 
-@pytest.fixture(scope="module", params=[(builder, name) for builder in LIBRARIES for name in NAMES])
-def engine(
-    request: pytest.FixtureRequest, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TensorRTEngine]:
-    builder, name = request.param
+@pytest.fixture(scope="module", params=LIBRARIES)
+def builder(request: pytest.FixtureRequest, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A library that has built all graphs, where it and a GPU are there."""
     try:
-        library(builder)
-        from overpaint.engines.cuda import Cuda
+        library(request.param)
+        from overpaint.engines.cuda import shared
 
-        Cuda()
+        shared()
     except EngineError as exc:
         pytest.skip(str(exc))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OVERPAINT_ENGINES", str(tmp_path_factory.mktemp(builder)))
-        list(build(bundle, target(builder), [SIZES, Sizes((64, 64), (64, 64))], BATCH, [name]))
-        opened = open_engine(builder, name, bundle.graph(name), bundle.folder, EngineOptions("cuda"))
-        assert isinstance(opened, TensorRTEngine)
-        yield opened
-        opened.close()
+        patch.setenv("OVERPAINT_ENGINES", str(tmp_path_factory.mktemp(request.param)))
+        list(build(bundle, target(request.param), [SIZES, Sizes((64, 64), (64, 64))], BATCH))
+        yield request.param
+
+
+@pytest.fixture(params=NAMES)
+def engine(request: pytest.FixtureRequest, builder: str, bundle: Bundle) -> Iterator[TensorRTEngine]:
+    name = request.param
+    opened = open_engine(builder, name, bundle.graph(name), bundle.folder, EngineOptions("cuda"))
+    assert isinstance(opened, TensorRTEngine)
+    yield opened
+    opened.close()
 
 
 def feeds(graph: Graph, lengths: dict[str, int]) -> dict[str, Array]:
@@ -88,3 +94,12 @@ def test_arrays_of_the_device_stay_there(engine: TensorRTEngine, bundle: Bundle)
     found = engine({name: cupy.asarray(array) for name, array in given.items()})
     assert all(isinstance(array, cupy.ndarray) for array in found.values())
     assert near({name: array.get() for name, array in found.items()}, expected)
+
+
+def test_a_picture_is_what_onnx_runtime_makes(builder: str, picture: NDArray[np.uint8]) -> None:
+    options = {"prompt": "fox, ink style", "steps": 6, "strength": 0.6, "guidance_scale": 3, "seed": 7}
+    expected, found = (
+        np.asarray(overpaint.load("tiny", engine=engine, device=device)(picture, **options).images[0], np.float64)
+        for engine, device in (("onnxruntime", "cpu"), (builder, "cuda"))
+    )
+    assert 10 * np.log10(255**2 / np.mean((found - expected) ** 2)) > 30
