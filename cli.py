@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,36 @@ def export(checkpoint: Path, bundle: Path, **options: Any) -> None:
     print(export_bundle(checkpoint, bundle, report=report, **options).describe())
 
 
+def build(
+    bundle: str,
+    builder: str,
+    words: list[str],
+    batch: str,
+    graphs: list[str],
+    refittable: bool,
+    weightless: bool,
+    processors: list[str],
+) -> None:
+    """Build engines for a bundle, and print each with its size and the seconds it took."""
+    from tqdm import tqdm
+
+    from .engines.bundle import Bundle
+    from .engines.profile import Sizes, parse_batch
+    from .export.tensorrt import build as run
+    from .export.tensorrt import target
+    from .runtime.load import find
+
+    opened = Bundle.read(find(bundle))
+    sizes = [Sizes.parse(word) for word in words] or [Sizes(opened.model.default_size, opened.model.default_size)]
+    aim = target(builder, refittable=refittable, weightless=weightless, processors=processors)
+    with _shares() as report:
+        for made in run(opened, aim, sizes, parse_batch(batch), graphs, report=report, waiting=_waiting):
+            effort = f"built in {made.seconds:.1f} s" if made.seconds else "was there"
+            line = f"{made.graph}: {made.size / 1e6:.1f} MB, {effort}, {made.path}"
+            with tqdm.external_write_mode():
+                print("\n  ".join([line, *map(str, made.profiles)]), flush=True)
+
+
 def demo(output: Path) -> None:
     """Repaint a picture and draw the contact sheet."""
     from .runtime.demo import demo as run
@@ -157,6 +188,27 @@ def _results(runs: Sequence[Run]) -> Iterator[Result]:
                 bar.set_postfix(sigma=f"{step.sigma:.3g}", refresh=False)
                 bar.update()
             yield run.result()
+
+
+@contextmanager
+def _shares() -> Iterator[Callable[[str, float], bool]]:
+    """What draws how much of something is done, a bar on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=1.0, bar_format="{desc} {percentage:3.0f}% {bar}", disable=not sys.stderr.isatty(), leave=False
+    ) as bar:
+
+        def report(name: str, done: float) -> bool:
+            bar.set_description_str(name, refresh=False)
+            bar.update(done - bar.n)
+            return True
+
+        yield report
+
+
+def _waiting(name: str) -> None:
+    print(f"{name}: another process is building it; waiting", file=sys.stderr, flush=True)
 
 
 def _count(text: str) -> int:
@@ -180,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_img2img(commands)
     _add_plan(commands)
     _add_export(commands)
+    _add_build(commands)
 
     show = commands.add_parser("info", help="say what is inside a bundle", description=info.__doc__)
     show.add_argument("bundle", help="a bundle's folder, or the name of a bundled one")
@@ -304,6 +357,45 @@ def _add_export(commands: Any) -> None:
         "--opset", type=int, default=23, metavar="N", help="of ONNX, 18 to 23; 23 has fused attention (23)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+
+
+def _add_build(commands: Any) -> None:
+    parser = commands.add_parser("build", help="build a bundle's engines for a GPU", description=build.__doc__)
+    parser.set_defaults(command=build)
+    parser.add_argument("bundle", help="a bundle's folder, or the name of a bundled one")
+    parser.add_argument(
+        "--engine",
+        dest="builder",
+        required=True,
+        choices=("tensorrt", "tensorrt_rtx"),
+        help="tensorrt needs the GPU that will run it; tensorrt_rtx builds on any machine, for desktops' GPUs",
+    )
+    parser.add_argument(
+        "--profile",
+        dest="words",
+        metavar="SIZES",
+        action="append",
+        default=[],
+        help="pixels: 512, 512x768 (width x height), or from least to most 512-1024; may be repeated "
+        "(default: the model's usual size)",
+    )
+    parser.add_argument("--batch", default="1", metavar="N", help="pictures that run together, such as 1-4 (1)")
+    parser.add_argument(
+        "--graph", dest="graphs", metavar="NAME", action="extend", nargs="+", default=[], help="only these graphs (all)"
+    )
+    parser.add_argument("--refittable", action="store_true", help="weights can be replaced; needs a GPU to build")
+    parser.add_argument(
+        "--weightless", action="store_true", help="weights are taken from the bundle at load; needs a GPU to build"
+    )
+    parser.add_argument(
+        "--processor",
+        dest="processors",
+        metavar="NAME",
+        action="extend",
+        nargs="+",
+        default=[],
+        help="of tensorrt_rtx: GPUs by compute capability, such as sm_75 (all from sm_80 on)",
+    )
 
 
 if __name__ == "__main__":

@@ -114,6 +114,15 @@ def check_feeds(name: str, specs: Iterable[TensorSpec], feeds: Mapping[str, Arra
             raise EngineError(f"{name}: {reason}")
 
 
+def check_precision(engine: str, name: str, precision: str, asked: str | None) -> None:
+    """Raise `InputError` where another precision is asked of an engine that computes a graph as it was exported."""
+    if asked not in (None, precision):
+        raise InputError(
+            f"{engine} computes {name} in {precision}, as it was exported; leave out the precision, or export "
+            f"with precision {asked}"
+        )
+
+
 def check_signature(path: Path, side: str, specs: Iterable[TensorSpec], found: Iterable[tuple[str, str, Any]]) -> None:
     """Raise `BundleError` where the tensors of a file are not the manifest's.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .base import Array, EngineError, InputError, check_feeds, check_signature
+from .base import Array, EngineError, InputError, check_feeds, check_precision, check_signature
 
 if TYPE_CHECKING:
     from .bundle import Graph
@@ -71,11 +71,7 @@ class OrtEngine:
 
 def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> OrtEngine:
     """Open a graph on the CPU; raises `InputError` for another device, and a precision that is not the graph's."""
-    if options.precision not in (None, graph.precision):
-        raise InputError(
-            f"onnxruntime computes {name} in {graph.precision}, as it was exported; leave out the precision, or export "
-            f"with precision {options.precision}"
-        )
+    check_precision("onnxruntime", name, graph.precision, options.precision)
     if options.device != "cpu":
         raise InputError(
             f"backend onnxruntime runs on device 'cpu' so far, not {options.device!r}; leave out the device"

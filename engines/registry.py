@@ -11,7 +11,13 @@ from typing import cast
 from .base import Engine, unknown
 from .bundle import Graph
 
-BACKENDS: Mapping[str, str] = {"openvino": "openvino", "onnxruntime": "ort", "fake": "fake"}
+BACKENDS: Mapping[str, str] = {
+    "openvino": "openvino",
+    "onnxruntime": "ort",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt_rtx",
+    "fake": "fake",
+}
 SHAPES = ("auto", "static", "dynamic")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
@@ -125,6 +126,13 @@ class Store:
     def remove(self, key: Key) -> None:
         """Remove a built engine, altered or not, if it is there."""
         shutil.rmtree(self.folder / key.name, ignore_errors=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that others see whole or not at all; raises `OSError`."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    partial.write_bytes(content)
+    partial.replace(path)
 
 
 def _locked(path: Path, waiting: Callable[[], None]) -> AbstractContextManager[object]:

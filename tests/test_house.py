@@ -13,7 +13,7 @@ ROOT = Path(overpaint.__file__).parent
 STDLIB = sys.stdlib_module_names
 # Who may import whom: the package's own parts by first name, then other libraries.
 RULES = {
-    "engines": ({"engines"}, {"numpy", "filelock", "onnxruntime", "openvino"}),
+    "engines": ({"engines"}, {"numpy", "filelock", "onnxruntime", "openvino", "cupy"}),
     "runtime": ({"runtime", "engines"}, {"numpy", "PIL", "tokenizers"}),
     "export": (
         {"export", "engines"},
@@ -33,7 +33,11 @@ RULES = {
     ),
     "models": (set(), set()),
 }
-BACKEND_LIBRARIES = {"onnxruntime": "engines/ort.py", "openvino": "engines/openvino.py"}
+BACKEND_LIBRARIES = {
+    "onnxruntime": "engines/ort.py",
+    "openvino": "engines/openvino.py",
+    "cupy": "engines/cuda.py",
+}
 FILES = [path for part in RULES for path in sorted((ROOT / part).rglob("*.py"))]
 
 
@@ -75,6 +79,12 @@ def fresh(code: str) -> str:
 def test_the_runtime_brings_in_no_torch() -> None:
     heavy = "{'torch', 'diffusers', 'transformers', 'onnx', 'scipy'}"
     parts = "overpaint.runtime.load, overpaint.runtime.demo, overpaint.engines.ort, overpaint.cli"
+    assert fresh(f"import sys, {parts}; print(sorted({heavy} & sys.modules.keys()))") == "[]"
+
+
+def test_engines_are_built_without_torch() -> None:
+    heavy = "{'torch', 'onnx', 'onnxruntime', 'cupy', 'tensorrt', 'tensorrt_rtx'}"
+    parts = "overpaint.export.tensorrt, overpaint.engines.tensorrt_rtx"
     assert fresh(f"import sys, {parts}; print(sorted({heavy} & sys.modules.keys()))") == "[]"
 
 
