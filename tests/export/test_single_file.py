@@ -40,7 +40,7 @@ def test_weights_and_architecture(files: tuple[str, Path, Path]) -> None:
     sample, timestep, states = torch.randn(1, 4, 8, 8), torch.tensor([7.0]), torch.randn(1, 77, 64)
     with torch.no_grad():
         outputs = [load_unet(source)(sample, timestep, states).sample for source in (single, expected)]
-    assert torch.equal(*outputs)
+    torch.testing.assert_close(*outputs)  # the same sums, though not always in the same order
 
 
 def test_facts(files: tuple[str, Path, Path]) -> None:
