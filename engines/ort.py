@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .base import Array, EngineError, InputError, check_feeds, check_signature
+from .store import FOLDER, Key, Store
 
 if TYPE_CHECKING:
     from .bundle import Graph
@@ -21,6 +22,8 @@ except ImportError as exc:
     raise EngineError("onnxruntime is not installed; run: pip install 'overpaint[cpu]'") from exc
 
 _ERRORS = tuple(kind for kind in vars(_state).values() if isinstance(kind, type) and issubclass(kind, Exception))
+# Of what `export.fuse` makes; to be raised when that makes something else.
+VARIANT = "1"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _DTYPES = {
     "tensor(float)": "float32",
@@ -33,15 +36,16 @@ _Value = TypeVar("_Value")
 
 
 class OrtEngine:
-    """A graph in an ONNX Runtime session."""
+    """A graph, or the variant of it at `path`, in an ONNX Runtime session; `folder` holds its weights."""
 
-    def __init__(self, name: str, graph: Graph, path: Path, options: EngineOptions) -> None:
+    def __init__(self, name: str, graph: Graph, path: Path, folder: Path, options: EngineOptions) -> None:
         self.name = name
-        self.label = f"onnxruntime {onnxruntime.__version__}, cpu, {graph.precision}"
+        fused = "" if path == folder / graph.file.path else ", fused attention"
+        self.label = f"onnxruntime {onnxruntime.__version__}, cpu, {graph.precision}{fused}"
         self.inputs = graph.inputs
         self.outputs = graph.outputs
         self._names = [spec.name for spec in graph.outputs]
-        self._session: Any = self._guard("cannot load the graph", lambda: _session(path, options))
+        self._session: Any = self._guard("cannot load the graph", lambda: _session(path, folder, options))
         check_signature(path, "inputs", graph.inputs, map(_described, self._session.get_inputs()))
         check_signature(path, "outputs", graph.outputs, map(_described, self._session.get_outputs()))
 
@@ -70,7 +74,10 @@ class OrtEngine:
 
 
 def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> OrtEngine:
-    """Open a graph on the CPU; raises `InputError` for another device, and a precision that is not the graph's."""
+    """Open a graph on the CPU, its variant where one is built.
+
+    Raises `InputError` for another device, and a precision that is not the graph's.
+    """
     if options.precision not in (None, graph.precision):
         raise InputError(
             f"onnxruntime computes {name} in {graph.precision}, as it was exported; leave out the precision, or export "
@@ -80,7 +87,18 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
         raise InputError(
             f"backend onnxruntime runs on device 'cpu' so far, not {options.device!r}; leave out the device"
         )
-    return OrtEngine(name, graph, folder / graph.file.path, options)
+    return OrtEngine(name, graph, _variant(name, graph, folder) or folder / graph.file.path, folder, options)
+
+
+def variant_key(name: str, graph: Graph) -> Key:
+    """The key of the variant of a graph, which serves any version of the library on any device."""
+    return Key(name, graph.sha256, "any shape", graph.precision, "onnxruntime", f"variant {VARIANT}", "any")
+
+
+def _variant(name: str, graph: Graph, folder: Path) -> Path | None:
+    """The variant that came with the bundle or was built since."""
+    key = variant_key(name, graph)
+    return Store(folder / FOLDER).find(key) or Store.of(folder).find(key)
 
 
 def _balance_memory() -> None:
@@ -96,7 +114,7 @@ def _balance_memory() -> None:
         mallopt(_M_TOP_PAD, 2**26)
 
 
-def _session(path: Path, options: EngineOptions) -> Any:
+def _session(path: Path, folder: Path, options: EngineOptions) -> Any:
     _balance_memory()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
@@ -106,7 +124,10 @@ def _session(path: Path, options: EngineOptions) -> Any:
     settings.log_severity_level = 4
     # The arena grows by powers of two and keeps what it has: a large picture would cost twice its memory, for good.
     settings.enable_cpu_mem_arena = False
-    return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.absolute()))
+    # That folder is heeded for a model in memory alone.
+    model = str(path) if path.parent == folder else path.read_bytes()
+    return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
 
 def _described(value: Any) -> tuple[str, str, list[Any]]:
