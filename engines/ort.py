@@ -38,6 +38,9 @@ _Value = TypeVar("_Value")
 class OrtEngine:
     """A graph, or the variant of it at `path`, in an ONNX Runtime session; `folder` holds its weights."""
 
+    device = "cpu"
+    capturable = False
+
     def __init__(self, name: str, graph: Graph, path: Path, folder: Path, options: EngineOptions) -> None:
         self.name = name
         fused = "" if path == folder / graph.file.path else ", fused attention"

@@ -7,23 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-
-from ..engines.base import Array, Engine, ModelOutputError
+from ..engines.base import Array, Engine
+from ..engines.buffers import namespace
 
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation of the U-Net.
+    """One evaluation of the U-Net, its arrays on the engine's device.
 
-    `latents` float32 [channels, height, width], already scaled for the model; `timestep` as the model is told;
-    `conditioning` float32 [tokens, dim]; `label` for errors. Its weight in the sum of its job's rows is the job's.
+    `latents` float32 [channels, height, width], already scaled for the model; `timestep` float32 [1], as the model is
+    told; `conditioning` float32 [tokens, dim]. Its weight in the sum of its job's rows is the job's.
     """
 
     latents: Array
-    timestep: float
+    timestep: Array
     conditioning: Array
-    label: str
 
 
 class Denoiser:
@@ -52,16 +50,10 @@ class Denoiser:
         return [outputs[index] for index in range(len(rows))]
 
     def _call(self, rows: Sequence[Row]) -> Array:
+        xp = namespace(self.engine.device)
         feeds = {
-            "sample": np.stack([row.latents for row in rows]),
-            "timestep": np.array([row.timestep for row in rows], np.float32),
-            "encoder_hidden_states": np.stack([row.conditioning for row in rows]),
+            "sample": xp.stack([row.latents for row in rows]),
+            "timestep": xp.concatenate([row.timestep for row in rows]),
+            "encoder_hidden_states": xp.stack([row.conditioning for row in rows]),
         }
-        output = self.engine(feeds)["model_output"]
-        for row, values in zip(rows, output, strict=True):
-            if not np.isfinite(values).all():
-                raise ModelOutputError(
-                    f"unet returned NaN or infinity at {row.label}; "
-                    "the bundle's weights or its precision are at fault, try one exported in float32"
-                )
-        return output
+        return self.engine(feeds)["model_output"]

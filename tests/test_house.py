@@ -13,7 +13,7 @@ ROOT = Path(overpaint.__file__).parent
 STDLIB = sys.stdlib_module_names
 # Who may import whom: the package's own parts by first name, then other libraries.
 RULES = {
-    "engines": ({"engines"}, {"numpy", "filelock", "onnxruntime", "openvino"}),
+    "engines": ({"engines"}, {"numpy", "filelock", "cupy", "onnxruntime", "openvino"}),
     "runtime": ({"runtime", "engines"}, {"numpy", "PIL", "tokenizers"}),
     "export": (
         {"export", "engines"},
@@ -33,7 +33,11 @@ RULES = {
     ),
     "models": (set(), set()),
 }
-BACKEND_LIBRARIES = {"onnxruntime": "engines/ort.py", "openvino": "engines/openvino.py"}
+BACKEND_LIBRARIES = {
+    "cupy": "engines/buffers.py",
+    "onnxruntime": "engines/ort.py",
+    "openvino": "engines/openvino.py",
+}
 FILES = [path for part in RULES for path in sorted((ROOT / part).rglob("*.py"))]
 
 
