@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -19,7 +21,11 @@ def namespace(device: str) -> Any:
     """
     if device not in DEVICES:
         raise unknown("device", device, DEVICES)
-    return np if device == "cpu" else _cupy()
+    if device == "cpu":
+        return np
+    cupy, queue = _library()
+    queue.use()
+    return cupy
 
 
 def device_of(array: Array) -> str:
@@ -52,9 +58,35 @@ def to_host(array: Array) -> Array:
     return fetched
 
 
-def stream() -> int:
-    """The address of CuPy's current stream on the GPU, where everything of a run is queued (cudaStream_t)."""
-    return int(_cupy().cuda.get_current_stream().ptr)
+def stream() -> Any:
+    """The one CuPy stream where everything of this package is queued.
+
+    Not CUDA's default stream, which no graph can be captured from. It is made the current one of every thread that
+    asks for the namespace.
+    """
+    return _library()[1]
+
+
+def pointer(array: Array) -> int:
+    """The address of a CuPy array's first element on the GPU."""
+    device_array: Any = array
+    return int(device_array.data.ptr)
+
+
+def wrap(pointer: int, shape: Sequence[int], dtype: str, owner: object) -> Array:
+    """An array over device memory of another library, which `owner` keeps alive."""
+    cupy = namespace("cuda")
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(pointer, size, owner), 0)
+    array: Array = cupy.ndarray(tuple(shape), np.dtype(dtype), memory)
+    return array
+
+
+def free_memory() -> int:
+    """The bytes of the GPU's memory that nothing uses, after CuPy has let its spare blocks go."""
+    cupy = namespace("cuda")
+    cupy.get_default_memory_pool().free_all_blocks()
+    return int(cupy.cuda.runtime.memGetInfo()[0])
 
 
 @cache
@@ -63,20 +95,12 @@ def kernel(source: str, name: str) -> Any:
 
     Products are not contracted into sums, so that it rounds as numpy does.
     """
-    return _cupy().RawKernel(source, name, options=("--fmad=false",))
-
-
-def out_of_memory(exc: BaseException) -> bool:
-    """Whether an exception says that the GPU's memory does not suffice; CuPy's spare blocks are then freed."""
-    cupy = _cupy()
-    if not isinstance(exc, cupy.cuda.memory.OutOfMemoryError) and "out of memory" not in str(exc).lower():
-        return False
-    cupy.get_default_memory_pool().free_all_blocks()
-    return True
+    return _library()[0].RawKernel(source, name, options=("--fmad=false",))
 
 
 @cache
-def _cupy() -> Any:
+def _library() -> tuple[Any, Any]:
+    """CuPy, and the stream."""
     try:
         import cupy
     except ImportError as exc:
@@ -85,4 +109,4 @@ def _cupy() -> Any:
         cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as exc:
         raise EngineError(f"no usable GPU ({exc}); check nvidia-smi, or run on device 'cpu'") from exc
-    return cupy
+    return cupy, cupy.cuda.Stream(non_blocking=True)
