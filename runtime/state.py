@@ -18,14 +18,17 @@ _BLOCK = 256
 class State(Protocol):
     """The slots of a plan, float32 [channels, height, width] each, all zero but for x at the beginning."""
 
-    latents: Array
-    """Slot 0, x."""
     denoised: Array
     """The model's last idea of the clean latents."""
     spoilt: Array
     """[lines] Whether the model's output was NaN or infinite; on the device, so that reading it waits."""
     timesteps: Array
     """[lines] float32, what the model is told."""
+
+    @property
+    def latents(self) -> Array:
+        """Slot 0, x."""
+        ...
 
     def scaled(self, line: int) -> Array:
         """x as the model takes it on the line that comes next."""
@@ -51,10 +54,12 @@ class HostState:
         self.timesteps = plan.timesteps.astype(np.float32)
         self._plan = plan
         self._weights = weights
-        # The slots, the model's output and the noise: a line of the plan weighs them into new slots.
-        self._basis = np.zeros((plan.slots + 2, *start.shape), np.float32)
-        self._basis[0] = start
-        self.latents: Array = self._basis[0]
+        self._slots = [start, *[np.zeros_like(start)] * (plan.slots - 1)]
+
+    @property
+    def latents(self) -> Array:
+        """Slot 0, x."""
+        return self._slots[0]
 
     def scaled(self, line: int) -> Array:
         """x as the model takes it on the line that comes next."""
@@ -63,15 +68,13 @@ class HostState:
 
     def take(self, line: int, outputs: Sequence[Array], noise: Array | None) -> None:
         """Take a line; where the model's output is spoilt, nothing becomes of it."""
-        model = self._basis[-2]
-        model[...] = lincomb(self._weights, outputs)
+        model = lincomb(self._weights, outputs)
         if not np.isfinite(model).all():
             self.spoilt[line] = True
             return
         self.denoised = lincomb(self._plan.denoised[line], (self.latents, model))
-        if noise is not None:
-            self._basis[-1] = noise
-        self._basis[:-2] = [lincomb(weights, self._basis) for weights in self._plan.matrix[line]]
+        basis = [*self._slots, model, model if noise is None else noise]
+        self._slots = [lincomb(weights, basis) for weights in self._plan.matrix[line]]
 
 
 class DeviceState:
