@@ -23,10 +23,10 @@ def cupy() -> Any:
 
 
 @pytest.fixture(scope="module")
-def pipes(cupy: Any) -> tuple[overpaint.Pipeline, overpaint.Pipeline]:
+def pipes(cupy: Any) -> tuple[overpaint.Pipeline, ...]:
     """The shipped model on the GPU and on the CPU."""
     try:
-        return overpaint.load(device="cuda"), overpaint.load()
+        return tuple(overpaint.load(engine="onnxruntime", device=device) for device in ("cuda", "cpu"))
     except EngineError as exc:
         pytest.skip(str(exc))
 

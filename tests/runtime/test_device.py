@@ -45,7 +45,7 @@ def device(fake_folder: Any) -> Pipeline:
     """A pipeline all of whose engines live on the device."""
     import overpaint
 
-    pipe = overpaint.load(fake_folder, backend="fake")
+    pipe = overpaint.load(fake_folder, engine="fake")
     pipe.text.engine, pipe.denoiser.engine = OnDevice(pipe.text.engine), OnDevice(pipe.denoiser.engine)
     pipe.vae.encoder, pipe.vae.decoder = OnDevice(pipe.vae.encoder), OnDevice(pipe.vae.decoder)
     return pipe
