@@ -54,6 +54,7 @@ def to_host(array: Array) -> Array:
     """The array in numpy, itself where it is there already; waits for the device."""
     if device_of(array) == "cpu":
         return array
+    namespace("cuda")  # in a thread of its own, an array would be read before what makes it is done
     fetched: Array = array.get()  # type: ignore[attr-defined]
     return fetched
 

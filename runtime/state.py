@@ -85,7 +85,7 @@ class DeviceState:
         self.denoised = start
         self.spoilt = xp.zeros(len(plan), np.int32)
         self.timesteps = xp.asarray(plan.timesteps.astype(np.float32))
-        self._shape = plan.slots, plan.noisy
+        self._plan = plan
         self._table = xp.asarray(table(plan, weights))
         self._slots = xp.zeros((plan.slots, *start.shape), np.float32)
         self._slots[0] = start
@@ -98,13 +98,12 @@ class DeviceState:
 
     def take(self, line: int, outputs: Sequence[Array], noise: Array | None) -> None:
         """Queue the kernel of a line."""
-        slots, noisy = self._shape
         self.denoised = self._xp.empty_like(self.latents)
         arrays = [self._table[line], self._slots, self.denoised, self._scaled, self.spoilt[line:], *outputs]
         if noise is not None:
             arrays.append(noise)
         size = self.latents.size
-        launch = buffers.kernel(source(len(outputs), slots, bool(noisy[line])), "take")
+        launch = buffers.kernel(source(len(outputs), self._plan.slots, noise is not None), "take")
         launch((-(-size // _BLOCK),), (_BLOCK,), (*arrays, np.int64(size)))
 
 

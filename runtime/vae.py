@@ -58,6 +58,7 @@ class Autoencoder:
         Raises `ModelOutputError` for NaN or infinity.
         """
         scale = self._facts.downscale
+        latents = to_device(latents, self.decoder.device)
         raw = latents / np.float32(self._facts.scaling_factor) + np.float32(self._facts.shift_factor)
         height, width = (length * scale for length in latents.shape[-2:])
         parts = (

@@ -13,8 +13,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -148,17 +149,17 @@ class Graph:
 
 
 class Stream:
-    """A stream; `used` is the one that is current."""
+    """A stream; `used` holds the one that is current, by thread."""
 
     ptr = 7
-    used: Stream | None = None
+    used: ClassVar[dict[int, Stream]] = {}
     capturing = False
 
     def __init__(self, non_blocking: bool) -> None:
         assert non_blocking
 
     def use(self) -> None:
-        Stream.used = self
+        Stream.used[get_ident()] = self
 
     def begin_capture(self) -> None:
         assert not self.capturing

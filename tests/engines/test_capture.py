@@ -6,7 +6,6 @@ import pytest
 
 from overpaint.engines import buffers
 from overpaint.engines.capture import Capture
-from tests.device import Stream
 
 pytestmark = pytest.mark.usefixtures("cupy")
 
@@ -23,7 +22,6 @@ def test_work_is_done_to_warm_up_and_to_record_and_then_replayed() -> None:
     assert during == [False, True]
     assert capture._recorded[0].launched == 3
     assert not buffers.stream().capturing
-    assert Stream.used is buffers.stream()
 
 
 @pytest.mark.parametrize("good", [0, 1])

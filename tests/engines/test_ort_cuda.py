@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
-from overpaint import EngineError, InputError
+from overpaint import EngineError
 from overpaint.engines import ort, ort_cuda
 from overpaint.engines.base import TensorSpec
 from overpaint.engines.bundle import Bundle, Graph
@@ -251,9 +251,3 @@ def test_no_gpu(graph: Graph, fake_folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(CUPY.cuda.runtime, "getDeviceCount", fail)
     with pytest.raises(EngineError, match=r"no usable GPU \(no driver\)"):
         engine_of(fake_folder, graph)
-
-
-def test_another_device(fake_folder: Path) -> None:
-    graph = Bundle.read(fake_folder).graph("unet")
-    with pytest.raises(InputError, match="did you mean 'cuda'"):
-        open_engine("onnxruntime", "unet", graph, fake_folder, EngineOptions(device="cudas"))
