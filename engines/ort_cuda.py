@@ -90,14 +90,17 @@ class CudaEngine(OrtEngine):
             return self._plain(shapes, arrays)
 
     def _plain(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """Run on the caller's own arrays, into arrays of the session's arena."""
+        """Run on the caller's own arrays.
+
+        The outputs are copied out of the session's arena: a captured graph goes on writing to what it had of it.
+        """
         binding = self._session.io_binding()
         _bind_inputs(binding, arrays)
         for spec in self.outputs:
             binding.bind_output(spec.name, self.device, 0)
         self._session.run_with_iobinding(binding, _run_options(_UNCAPTURED))
         made = {
-            spec.name: buffers.wrap(value.data_ptr(), value.shape(), spec.dtype, value)
+            spec.name: buffers.wrap(value.data_ptr(), value.shape(), spec.dtype, value).copy()
             for spec, value in zip(self.outputs, binding.get_outputs(), strict=True)
         }
         self._seen[shapes] = {name: array.shape for name, array in made.items()}

@@ -6,6 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
+
+import numpy as np
 
 from ..engines.base import Array, Engine
 from ..engines.buffers import namespace
@@ -35,6 +38,7 @@ class Denoiser:
         self.engine = engine
         self._max_rows = max_rows
         self._max_area = max_area
+        self._stacked: tuple[list[Array], Array] = [], np.empty(0)
 
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """The model's output for every row, float32 [channels, height, width], in the order of the rows."""
@@ -54,6 +58,14 @@ class Denoiser:
         feeds = {
             "sample": xp.stack([row.latents for row in rows]),
             "timestep": xp.concatenate([row.timestep for row in rows]),
-            "encoder_hidden_states": xp.stack([row.conditioning for row in rows]),
+            "encoder_hidden_states": self._conditioning([row.conditioning for row in rows], xp),
         }
         return self.engine(feeds)["model_output"]
+
+    def _conditioning(self, arrays: list[Array], xp: Any) -> Array:
+        """The arrays stacked; those of the call before serve again where they are the same, as from step to step."""
+        parts, joined = self._stacked
+        if len(parts) != len(arrays) or any(part is not array for part, array in zip(parts, arrays, strict=True)):
+            joined = xp.stack(arrays)
+            self._stacked = arrays, joined
+        return joined
