@@ -101,7 +101,7 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
             f"onnxruntime computes {name} in {graph.precision}, as it was exported; leave out the precision, or export "
             f"with precision {options.precision}"
         )
-    path = _variant(name, graph, folder) or folder / graph.file.path
+    path = variant_of(name, graph, folder) or folder / graph.file.path
     if options.device == "cpu":
         return OrtEngine(name, graph, path, folder, options)
     if options.device == "cuda":
@@ -116,7 +116,7 @@ def variant_key(name: str, graph: Graph) -> Key:
     return Key(name, graph.sha256, "any shape", graph.precision, "onnxruntime", f"variant {VARIANT}", "any")
 
 
-def _variant(name: str, graph: Graph, folder: Path) -> Path | None:
+def variant_of(name: str, graph: Graph, folder: Path) -> Path | None:
     """The variant that came with the bundle or was built since."""
     key = variant_key(name, graph)
     return Store(folder / FOLDER).find(key) or Store.of(folder).find(key)
