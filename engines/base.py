@@ -80,6 +80,16 @@ class Engine(Protocol):
         ...
 
     @property
+    def device(self) -> str:
+        """Where its arrays live: "cpu" for numpy's, "cuda" for CuPy's."""
+        ...
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a call does nothing but queue work on the current stream, so that a CUDA graph can hold it."""
+        ...
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What the graph takes."""
         ...
@@ -94,7 +104,10 @@ class Engine(Protocol):
         ...
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the graph once on arrays by input name; raises `EngineError`."""
+        """Run the graph once on arrays of its device by input name; raises `EngineError`.
+
+        What it returns is the caller's. On a GPU the work is queued on CuPy's current stream, not waited for.
+        """
         ...
 
     def close(self) -> None:

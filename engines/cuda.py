@@ -10,16 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from . import buffers
 from .base import Array, EngineError
 
-try:
-    import cupy
-except ImportError as exc:
-    raise EngineError("cupy is not installed; run: pip install 'overpaint[rtx]'") from exc
+cupy = buffers.namespace("cuda")
 
 
 class Cuda:
-    """The current device and one stream of its own, which waits for the caller's work and has the caller's wait for it.
+    """The current device and the package's stream, which waits for the caller's work and has the caller's wait for it.
 
     No method but `read` onto the host synchronises with the host.
     """
@@ -27,7 +25,7 @@ class Cuda:
     def __init__(self) -> None:
         with _guard("no NVIDIA GPU can be used"):
             properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
-            self._stream = cupy.cuda.Stream(non_blocking=True)
+            self._stream = buffers.stream()
         self._lock = threading.RLock()
         self.name: str = properties["name"].decode()
         self.architecture = f"sm_{properties['major']}{properties['minor']}"

@@ -28,6 +28,8 @@ class FakeEngine:
         self._ranges = graph.ranges
 
     label = "fake"
+    device = "cpu"
+    capturable = False
 
     def begin_run(self) -> None:
         """Nothing is built."""

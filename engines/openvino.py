@@ -150,6 +150,7 @@ class OpenVinoEngine:
     """
 
     device = "cpu"
+    capturable = False
 
     def __init__(self, compiler: Compiler, shapes: str) -> None:
         self.name = compiler.name

@@ -1,14 +1,16 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime: sessions on the CPU, and what they share with those on a GPU (`ort_cuda`)."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .base import Array, EngineError, InputError, check_feeds, check_precision, check_signature
+from .base import Array, EngineError, check_feeds, check_precision, check_signature, unknown
+from .store import FOLDER, Key, Store
 
 if TYPE_CHECKING:
     from .bundle import Graph
@@ -20,7 +22,13 @@ try:
 except ImportError as exc:
     raise EngineError("onnxruntime is not installed; run: pip install 'overpaint[cpu]'") from exc
 
-_ERRORS = tuple(kind for kind in vars(_state).values() if isinstance(kind, type) and issubclass(kind, Exception))
+ERRORS: tuple[type[Exception], ...] = (
+    MemoryError,
+    *(kind for kind in vars(_state).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+)
+# Of what `export.fuse` makes; to be raised when that makes something else.
+VARIANT = "1"
+library: Any = onnxruntime
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _DTYPES = {
     "tensor(float)": "float32",
@@ -33,15 +41,20 @@ _Value = TypeVar("_Value")
 
 
 class OrtEngine:
-    """A graph in an ONNX Runtime session."""
+    """A graph, or the variant of it at `path`, in an ONNX Runtime session; `folder` holds its weights."""
 
-    def __init__(self, name: str, graph: Graph, path: Path, options: EngineOptions) -> None:
+    device = "cpu"
+    capturable = False
+
+    def __init__(self, name: str, graph: Graph, path: Path, folder: Path, options: EngineOptions) -> None:
         self.name = name
-        self.label = f"onnxruntime {onnxruntime.__version__}, cpu, {graph.precision}"
+        fused = "" if path == folder / graph.file.path else ", fused attention"
+        self.label = f"onnxruntime {onnxruntime.__version__}, {self.device}, {graph.precision}{fused}"
         self.inputs = graph.inputs
         self.outputs = graph.outputs
         self._names = [spec.name for spec in graph.outputs]
-        self._session: Any = self._guard("cannot load the graph", lambda: _session(path, options))
+        self._open = partial(self._session_of, path, folder, options)
+        self._session: Any = self._guard("cannot load the graph", self._open)
         check_signature(path, "inputs", graph.inputs, map(_described, self._session.get_inputs()))
         check_signature(path, "outputs", graph.outputs, map(_described, self._session.get_outputs()))
 
@@ -53,30 +66,56 @@ class OrtEngine:
         if self._session is None:
             raise EngineError(f"{self.name}: the engine is closed; load the pipeline again")
         check_feeds(self.name, self.inputs, feeds)
-        arrays = self._guard("failed while running", lambda: self._session.run(self._names, dict(feeds)))
-        return dict(zip(self._names, arrays, strict=True))
+        return self._guard("failed while running", lambda: self._run(feeds))
 
     def close(self) -> None:
         """Release the session."""
         self._session = None
 
+    def _session_of(self, path: Path, folder: Path, options: EngineOptions) -> Any:
+        _balance_memory()
+        return open_session(path, folder, session_options(options), ["CPUExecutionProvider"])
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        return dict(zip(self._names, self._session.run(self._names, dict(feeds)), strict=True))
+
     def _guard(self, what: str, call: Callable[[], _Value]) -> _Value:
         try:
             return call()
-        except _ERRORS as exc:
-            if "alloc" in str(exc):
-                raise EngineError(f"{self.name}: the memory does not suffice ({exc}); take a smaller size") from exc
+        except ERRORS as exc:
+            if "alloc" in str(exc).lower() or "out of memory" in str(exc):
+                raise self._too_large(exc) from exc
             raise EngineError(f"{self.name}: {what}: {exc}") from exc
+
+    def _too_large(self, exc: Exception) -> EngineError:
+        return EngineError(f"{self.name}: the memory does not suffice ({exc}); take a smaller size")
 
 
 def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> OrtEngine:
-    """Open a graph on the CPU; raises `InputError` for another device, and a precision that is not the graph's."""
+    """Open a graph on the CPU or a GPU, its variant where one is built.
+
+    Raises `InputError` for another device, and a precision that is not the graph's.
+    """
     check_precision("onnxruntime", name, graph.precision, options.precision)
-    if options.device != "cpu":
-        raise InputError(
-            f"backend onnxruntime runs on device 'cpu' so far, not {options.device!r}; leave out the device"
-        )
-    return OrtEngine(name, graph, folder / graph.file.path, options)
+    path = variant_of(name, graph, folder) or folder / graph.file.path
+    if options.device == "cpu":
+        return OrtEngine(name, graph, path, folder, options)
+    if options.device == "cuda":
+        from .ort_cuda import CudaEngine
+
+        return CudaEngine(name, graph, path, folder, options)
+    raise unknown("device of onnxruntime", options.device, ("cpu", "cuda"))
+
+
+def variant_key(name: str, graph: Graph) -> Key:
+    """The key of the variant of a graph, which serves any version of the library on any device."""
+    return Key(name, graph.sha256, "any shape", graph.precision, "onnxruntime", f"variant {VARIANT}", "any")
+
+
+def variant_of(name: str, graph: Graph, folder: Path) -> Path | None:
+    """The variant that came with the bundle or was built since."""
+    key = variant_key(name, graph)
+    return Store(folder / FOLDER).find(key) or Store.of(folder).find(key)
 
 
 def _balance_memory() -> None:
@@ -92,8 +131,8 @@ def _balance_memory() -> None:
         mallopt(_M_TOP_PAD, 2**26)
 
 
-def _session(path: Path, options: EngineOptions) -> Any:
-    _balance_memory()
+def session_options(options: EngineOptions) -> Any:
+    """The settings of a session on any device."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     # Idle workers spin before they sleep, and each session has its own: they would take the cores from the next graph.
@@ -102,7 +141,15 @@ def _session(path: Path, options: EngineOptions) -> Any:
     settings.log_severity_level = 4
     # The arena grows by powers of two and keeps what it has: a large picture would cost twice its memory, for good.
     settings.enable_cpu_mem_arena = False
-    return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    return settings
+
+
+def open_session(path: Path, folder: Path, settings: Any, providers: Sequence[Any]) -> Any:
+    """A session of the graph at `path`, whose external data is in `folder`."""
+    settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.absolute()))
+    # That folder is heeded for a model in memory alone.
+    model = str(path) if path.parent == folder else path.read_bytes()
+    return onnxruntime.InferenceSession(model, settings, providers=providers)
 
 
 def _described(value: Any) -> tuple[str, str, list[Any]]:

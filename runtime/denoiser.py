@@ -6,24 +6,25 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
-from ..engines.base import Array, Engine, ModelOutputError
+from ..engines.base import Array, Engine
+from ..engines.buffers import namespace
 
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation of the U-Net.
+    """One evaluation of the U-Net, its arrays on the engine's device.
 
-    `latents` float32 [channels, height, width], already scaled for the model; `timestep` as the model is told;
-    `conditioning` float32 [tokens, dim]; `label` for errors. Its weight in the sum of its job's rows is the job's.
+    `latents` float32 [channels, height, width], already scaled for the model; `timestep` float32 [1], as the model is
+    told; `conditioning` float32 [tokens, dim]. Its weight in the sum of its job's rows is the job's.
     """
 
     latents: Array
-    timestep: float
+    timestep: Array
     conditioning: Array
-    label: str
 
 
 class Denoiser:
@@ -37,6 +38,7 @@ class Denoiser:
         self.engine = engine
         self._max_rows = max_rows
         self._max_area = max_area
+        self._stacked: tuple[list[Array], Array] = [], np.empty(0)
 
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """The model's output for every row, float32 [channels, height, width], in the order of the rows."""
@@ -52,16 +54,18 @@ class Denoiser:
         return [outputs[index] for index in range(len(rows))]
 
     def _call(self, rows: Sequence[Row]) -> Array:
+        xp = namespace(self.engine.device)
         feeds = {
-            "sample": np.stack([row.latents for row in rows]),
-            "timestep": np.array([row.timestep for row in rows], np.float32),
-            "encoder_hidden_states": np.stack([row.conditioning for row in rows]),
+            "sample": xp.stack([row.latents for row in rows]),
+            "timestep": xp.concatenate([row.timestep for row in rows]),
+            "encoder_hidden_states": self._conditioning([row.conditioning for row in rows], xp),
         }
-        output = self.engine(feeds)["model_output"]
-        for row, values in zip(rows, output, strict=True):
-            if not np.isfinite(values).all():
-                raise ModelOutputError(
-                    f"unet returned NaN or infinity at {row.label}; "
-                    "the bundle's weights or its precision are at fault, try one exported in float32"
-                )
-        return output
+        return self.engine(feeds)["model_output"]
+
+    def _conditioning(self, arrays: list[Array], xp: Any) -> Array:
+        """The arrays stacked; those of the call before serve again where they are the same, as from step to step."""
+        parts, joined = self._stacked
+        if len(parts) != len(arrays) or any(part is not array for part, array in zip(parts, arrays, strict=True)):
+            joined = xp.stack(arrays)
+            self._stacked = arrays, joined
+        return joined

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..engines.base import Array
+from ..engines import buffers
+from ..engines.base import Array, ModelOutputError
 from .denoiser import Row
 from .sampling.noise import NoiseStream
 from .sampling.plan import Plan
+from .state import lincomb, new_state
 
 
 class Job:
-    """The state of one picture: the plan's slots, and the line that comes next.
+    """The state of one picture, and the line of its plan that comes next.
 
     `clean` are the picture's latents, float32 [channels, height, width]; `conditioning` gives (weight, float32
-    [tokens, dim]) for every row; weights sum to 1. `noise` is drawn once at the start and once on every noisy line.
+    [tokens, dim]) for every row; weights sum to 1. All of them live on one device, and so does everything made of
+    them. `noise` is drawn on the host, once at the start and once on every noisy line.
     """
 
     def __init__(
@@ -29,13 +32,14 @@ class Job:
     ) -> None:
         self.plan = plan
         self.line = 0
-        self.denoised = clean
-        self._conditioning = conditioning
+        self.device = buffers.device_of(clean)
+        self._shape = clean.shape
+        self._weights = [weight for weight, _ in conditioning]
+        self._embeddings = [embedding for _, embedding in conditioning]
         self._noise = noise
-        self._rescale = guidance_rescale
-        # The slots, the model's output and the noise: a line of the plan weighs them into new slots.
-        self._basis = np.zeros((plan.slots + 2, *clean.shape), np.float32)
-        self._basis[0] = lincomb(plan.start, (clean, self._draw()))
+        self._rescale = guidance_rescale if len(conditioning) > 1 else 0.0
+        start = lincomb(plan.start, (clean, self._draw()))
+        self._state = new_state(plan, [1.0] if self._rescale else self._weights, start)
 
     @property
     def done(self) -> bool:
@@ -45,48 +49,54 @@ class Job:
     @property
     def latents(self) -> Array:
         """The current latents, float32 [channels, height, width]; the result once done."""
-        return np.asarray(self._basis[0])
+        return self._state.latents
+
+    @property
+    def denoised(self) -> Array:
+        """The model's current idea of the clean latents, float32 [channels, height, width]."""
+        return self._state.denoised
 
     def rows(self) -> list[Row]:
         """The evaluations that the next line needs."""
-        latents = self.latents * np.float32(self.plan.scale_in[self.line])
-        timestep = float(self.plan.timesteps[self.line])
-        label = f"evaluation {self.line + 1} of {len(self.plan)}, timestep {timestep:g}"
-        return [Row(latents, timestep, embedding, label) for _, embedding in self._conditioning]
+        latents = self._state.scaled(self.line)
+        timestep = self._state.timesteps[self.line : self.line + 1]
+        return [Row(latents, timestep, embedding) for embedding in self._embeddings]
 
     def advance(self, outputs: Sequence[Array]) -> None:
-        """Take one line of the plan, given the model's outputs for `rows()` in their order."""
-        plan, line = self.plan, self.line
-        model = self._guide(outputs)
-        self.denoised = lincomb(plan.denoised[line], (self.latents, model))
-        self._basis[-2] = model
-        if plan.noisy[line]:
-            self._basis[-1] = self._draw()
-        self._basis[:-2] = [lincomb(weights, self._basis) for weights in plan.matrix[line]]
-        self.line += 1
+        """Take one line of the plan, given the model's outputs for `rows()` in their order.
 
-    def _guide(self, outputs: Sequence[Array]) -> Array:
-        """The weighted sum of the rows, its spread drawn towards the first row's by `guidance_rescale`.
-
-        Rescaling is equation 15-16 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2023.
+        Raises `ModelOutputError` for NaN or infinity at once on the host; on a device, where the answer has to be
+        waited for, `check` does.
         """
-        guided = lincomb([weight for weight, _ in self._conditioning], outputs)
-        if self._rescale and len(outputs) > 1:
-            matched = guided * (outputs[0].std(ddof=1) / guided.std(ddof=1))
-            guided = self._rescale * matched + (1 - self._rescale) * guided
-        return guided.astype(np.float32, copy=False)
+        if self._rescale:
+            outputs = [rescaled(self._weights, outputs, self._rescale)]
+        self._state.take(self.line, outputs, self._draw() if self.plan.noisy[self.line] else None)
+        self.line += 1
+        if self.device == "cpu":
+            self.check()
+
+    def check(self) -> None:
+        """Raise `ModelOutputError` for the first line whose model output was NaN or infinite; waits for the device."""
+        spoilt = buffers.to_host(self._state.spoilt)
+        if spoilt.any():
+            line = int(spoilt.argmax())
+            raise ModelOutputError(
+                f"unet returned NaN or infinity at evaluation {line + 1} of {len(self.plan)}, "
+                f"timestep {self.plan.timesteps[line]:g}; "
+                "the bundle's weights or its precision are at fault, try one exported in float32"
+            )
 
     def _draw(self) -> Array:
-        return self._noise(self._basis.shape[1:])
+        return buffers.to_device(self._noise(self._shape), self.device)
 
 
-def lincomb(weights: Sequence[float] | Array, arrays: Sequence[Array] | Array) -> Array:
-    """The weighted sum of arrays, float32 of their shape; an array of weight 0 is not read.
+def rescaled(weights: Sequence[float], outputs: Sequence[Array], amount: float) -> Array:
+    """The weighted sum of the model's outputs, its spread drawn towards the first one's by `amount`.
 
-    Not a matrix product: a BLAS would wake its threads against the engine's for a few microseconds of work.
+    Equation 15-16 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2023. Its reductions
+    are kernels of their own on a GPU, whose results stay there.
     """
-    terms = [np.float32(weight) * array for weight, array in zip(weights, arrays, strict=True) if weight]
-    total = terms[0] if terms else np.zeros_like(arrays[0])
-    for term in terms[1:]:
-        total += term
-    return total
+    guided = lincomb(weights, outputs)
+    matched = guided * (outputs[0].std(ddof=1) / guided.std(ddof=1))
+    mixed: Array = amount * matched + (1 - amount) * guided
+    return mixed.astype(np.float32, copy=False)

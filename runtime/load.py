@@ -23,8 +23,8 @@ SIGNATURES: Mapping[str, tuple[set[str], set[str]]] = {
     "vae_encoder": ({"pixels"}, {"mean"}),
     "vae_decoder": ({"latents"}, {"pixels"}),
 }
-# 64 x 64 latents, a row of 512 x 512 pixels in Stable Diffusion: on two cores larger calls are no faster a row.
-CPU_AREA = 4096
+# 64 x 64 latents are a row of 512 x 512 pixels in Stable Diffusion: on two cores larger calls are no faster a row.
+AREAS = {"cpu": 4096, "cuda": 16 * 4096}
 CPU_TILE = 1024
 
 
@@ -37,19 +37,21 @@ def load(
     shapes: str = "auto",
     threads: int = 0,
     max_rows: int = 16,
-    max_area: int = CPU_AREA,
+    max_area: int | None = None,
     vae_tile: int = CPU_TILE,
     verify: bool = True,
 ) -> Pipeline:
     """Load a bundle: a folder's path, or the name of one that ships with the package.
 
     `engine` "auto" takes the fastest that can run here; `device`, `precision`, `shapes` and `threads` are those of
-    `engines.registry.EngineOptions`. `max_rows` and `max_area` (latent positions) bound an engine call;
-    pictures above `vae_tile` squared pixels go through the VAE in tiles; `verify` compares every file with its hash.
-    Raises `InputError` for an unknown name or engine, `BundleError` for a bundle that cannot be used, `EngineError`
-    where the engine's library is missing.
+    `engines.registry.EngineOptions`. `max_rows` and `max_area` (latent positions; None: what suits the device) bound
+    an engine call; pictures above `vae_tile` squared pixels go through the VAE in tiles; `verify` compares every file
+    with its hash. Raises `InputError` for an unknown name or engine, `BundleError` for a bundle that cannot be used,
+    `EngineError` where the engine's library is missing.
     """
-    limits = {"threads": (threads, 0), "max_rows": (max_rows, 1), "max_area": (max_area, 1), "vae_tile": (vae_tile, 1)}
+    limits = {"threads": (threads, 0), "max_rows": (max_rows, 1), "vae_tile": (vae_tile, 1)}
+    if max_area is not None:
+        limits["max_area"] = (max_area, 1)
     for name, (value, least) in limits.items():
         if type(value) is not int or value < least:
             raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
@@ -75,7 +77,7 @@ def load(
             ranges["tokens"].most,
         ),
         Autoencoder(encoder, decoder, bundle.model, vae_tile),
-        Denoiser(unet, min(max_rows, ranges["rows"].most), max_area),
+        Denoiser(unet, min(max_rows, ranges["rows"].most), max_area or AREAS[unet.device]),
         schedule,
     )
 

@@ -21,8 +21,8 @@ class Step:
     """One line of one job's plan, just taken.
 
     `image` is the index of the picture, `index` of the line among `count`; `step` counts the schedule's steps among
-    `steps`. `sigma` is the noise level the line started from, `seconds` what it took. `denoised` is the model's current
-    idea of the clean latents, float32 [channels, height, width].
+    `steps`. `sigma` is the noise level the line started from, `seconds` what it took, on a GPU to queue. `denoised` is
+    the model's current idea of the clean latents, float32 [channels, height, width], on the denoiser's device.
     """
 
     image: int

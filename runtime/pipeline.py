@@ -13,6 +13,7 @@ from PIL import Image
 
 from .. import __version__
 from ..engines.base import Array, Engine, InputError
+from ..engines.buffers import to_device, to_host
 from ..engines.bundle import Bundle
 from .denoiser import Denoiser
 from .imaging import codec, resize
@@ -144,7 +145,7 @@ class Pipeline:
 
     def decode(self, latents: Array) -> Array:
         """Latents, float32 [channels, height, width], as pixels, uint8 [height, width, 3]."""
-        return codec.from_model(self.vae.decode(latents)[None])[0]
+        return to_host(codec.from_model(self.vae.decode(latents)[None])[0])
 
     def _check_size(self, picture: Picture) -> None:
         ranges, scale = self.bundle.graph("unet").ranges, self.bundle.model.downscale
@@ -202,6 +203,7 @@ class Run:
         self._timings = dict.fromkeys(("text", "encode", "denoise", "decode"), 0.0)
         self._cached = {"text": 0, "encode": 0}
         self._begun = False
+        self._jobs: dict[int, Job] = {}
         self._result: Result | None = None
 
     def __iter__(self) -> Iterator[Step]:
@@ -213,13 +215,13 @@ class Run:
         engines = self._pipeline.engines
         for engine in engines.values():
             engine.begin_run()
-        jobs = {index: self._job(task) for index, task in enumerate(self.tasks) if len(task.plan)}
-        for step in run(jobs, self._pipeline.denoiser, self._show):
+        self._jobs = {index: self._job(task) for index, task in enumerate(self.tasks) if len(task.plan)}
+        for step in run(self._jobs, self._pipeline.denoiser, self._show):
             self._timings["denoise"] += step.seconds
             left = time.perf_counter()
             yield step
             away += time.perf_counter() - left
-        outputs = tuple(self._output(index, jobs.get(index)) for index in range(len(self.tasks)))
+        outputs = tuple(self._output(index) for index in range(len(self.tasks)))
         total = time.perf_counter() - start - away
         labels = {name: engine.label for name, engine in engines.items()}
         self._result = Result(outputs, {**self._timings, "total": total}, dict(self._cached), labels)
@@ -233,8 +235,10 @@ class Run:
     def _job(self, task: Task) -> Job:
         request = task.request
         noise = noise_stream(request.noise, request.seed)
-        clean = self._clean(task, noise)
-        return Job(task.plan, clean, self._conditioning(request), noise, request.guidance_rescale)
+        device = self._pipeline.denoiser.engine.device
+        clean = to_device(self._clean(task, noise), device)
+        conditioning = [(weight, to_device(embedding, device)) for weight, embedding in self._conditioning(request)]
+        return Job(task.plan, clean, conditioning, noise, request.guidance_rescale)
 
     def _clean(self, task: Task, noise: NoiseStream) -> Array:
         """The picture's latents; zeros where the run starts from noise alone, so that nothing of it can leak."""
@@ -264,10 +268,11 @@ class Run:
             return embeddings
 
     def _show(self, index: int, latents: Array) -> Image.Image:
+        self._jobs[index].check()
         return resize.restore(self._pipeline.decode(latents), self.tasks[index].placement)
 
-    def _output(self, index: int, job: Job | None) -> Output:
-        task = self.tasks[index]
+    def _output(self, index: int) -> Output:
+        task, job = self.tasks[index], self._jobs.get(index)
         with self._stage("decode"):
             image = self._show(index, job.latents) if job else resize.restore(task.picture.pixels, task.placement)
         notes = (*task.picture.notes, *self._notes(task))

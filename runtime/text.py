@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from ..engines import bundle as manifest
 from ..engines.base import Array, BundleError, Engine, InputError, ModelOutputError
+from ..engines.buffers import namespace, to_device
 from .cache import Cache
 
 
@@ -45,7 +46,7 @@ class TextEncoder:
         return np.array([row + [facts.pad] * (facts.length - len(row)) for row in rows], np.int64)
 
     def encode(self, prompt: str, clip_skip: int = 0) -> tuple[Array, bool]:
-        """The conditioning of a prompt, float32 [chunks * length, dim], and whether it was cached.
+        """The conditioning of a prompt, float32 [chunks * length, dim] on the engine's device; whether it was cached.
 
         `clip_skip` is the number of the encoder's last layers passed over, as in diffusers (A1111's counts from 1).
         Raises `InputError` for more layers than there are, `ModelOutputError` for NaN or infinity.
@@ -60,9 +61,10 @@ class TextEncoder:
         return self._cache.get((tokens.tobytes(), clip_skip), lambda: self._run(tokens, clip_skip))
 
     def _run(self, tokens: Array, clip_skip: int) -> Array:
-        feeds = {"input_ids": tokens, "clip_skip": np.array(clip_skip, np.int64)}
+        device = self.engine.device
+        feeds = {"input_ids": to_device(tokens, device), "clip_skip": to_device(np.array(clip_skip, np.int64), device)}
         embeddings = self.engine(feeds)["embeddings"].astype(np.float32, copy=False)
-        if not np.isfinite(embeddings).all():
+        if not namespace(device).isfinite(embeddings).all():
             raise ModelOutputError(
                 "text_encoder returned NaN or infinity; the bundle's weights or precision are at fault"
             )

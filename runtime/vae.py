@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..engines.base import Array, Engine, ModelOutputError
+from ..engines.buffers import device_of, namespace, to_device
 from ..engines.bundle import ModelFacts
 from .cache import Cache, content
 from .imaging.tiles import Window, blend, windows
@@ -38,7 +39,7 @@ class Autoencoder:
         self._cache: Cache[Moments] = Cache(cache_size)
 
     def encode(self, pixels: Array) -> tuple[Moments, bool]:
-        """The moments of a picture, float32 [3, height, width] in [-1, 1], and whether they were cached.
+        """The moments of a picture, float32 [3, height, width] in [-1, 1] on the host, and whether they were cached.
 
         Raises `ModelOutputError` for NaN or infinity.
         """
@@ -48,15 +49,16 @@ class Autoencoder:
         """The denoiser's latents, float32 [channels, height, width]: a draw from the moments, or their mean."""
         draw = moments.mean
         if moments.std is not None and noise is not None:
-            draw = draw + moments.std * noise().reshape(draw.shape)
+            draw = draw + moments.std * to_device(noise().reshape(draw.shape), device_of(draw))
         return (draw - np.float32(self._facts.shift_factor)) * np.float32(self._facts.scaling_factor)
 
     def decode(self, latents: Array) -> Array:
-        """The picture of the denoiser's latents, float32 [3, height, width], nominally in [-1, 1].
+        """The picture of the denoiser's latents, float32 [3, height, width] on the decoder's device, about [-1, 1].
 
         Raises `ModelOutputError` for NaN or infinity.
         """
         scale = self._facts.downscale
+        latents = to_device(latents, self.decoder.device)
         raw = latents / np.float32(self._facts.scaling_factor) + np.float32(self._facts.shift_factor)
         height, width = (length * scale for length in latents.shape[-2:])
         parts = (
@@ -87,9 +89,10 @@ class Autoencoder:
 
 def _run(engine: Engine, component: str, feed: str, array: Array) -> dict[str, Array]:
     """Run an engine on one row without its row axis."""
-    outputs = engine({feed: np.ascontiguousarray(array[None], np.float32)})
+    xp = namespace(engine.device)
+    outputs = engine({feed: xp.ascontiguousarray(to_device(array, engine.device)[None], np.float32)})
     for name, values in outputs.items():
-        if not np.isfinite(values).all():
+        if not xp.isfinite(values).all():
             raise ModelOutputError(
                 f"{component} returned NaN or infinity in {name!r}; try a bundle exported in float32, "
                 "or a checkpoint whose VAE is made for float16"

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from ..engines.auto import REFERENCE, Candidate, candidates
-from ..engines.base import Array, EngineError, InputError, OutputError, unknown
+from ..engines.base import Array, Engine, EngineError, InputError, OutputError, unknown
+from ..engines.buffers import to_device, to_host
 from ..engines.bundle import Bundle, Graph, Range
 from ..engines.registry import EngineOptions, open_engine
 from ..engines.store import Store
@@ -143,10 +144,16 @@ def _outputs(
 ) -> tuple[str, list[dict[str, Array]]]:
     opened = open_engine(engine, name, graph, bundle.folder, EngineOptions(device, precision=precision, shapes=kind))
     try:
-        outputs = [opened(feeds(graph, lengths)) for lengths in shapes]
+        outputs = [_run(opened, feeds(graph, lengths)) for lengths in shapes]
         return opened.label, outputs
     finally:
         opened.close()
+
+
+def _run(engine: Engine, given: Mapping[str, Array]) -> dict[str, Array]:
+    """Run an engine, wherever it lives, on the host's arrays."""
+    outputs = engine({name: to_device(array, engine.device) for name, array in given.items()})
+    return {name: to_host(array) for name, array in outputs.items()}
 
 
 def _pictures(bundle: Bundle, chosen: Sequence[Candidate], precision: str | None) -> Iterator[Comparison]:

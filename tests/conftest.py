@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 import overpaint
 from tests.bundles import fake_bundle
+from tests.device import cupy as cupy
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ ROOT = Path(overpaint.__file__).parent
 STDLIB = sys.stdlib_module_names
 # Who may import whom: the package's own parts by first name, then other libraries.
 RULES = {
-    "engines": ({"engines"}, {"numpy", "filelock", "onnxruntime", "openvino", "cupy"}),
+    "engines": ({"engines"}, {"numpy", "filelock", "cupy", "onnxruntime", "openvino"}),
     "runtime": ({"runtime", "engines"}, {"numpy", "PIL", "tokenizers"}),
     "export": (
         {"export", "engines"},
@@ -34,9 +34,9 @@ RULES = {
     "models": (set(), set()),
 }
 BACKEND_LIBRARIES = {
+    "cupy": "engines/buffers.py",
     "onnxruntime": "engines/ort.py",
     "openvino": "engines/openvino.py",
-    "cupy": "engines/cuda.py",
 }
 FILES = [path for part in RULES for path in sorted((ROOT / part).rglob("*.py"))]
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...engines.base import Array, InputError
+from ...engines.buffers import namespace_of
 from .colour import alpha_of, to_srgb
 
 Source = str | os.PathLike[str] | bytes | Image.Image | Array
@@ -134,12 +135,13 @@ def to_model(pixels: Array) -> Array:
 
 
 def from_model(decoded: Array) -> list[Array]:
-    """What a VAE decoded, float [n, 3, height, width], as n arrays of pixels uint8 [height, width, 3].
+    """What a VAE decoded, float [n, 3, height, width], as n arrays of pixels uint8 [height, width, 3] on its device.
 
     Values beyond [-1, 1] are clipped, the rest rounded to nearest, as diffusers' `VaeImageProcessor` does.
     """
-    unit = np.clip(decoded.astype(np.float32) / 2 + np.float32(0.5), 0, 1)
-    return list(np.ascontiguousarray(np.rint(unit * 255).astype(np.uint8).transpose(0, 2, 3, 1)))
+    xp = namespace_of(decoded)
+    unit = xp.clip(decoded.astype(np.float32) / 2 + np.float32(0.5), 0, 1)
+    return list(xp.ascontiguousarray(xp.rint(unit * 255).astype(np.uint8).transpose(0, 2, 3, 1)))
 
 
 def _decode(stream: IO[bytes], name: str, max_pixels: int, notes: list[str]) -> Image.Image:

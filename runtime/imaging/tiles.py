@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 
 from ...engines.base import Array
+from ...engines.buffers import namespace_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def _starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
 
 
 def blend(shape: tuple[int, ...], parts: Iterable[tuple[Window, Array]], overlap: int) -> Array:
-    """The weighted mean of the parts, float32 of `shape` [..., height, width].
+    """The weighted mean of the parts, float32 of `shape` [..., height, width], on their device.
 
     A part's weight falls linearly towards each edge over `overlap`, so that no seam shows where parts differ. A single
     part that is the whole is returned as it is.
@@ -58,13 +59,15 @@ def blend(shape: tuple[int, ...], parts: Iterable[tuple[Window, Array]], overlap
     if part.shape == shape:
         return part
     parts = chain([(window, part)], parts)
-    total = np.zeros(shape, np.float32)
-    weight = np.zeros(shape[-2:], np.float32)
+    xp = namespace_of(part)
+    total: Array = xp.zeros(shape, np.float32)
+    weight = xp.zeros(shape[-2:], np.float32)
     for window, part in parts:
-        mask = np.outer(_ramp(window.height, overlap), _ramp(window.width, overlap))
+        mask = xp.asarray(np.outer(_ramp(window.height, overlap), _ramp(window.width, overlap)))
         window.cut(total)[...] += part * mask
         window.cut(weight)[...] += mask
-    return total / weight
+    blended: Array = total / weight
+    return blended
 
 
 def _ramp(length: int, overlap: int) -> Array:

@@ -123,8 +123,8 @@ def test_a_graph_that_is_not_what_the_manifest_says() -> None:
 
 def test_another_device(folder: Path) -> None:
     bundle = Bundle.read(folder)
-    with pytest.raises(InputError, match="not 'cuda'"):
-        open_engine("onnxruntime", "unet", bundle.graph("unet"), folder, EngineOptions(device="cuda"))
+    with pytest.raises(InputError, match="unknown device of onnxruntime 'cudas'; did you mean 'cuda'"):
+        open_engine("onnxruntime", "unet", bundle.graph("unet"), folder, EngineOptions(device="cudas"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""ONNX Runtime on the CPU: a U-Net as exported against its variant with fused attention, call by call in turn."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.report import publish, table, writer
+from overpaint.engines.base import Array
+from overpaint.engines.bundle import Bundle
+from overpaint.engines.ort import OrtEngine, variant_of
+from overpaint.engines.registry import EngineOptions
+from overpaint.runtime.load import find
+
+KINDS = ("as exported", "variant")
+
+
+def engine(bundle: Bundle, kind: str) -> OrtEngine:
+    graph = bundle.graph("unet")
+    source = bundle.folder / graph.file.path
+    path = source if kind == KINDS[0] else variant_of("unet", graph, bundle.folder)
+    assert path, "build the variant first"
+    return OrtEngine("unet", graph, path, bundle.folder, EngineOptions())
+
+
+def feeds(bundle: Bundle, pixels: int, rows: int) -> dict[str, Array]:
+    graph, rng = bundle.graph("unet"), np.random.default_rng(0)
+    side = pixels // bundle.model.downscale
+    lengths = {"rows": rows, "height": side, "width": side, "tokens": graph.ranges["tokens"].usual}
+    shapes = {spec.name: [lengths.get(str(axis), axis) for axis in spec.axes] for spec in graph.inputs}
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def seconds(bundle: Bundle, pixels: int, repeats: int) -> list[float]:
+    engines, given = [engine(bundle, kind) for kind in KINDS], feeds(bundle, pixels, 2)
+    times: list[list[float]] = [[] for _ in KINDS]
+    for repeat in range(repeats + 1):
+        for opened, spent in zip(engines, times, strict=True):
+            start = time.perf_counter()
+            opened(given)
+            if repeat:  # the first is the warm-up
+                spent.append(time.perf_counter() - start)
+    return [statistics.median(spent) for spent in times]
+
+
+def peak(bundle: Bundle, pixels: int, kind: str) -> float:
+    """The MB that one row adds to the peak of a process that has loaded the graph."""
+    opened, given = engine(bundle, kind), feeds(bundle, pixels, 1)
+    before = _highest()
+    opened(given)
+    return _highest() - before
+
+
+def _highest() -> float:
+    """This process's highest resident memory in MB; getrusage would give its parent's, where that was higher."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def main() -> None:
+    parser = writer()
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 512])
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--peak", choices=KINDS, help="print the peak of the first size, in MB, and nothing else")
+    given = parser.parse_args()
+    bundle = Bundle.read(find(given.model), verify=False)
+    if given.peak:
+        print(peak(bundle, given.sizes[0], given.peak))
+        return
+    rows = []
+    for size in given.sizes:
+        exported, fused = seconds(bundle, size, given.repeats)
+        command = [sys.executable, "-m", "benchmarks.variant", "--model", given.model, "--sizes", str(size), "--peak"]
+        peaks = [float(subprocess.check_output([*command, kind], text=True)) for kind in KINDS]
+        ratio = f"{fused / exported:.2f}"
+        rows.append((f"{size} x {size}", f"{exported:.4f}", f"{fused:.4f}", ratio, *(f"{most:.0f}" for most in peaks)))
+    name = Path(given.model).name
+    header = ("pixels", "s as exported", "s variant", "ratio", "MB as exported", "MB variant")
+    title = f"Fused attention on ONNX Runtime: the U-Net of {name}, 2 rows (memory: what 1 row adds at its peak)"
+    publish(f"variant-{name}", title, table(header, rows), "onnxruntime", "numpy", write=given.write)
+
+
+if __name__ == "__main__":
+    main()

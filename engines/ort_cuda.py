@@ -1,0 +1,176 @@
+"""ONNX Runtime on a GPU: every tensor bound where it is, one stream, a CUDA graph for a shape that comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from . import buffers
+from .base import Array, EngineError
+from .ort import ERRORS, OrtEngine, library, open_session, session_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .bundle import Graph
+    from .registry import EngineOptions
+
+PROVIDER = "CUDAExecutionProvider"
+INSTALL = "run: pip uninstall onnxruntime, then pip install 'overpaint[gpu]'"
+# The library keeps a captured graph, and with it its activations, for as long as the session.
+MOST_GRAPHS = 8
+# What the arena of a session leaves to latents and kernels, in bytes.
+RESERVE = 256 * 2**20
+_UNCAPTURED = -1
+_Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A shape's graph: it reads and writes these buffers and no others."""
+
+    binding: Any
+    options: Any
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+
+class CudaEngine(OrtEngine):
+    """A graph in an ONNX Runtime session on a GPU.
+
+    The first run of a shape tells the shapes of its outputs; the second is captured, as long as fewer than
+    `MOST_GRAPHS` are, and those that follow replay it. A shape beyond them runs without a graph.
+    """
+
+    device = "cuda"
+
+    def __init__(self, name: str, graph: Graph, path: Path, folder: Path, options: EngineOptions) -> None:
+        self._lock = Lock()
+        self._graphs: dict[_Shapes, Captured] = {}
+        self._seen: dict[_Shapes, dict[str, tuple[int, ...]]] = {}
+        self._capturing = True
+        super().__init__(name, graph, path, folder, options)
+        self.label += ", CUDA graphs" if self._capturing else ", without CUDA graphs"
+
+    def close(self) -> None:
+        """Release the session and its buffers."""
+        self._release()
+
+    def _session_of(self, path: Path, folder: Path, options: EngineOptions) -> Any:
+        _check_provider(self.name)
+        opened = partial(open_session, path, folder, session_options(options))
+        try:
+            session = opened(providers(self._capturing))
+        except ERRORS as exc:
+            # What the library says of a graph with control flow, or with operators that it has on the CPU alone.
+            if "graph capture" not in str(exc):
+                raise
+            self._capturing = False
+            session = opened(providers(False))
+        if session.get_providers()[0] != PROVIDER:
+            raise EngineError(
+                f"{self.name}: onnxruntime {library.__version__} cannot load its CUDA libraries, or they are of "
+                f"another version than it is built for (CUDA {getattr(library, 'cuda_version', '?')}); {INSTALL}"
+            )
+        return session
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        xp = buffers.namespace(self.device)
+        arrays = {spec.name: xp.ascontiguousarray(feeds[spec.name]) for spec in self.inputs}
+        shapes = tuple(array.shape for array in arrays.values())
+        with self._lock:
+            if shapes in self._graphs:
+                return self._replay(self._graphs[shapes], arrays)
+            if self._capturing and shapes in self._seen and len(self._graphs) < MOST_GRAPHS:
+                self._graphs[shapes] = self._capture(shapes, arrays)
+                return self._replay(self._graphs[shapes], arrays)
+            return self._plain(shapes, arrays)
+
+    def _plain(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Run on the caller's own arrays.
+
+        The outputs are copied out of the session's arena: a captured graph goes on writing to what it had of it.
+        """
+        binding = self._session.io_binding()
+        _bind_inputs(binding, arrays)
+        for spec in self.outputs:
+            binding.bind_output(spec.name, self.device, 0)
+        self._session.run_with_iobinding(binding, _run_options(_UNCAPTURED))
+        made = {
+            spec.name: buffers.wrap(value.data_ptr(), value.shape(), spec.dtype, value).copy()
+            for spec, value in zip(self.outputs, binding.get_outputs(), strict=True)
+        }
+        self._seen[shapes] = {name: array.shape for name, array in made.items()}
+        return made
+
+    def _capture(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> Captured:
+        """Buffers at fixed addresses, and the number under which the session's next run captures a graph of them."""
+        xp = buffers.namespace(self.device)
+        inputs = {name: xp.empty_like(array) for name, array in arrays.items()}
+        outputs = {spec.name: xp.empty(self._seen[shapes][spec.name], spec.dtype) for spec in self.outputs}
+        binding = self._session.io_binding()
+        _bind_inputs(binding, inputs)
+        for name, array in outputs.items():
+            binding.bind_output(name, self.device, 0, array.dtype, array.shape, buffers.pointer(array))
+        return Captured(binding, _run_options(len(self._graphs) + 1), inputs, outputs)
+
+    def _replay(self, graph: Captured, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        for name, array in arrays.items():
+            graph.inputs[name][...] = array
+        self._session.run_with_iobinding(graph.binding, graph.options)
+        return {name: array.copy() for name, array in graph.outputs.items()}
+
+    def _too_large(self, exc: Exception) -> EngineError:
+        """Let go of all that a failed run leaves, graphs included, so that the next one has the memory."""
+        self._release()
+        free = buffers.free_memory()
+        self._session = self._open()
+        return EngineError(
+            f"{self.name}: the GPU's memory does not suffice ({exc}); {free / 1e6:.0f} MB are free without this graph: "
+            "take a smaller size, fewer rows a call (max_rows), or a bundle exported in float16"
+        )
+
+    def _release(self) -> None:
+        self._graphs.clear()
+        self._seen.clear()
+        self._session = None
+
+
+def providers(graphs: bool) -> list[Any]:
+    """The providers of a session and the settings of CUDA's, named as in its documentation."""
+    settings = {
+        "device_id": "0",
+        "user_compute_stream": str(buffers.stream().ptr),
+        "enable_cuda_graph": str(int(graphs)),
+        "arena_extend_strategy": "kSameAsRequested",
+        "gpu_mem_limit": str(max(buffers.free_memory() - RESERVE, RESERVE)),
+        # A search would hold up the first request of every shape.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "prefer_nhwc": "1",
+        "fuse_conv_bias": "1",
+        # float32 is what the label says; float16 is the fast one.
+        "use_tf32": "0",
+    }
+    return [(PROVIDER, settings), "CPUExecutionProvider"]
+
+
+def _check_provider(name: str) -> None:
+    if PROVIDER not in library.get_available_providers():
+        raise EngineError(f"{name}: this onnxruntime {library.__version__} is built without CUDA; {INSTALL}")
+    library.preload_dlls(directory="")
+
+
+def _bind_inputs(binding: Any, arrays: Mapping[str, Array]) -> None:
+    for name, array in arrays.items():
+        binding.bind_input(name, "cuda", 0, array.dtype, array.shape, buffers.pointer(array))
+
+
+def _run_options(graph: int) -> Any:
+    """The options of a run under the number of its graph; the library waits for nothing after it."""
+    options = library.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(graph))
+    options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    return options

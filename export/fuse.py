@@ -1,0 +1,137 @@
+"""The variant of a bundle's graphs for ONNX Runtime: attention as an operator of its own, which is its fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnxscript import ir
+from onnxscript.rewriter import RewriteRule, RewriteRuleSet
+
+from ..engines.base import Array, ExportError
+from ..engines.bundle import Bundle, Graph
+from ..engines.ort import OrtEngine, variant_key
+from ..engines.registry import EngineOptions
+from ..engines.store import Store
+from .onnx import INLINE_BELOW
+from .verify import worst
+
+DOMAIN = "com.microsoft"
+TOLERANCE = {"float32": 1e-5, "float16": 1e-2}
+_SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
+
+
+def build_onnxruntime(bundle: Bundle, report: Callable[[str], None] = lambda stage: None) -> list[Path]:
+    """Make the variants of a bundle's graphs in its store; gives the files of the graphs that have one.
+
+    A variant holds no weights: it names the graph's own files as theirs. `report` is told each stage as it begins.
+    Raises `ExportError` where an attention cannot be fused or a variant differs from its graph, and `OutputError`
+    where the store cannot be written.
+    """
+    store, built = Store.of(bundle.folder), []
+    for name, graph in bundle.graphs.items():
+        source = bundle.folder / graph.file.path
+        if not _open_attentions(ir.load(source).graph):
+            report(f"{name}: has nothing to fuse")
+            continue
+
+        def make(target: Path, name: str = name, graph: Graph = graph, source: Path = source) -> None:
+            report(f"{name}: {fuse(source, target)} attentions fused; comparing")
+            _compare(name, graph, source, target)
+
+        built.append(store.build(variant_key(name, graph), make, lambda: report("waiting for another build")))
+    return built
+
+
+def fuse(source: Path, target: Path) -> int:
+    """Write the variant of the graph at `source` to `target`; gives the number of attentions that are fused in it.
+
+    Raises `ExportError` where one without a mask is left, which would be slow without a word.
+    """
+    model = ir.load(source)
+    wanted = _open_attentions(model.graph)
+    fused: int = RewriteRuleSet([RewriteRule(_apart, _together, _known)]).apply_to_model(model)
+    if fused != wanted:
+        raise ExportError(f"{source}: {fused} of {wanted} attentions can be fused; export with this version again")
+    _refer(model.graph, source)
+    ir.save(model, target)
+    return fused
+
+
+def _open_attentions(graph: ir.Graph) -> int:
+    """The number of attentions without a mask."""
+    return sum(node.op_type == "Attention" and not node.domain and not _masked(node) for node in graph)
+
+
+def _masked(node: ir.Node) -> bool:
+    causal = node.attributes.get("is_causal")
+    return any(node.inputs[3:]) or (causal is not None and bool(causal.as_int()))
+
+
+def _apart(op: Any, query: Any, key: Any, value: Any, part: Any, part_keys: Any, part_values: Any, join: Any) -> Any:
+    """Attention with the heads on an axis of their own, made of and for arrays that hold them side by side."""
+    queries = op.Transpose(op.Reshape(query, part), perm=_SWAPPED)
+    keys = op.Transpose(op.Reshape(key, part_keys), perm=_SWAPPED)
+    values = op.Transpose(op.Reshape(value, part_values), perm=_SWAPPED)
+    attention = op.Attention(queries, keys, values, _outputs=["attention"])
+    return op.Reshape(op.Transpose(attention, perm=_SWAPPED), join)
+
+
+def _together(op: Any, query: Any, key: Any, value: Any, attention: ir.Value, **_: Any) -> Any:
+    node = attention.producer()
+    assert node is not None
+    scale = node.attributes.get("scale")
+    attributes = {"num_heads": _heads(attention)} | ({"scale": scale.as_float()} if scale else {})
+    return op.MultiHeadAttention(query, key, value, **attributes, _domain=DOMAIN)
+
+
+def _known(_context: Any, query: ir.Value, attention: ir.Value, **_: Any) -> bool:
+    node = attention.producer()
+    known = query.shape is not None and len(query.shape) == 3 and isinstance(_heads(attention), int)
+    return known and node is not None and not _masked(node)
+
+
+def _heads(attention: ir.Value) -> Any:
+    """The number of heads; not an int where the graph does not say."""
+    return attention.shape[1] if attention.shape else None
+
+
+def _refer(graph: ir.Graph, source: Path) -> None:
+    """Have the weights that are inside the file `source` read from there, as external data."""
+    content, end = source.read_bytes(), 0
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if tensor is None or isinstance(tensor, ir.ExternalTensor) or tensor.nbytes < INLINE_BELOW:
+            continue
+        data = tensor.tobytes()
+        # They are stored in this order; one that is not found from here on has its equal before.
+        if (start := content.find(data, end)) < 0 and (start := content.find(data)) < 0:
+            continue
+        end = start + len(data)
+        value.const_value = ir.ExternalTensor(
+            source.name, start, len(data), tensor.dtype, shape=tensor.shape, name=value.name, base_dir=source.parent
+        )
+
+
+def _compare(name: str, graph: Graph, source: Path, variant: Path) -> None:
+    feeds, options = _feeds(graph), EngineOptions()
+    outputs = [OrtEngine(name, graph, path, source.parent, options)(feeds) for path in (source, variant)]
+    plain, fused = ([made[spec.name] for spec in graph.outputs] for made in outputs)
+    if not (error := worst(fused, plain)) <= TOLERANCE[graph.precision]:
+        raise ExportError(
+            f"{name}: the variant differs from the graph by {error:.3g} (relative), allowed is "
+            f"{TOLERANCE[graph.precision]:g}; run without it, and report this with the version of onnxruntime"
+        )
+
+
+def _feeds(graph: Graph) -> dict[str, Array]:
+    """Random inputs of the usual lengths; whole numbers are 0."""
+    rng = np.random.default_rng(0)
+    feeds = {}
+    for spec in graph.inputs:
+        shape = tuple(graph.ranges[axis].usual if isinstance(axis, str) else axis for axis in spec.axes)
+        whole = np.issubdtype(np.dtype(spec.dtype), np.integer)
+        feeds[spec.name] = np.zeros(shape, spec.dtype) if whole else rng.standard_normal(shape).astype(spec.dtype)
+    return feeds

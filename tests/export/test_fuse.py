@@ -1,0 +1,95 @@
+"""The variant of a bundle for ONNX Runtime: the same results, all of its attentions fused, the weights not copied."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from overpaint.engines.base import EngineError, ExportError
+from overpaint.engines.bundle import Bundle
+from overpaint.engines.ort import variant_key
+from overpaint.engines.registry import EngineOptions, open_engine
+from overpaint.engines.store import Store
+from overpaint.export.fuse import build_onnxruntime, fuse
+from overpaint.runtime.load import MODELS
+
+TINY = MODELS / "tiny"
+FLOAT = onnx.TensorProto.FLOAT
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """The shipped bundle without its variants, and a store without any."""
+    monkeypatch.setenv("OVERPAINT_ENGINES", str(tmp_path / "engines"))
+    folder = shutil.copytree(TINY, tmp_path / "tiny", ignore=shutil.ignore_patterns("engines"))
+    return Bundle.read(folder, verify=False)
+
+
+def attention(path: Path, **attributes: object) -> Path:
+    """A graph that is an attention whose heads nothing parts or joins."""
+    names = ("query", "key", "value", "out")
+    values = [helper.make_tensor_value_info(name, FLOAT, [1, 2, 3, 4]) for name in names]
+    node = helper.make_node("Attention", names[:3], names[3:], **attributes)
+    opsets = [helper.make_opsetid("", 23)]
+    graph = helper.make_graph([node], "graph", values[:3], values[3:])
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    return path
+
+
+def test_a_bundle_gains_a_variant_with_the_same_results(bundle: Bundle) -> None:
+    graph, options, stages = bundle.graph("unet"), EngineOptions(), list[str]()
+    rng = np.random.default_rng(0)
+    shapes = {"sample": (2, 4, 9, 11), "timestep": (2,), "encoder_hidden_states": (2, 77, 128)}
+    feeds = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    plain = open_engine("onnxruntime", "unet", graph, bundle.folder, options)
+    (built,) = build_onnxruntime(bundle, stages.append)
+    fused = open_engine("onnxruntime", "unet", graph, bundle.folder, options)
+    assert (plain.label.endswith("float32"), fused.label.endswith("float32, fused attention")) == (True, True)
+    wanted, made = plain(feeds)["model_output"], fused(feeds)["model_output"]
+    assert np.linalg.norm(made - wanted) <= 1e-5 * np.linalg.norm(wanted)
+    assert "unet: 14 attentions fused; comparing" in stages
+    assert built.stat().st_size < graph.size / 20
+
+
+def test_every_attention_of_the_unet_is_fused_and_none_of_a_mask(bundle: Bundle, tmp_path: Path) -> None:
+    counts = {}
+    for name in ("unet", "text_encoder"):
+        source = bundle.folder / bundle.graph(name).file.path
+        assert fuse(source, tmp_path / "variant") == (14 if name == "unet" else 0)
+        nodes = onnx.load(tmp_path / "variant", load_external_data=False).graph.node
+        counts[name] = Counter(node.op_type for node in nodes)
+    assert (counts["unet"]["MultiHeadAttention"], counts["unet"]["Attention"]) == (14, 0)
+    assert (counts["text_encoder"]["MultiHeadAttention"], counts["text_encoder"]["Attention"]) == (0, 2)
+
+
+def test_an_attention_that_cannot_be_fused_fails_the_build(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="0 of 1 attentions can be fused"):
+        fuse(attention(tmp_path / "open.onnx"), tmp_path / "variant")
+    assert fuse(attention(tmp_path / "causal.onnx", is_causal=1), tmp_path / "variant") == 0
+
+
+def test_a_variant_that_differs_is_not_kept(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(build_onnxruntime.__globals__, "TOLERANCE", {"float32": 0.0})
+    with pytest.raises(ExportError, match=r"unet: the variant differs .* allowed is 0"):
+        build_onnxruntime(bundle)
+    assert not list(Store.of(bundle.folder).keys())
+
+
+def test_an_altered_variant_is_refused(bundle: Bundle) -> None:
+    (built,) = build_onnxruntime(bundle)
+    built.write_bytes(b"")
+    with pytest.raises(EngineError, match="altered or cut short"):
+        open_engine("onnxruntime", "unet", bundle.graph("unet"), bundle.folder, EngineOptions())
+
+
+def test_the_shipped_variant_is_of_the_shipped_graph_wherever_engines_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVERPAINT_ENGINES", str(tmp_path))
+    graph = Bundle.read(TINY, verify=False).graph("unet")
+    assert Store(TINY / "engines").find(variant_key("unet", graph))
+    assert "fused attention" in open_engine("onnxruntime", "unet", graph, TINY, EngineOptions()).label

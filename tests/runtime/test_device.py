@@ -1,0 +1,117 @@
+"""The loop on a device's arrays: the host's results, nothing waited for within a step, errors that name theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from overpaint import ModelOutputError, Pipeline
+from overpaint.engines.base import Engine
+from overpaint.runtime.sampling.samplers import SAMPLERS
+from tests.device import Array
+
+Pixels = NDArray[np.uint8]
+pytestmark = pytest.mark.usefixtures("cupy")
+
+
+class OnDevice:
+    """An engine of the host behind device arrays; the outputs are spoilt from the n-th call on."""
+
+    device, capturable = "cuda", False
+
+    def __init__(self, engine: Engine, good: int = 10**9) -> None:
+        self.engine, self.good, self.calls = engine, good, 0
+        self.inputs, self.outputs, self.label = engine.inputs, engine.outputs, engine.label
+
+    def begin_run(self) -> None:
+        pass
+
+    def __call__(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        self.calls += 1
+        spoilt = np.nan if self.calls > self.good else 1
+        outputs = self.engine({name: array.host for name, array in feeds.items()})
+        return {name: Array(array * np.float32(spoilt)) for name, array in outputs.items()}
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def device(fake_folder: Any) -> Pipeline:
+    """A pipeline all of whose engines live on the device."""
+    import overpaint
+
+    pipe = overpaint.load(fake_folder, engine="fake")
+    pipe.text.engine, pipe.denoiser.engine = OnDevice(pipe.text.engine), OnDevice(pipe.denoiser.engine)
+    pipe.vae.encoder, pipe.vae.decoder = OnDevice(pipe.vae.encoder), OnDevice(pipe.vae.decoder)
+    return pipe
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_a_picture_is_the_hosts_bit_for_bit(device: Pipeline, fake: Pipeline, picture: Pixels, sampler: str) -> None:
+    made, wanted = ([], [])
+    options = {"seed": 1, "sampler": sampler, "steps": 4, "strength": 0.8}
+    image = device(picture, "a", on_step=made.append, **options).images[0]
+    expected = fake(picture, "a", on_step=wanted.append, **options).images[0]
+    assert np.array_equal(np.asarray(image), np.asarray(expected))
+    for ours, theirs in zip(made, wanted, strict=True):
+        assert np.array_equal(ours.denoised.host, theirs.denoised)
+
+
+@pytest.mark.parametrize(
+    "options", [{"guidance_scale": 1.0}, {"guidance_rescale": 0.7}, {"posterior": "mode"}], ids=str
+)
+def test_guidance_is_the_hosts(device: Pipeline, fake: Pipeline, picture: Pixels, options: dict[str, Any]) -> None:
+    ours, theirs = (pipe([picture, 255 - picture], "a", seed=1, steps=4, **options).images for pipe in (device, fake))
+    assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"guidance_rescale": 0.7}], ids=str)
+def test_no_step_waits_for_the_device(device: Pipeline, picture: Pixels, options: dict[str, Any]) -> None:
+    run = device.start([picture, picture[:32]], "a", seed=1, sampler="euler_a", steps=6, **options)
+    waits = [Array.waits for _ in run]
+    assert len(set(waits)) == 1
+    assert Array.waits > waits[0]
+
+
+def test_a_tiled_picture_stays_on_the_device(device: Pipeline, fake: Pipeline) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 160, 3), np.uint8)
+    for pipe in (device, fake):
+        pipe.vae._tile, pipe.vae._overlap = 64, 8
+    ours, theirs = (pipe(pixels, "a", seed=1, steps=2, strength=1).images[0] for pipe in (device, fake))
+    assert np.array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def test_a_spoilt_output_is_named_by_its_line_when_the_run_ends(device: Pipeline, picture: Pixels) -> None:
+    spoilt = device.denoiser.engine = OnDevice(device.denoiser.engine.engine, good=2)
+    run = device.start(picture, "a", steps=10)
+    with pytest.raises(ModelOutputError, match=r"unet .* evaluation 3 of 6, timestep"):
+        list(run)
+    assert spoilt.calls == 6
+
+
+def test_a_spoilt_output_is_named_by_a_preview(device: Pipeline, picture: Pixels) -> None:
+    device.denoiser.engine = OnDevice(device.denoiser.engine.engine, good=0)
+    step = next(iter(device.start(picture, "a", steps=10)))
+    with pytest.raises(ModelOutputError, match="evaluation 1 of"):
+        step.preview()
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_a_spoilt_half_of_the_vae_is_named(device: Pipeline, picture: Pixels, half: str) -> None:
+    setattr(device.vae, half, OnDevice(getattr(device.vae, half).engine, good=0))
+    with pytest.raises(ModelOutputError, match=f"vae_{half}"):
+        device(picture, "a")
+
+
+def test_engines_of_both_sides_meet(device: Pipeline, fake: Pipeline, picture: Pixels) -> None:
+    wanted = np.asarray(fake(picture, "a", seed=1, steps=4).images[0])
+    device.text.engine, device.vae.decoder = fake.text.engine, fake.vae.decoder
+    assert np.array_equal(np.asarray(device(picture, "a", seed=1, steps=4).images[0]), wanted)
+    device.vae.encoder, device.denoiser.engine = fake.vae.encoder, fake.denoiser.engine
+    device.vae.decoder = OnDevice(fake.vae.decoder)
+    assert np.array_equal(np.asarray(device(picture, "b", seed=1, steps=4).images[0]).shape, wanted.shape)

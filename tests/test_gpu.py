@@ -1,0 +1,80 @@
+"""On an NVIDIA GPU: what the stand-ins cannot show."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import overpaint
+from overpaint import EngineError
+from overpaint.engines import buffers
+from overpaint.engines.capture import Capture
+from overpaint.runtime.loop import Step
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def cupy() -> Any:
+    try:
+        return buffers.namespace("cuda")
+    except EngineError as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture(scope="module")
+def pipes(cupy: Any) -> tuple[overpaint.Pipeline, ...]:
+    """The shipped model on the GPU and on the CPU."""
+    try:
+        return tuple(overpaint.load(engine="onnxruntime", device=device) for device in ("cuda", "cpu"))
+    except EngineError as exc:
+        pytest.skip(str(exc))
+
+
+def test_an_upload_and_a_download(cupy: Any) -> None:
+    array = np.random.default_rng(0).standard_normal((3, 5), np.float32)
+    there = buffers.to_device(array, "cuda")
+    assert (buffers.device_of(there), buffers.namespace_of(there)) == ("cuda", cupy)
+    assert np.array_equal(buffers.to_host(there), array)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler_a", "dpmpp_2m", "unipc", "heun"])
+@pytest.mark.parametrize("options", [{}, {"guidance_rescale": 0.7}], ids=str)
+def test_a_picture_is_the_cpus(pipes: Any, sampler: str, options: dict[str, Any]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for _ in range(3):  # run, captured, replayed
+        ours, theirs = (
+            np.asarray(pipe(picture, "fox", seed=1, steps=6, sampler=sampler, **options).images[0], float)
+            for pipe in pipes
+        )
+        assert 10 * np.log10(255**2 / max(np.mean((ours - theirs) ** 2), 1e-9)) >= 40
+
+
+def test_a_run_queues_ahead_of_the_gpu(pipes: Any, cupy: Any) -> None:
+    steps: list[Step] = []
+    picture = np.zeros((64, 64, 3), np.uint8)
+    for _ in range(3):
+        pipes[0](picture, "fox", seed=1, steps=4, on_step=steps.append)
+    assert all(isinstance(step.denoised, cupy.ndarray) for step in steps)
+    assert steps[-1].preview().size == (64, 64)
+
+
+def feeds(xp: Any, rows: int, side: int) -> dict[str, Any]:
+    shapes = {"sample": (rows, 4, side, side), "timestep": (rows,), "encoder_hidden_states": (rows, 77, 128)}
+    return {name: xp.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+
+def test_out_of_memory_and_on(pipes: Any, cupy: Any) -> None:
+    engine = pipes[0].denoiser.engine
+    side = int((buffers.free_memory() / 2**17) ** 0.5)
+    with pytest.raises(EngineError, match="memory does not suffice"):
+        engine(feeds(cupy, 16, side))
+    assert engine(feeds(cupy, 1, 16))["model_output"].shape == (1, 4, 16, 16)
+
+
+def test_captured_kernels_replay_on_new_values(cupy: Any) -> None:
+    given = buffers.to_device(np.zeros(4, np.float32), "cuda")
+    capture = Capture(lambda: given * 2 + 1)
+    for value in (1.0, 5.0):
+        given.fill(value)
+        assert buffers.to_host(capture()).tolist() == [2 * value + 1] * 4
