@@ -44,6 +44,11 @@ def fastest(bundle: Bundle) -> Candidate:
     return usable[0]
 
 
+def usual_device(engine: str) -> str:
+    """The device that an engine runs on unless another is named: its last among the candidates, the CPU if it can."""
+    return next((device for name, device, _ in reversed(ORDER) if name == engine), "cpu")
+
+
 def _library(module: str, extra: str) -> Obstacle:
     def obstacle(bundle: Bundle) -> str | None:
         return None if find_spec(module) else f"{module} is not installed; run: pip install 'overpaint[{extra}]'"
@@ -61,8 +66,8 @@ def _gpu(bundle: Bundle) -> str | None:
 
 def _built(library: str) -> Obstacle:
     def obstacle(bundle: Bundle) -> str | None:
-        built = {key.graph for key in Store.of(bundle.folder).keys() if key.library == library}  # noqa: SIM118
-        if missing := sorted(bundle.graphs.keys() - built):
+        built = {(key.graph, key.onnx) for key in Store.of(bundle.folder).keys() if key.library == library}  # noqa: SIM118
+        if missing := sorted(name for name, graph in bundle.graphs.items() if (name, graph.sha256) not in built):
             return f"not built for {', '.join(missing)}; run: overpaint build {bundle.folder} --engine {library}"
         return None
 

@@ -85,8 +85,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def capturable(self) -> bool:
-        """Whether a call does nothing but queue work on the current stream, so that a CUDA graph can hold it."""
+    def most_rows(self) -> int | None:
+        """The most rows that a call may have; None: as many as the graph takes."""
         ...
 
     @property

@@ -29,7 +29,7 @@ class FakeEngine:
 
     label = "fake"
     device = "cpu"
-    capturable = False
+    most_rows = None
 
     def begin_run(self) -> None:
         """Nothing is built."""

@@ -34,8 +34,10 @@ PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16
 DYNAMIC = "dynamic"
 # Static graphs kept for each component; on a CPU each holds the weights in the layout of its kernels.
 MOST_STATIC = 2
-# A built engine holds the graph's weights again: larger ones go to the disk only when `overpaint build` asks for it.
+# A built engine holds the graph's weights again: larger ones go to the disk only when `overpaint build` asks for it,
+# and of the smaller ones those used last are kept.
 KEPT_BELOW = 512 * 2**20
+MOST_KEPT = 6
 
 # OpenVINO 2026.4's compiled subgraphs ("snippets") do attention over 1 to 4 tokens wrongly, up to NaN; doing without
 # them costs a static graph 4 to 13 % and a dynamic one nothing.
@@ -78,6 +80,7 @@ class Compiler:
         stored = self.store.find(self.key(shapes))
         if stored is None and self.graph.size < KEPT_BELOW:
             stored = self.build(shapes)
+            self.store.prune(self.name, "openvino", MOST_KEPT)
         with unloading([stored or self.path, *(self.path.parent / file.path for file in self.graph.data)]):
             return self._load(stored, shapes) if stored else Compiled(self._compile(shapes))
 
@@ -150,7 +153,7 @@ class OpenVinoEngine:
     """
 
     device = "cpu"
-    capturable = False
+    most_rows = None
 
     def __init__(self, compiler: Compiler, shapes: str) -> None:
         self.name = compiler.name

@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -83,6 +83,8 @@ class Store:
             whole = False
         if not whole:
             raise EngineError(f"{folder}: the built engine is altered or cut short; remove this folder and build again")
+        with suppress(OSError):  # used now, as `prune` sees it
+            os.utime(folder / RECORD)
         return folder / BLOB
 
     def keys(self) -> Iterator[Key]:
@@ -122,6 +124,13 @@ class Store:
                 "in OVERPAINT_ENGINES"
             ) from exc
         return target / BLOB
+
+    def prune(self, graph: str, library: str, keep: int) -> None:
+        """Keep the engines of a graph that a library's adapter used last, and remove the others of its."""
+        found = [key for key in self.keys() if (key.graph, key.library) == (graph, library)]
+        found.sort(key=lambda key: (self.folder / key.name / RECORD).stat().st_mtime)
+        for key in found[: max(len(found) - keep, 0)]:
+            self.remove(key)
 
     def remove(self, key: Key) -> None:
         """Remove a built engine, altered or not, if it is there."""

@@ -114,6 +114,8 @@ class TensorRTEngine:
     so that what is wrong with it is known before a request.
     """
 
+    device = "cuda"
+
     def __init__(
         self,
         name: str,
@@ -147,6 +149,11 @@ class TensorRTEngine:
     def profiles(self) -> tuple[Profile, ...]:
         """The profiles there are, narrowest first."""
         return tuple(self._built[number].profiles[index] for number, index in self._places)
+
+    @property
+    def most_rows(self) -> int | None:
+        """The most rows that an engine is built for."""
+        return max(profile.axes["rows"].most for profile in self.profiles)
 
     def begin_run(self) -> None:
         """Keep what was compiled for shapes that were new in the last run; nothing takes over."""

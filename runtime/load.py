@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..engines.auto import fastest
+from ..engines.auto import fastest, usual_device
 from ..engines.base import BundleError, InputError, unknown
 from ..engines.bundle import MANIFEST, Bundle
 from ..engines.registry import EngineOptions, open_engine
@@ -62,7 +62,7 @@ def load(
     if engine == "auto":
         chosen = fastest(bundle)
         engine, device = chosen.engine, device or chosen.device
-    options = EngineOptions(device or "cpu", threads, precision, shapes)
+    options = EngineOptions(device or usual_device(engine), threads, precision, shapes)
     text, unet, encoder, decoder = (
         open_engine(engine, name, bundle.graph(name), bundle.folder, options) for name in SIGNATURES
     )
@@ -77,7 +77,7 @@ def load(
             ranges["tokens"].most,
         ),
         Autoencoder(encoder, decoder, bundle.model, vae_tile),
-        Denoiser(unet, min(max_rows, ranges["rows"].most), max_area or AREAS[unet.device]),
+        Denoiser(unet, min(max_rows, unet.most_rows or ranges["rows"].most), max_area or AREAS[unet.device]),
         schedule,
     )
 

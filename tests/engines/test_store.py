@@ -1,6 +1,7 @@
 """Built engines on disk: whole or not at all, and one builder at a time."""
 
 import multiprocessing
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,18 @@ def test_of_two_processes_one_builds_and_one_waits(tmp_path: Path) -> None:
         assert builder.exitcode == 0
     assert log.read_text() == "built\n"
     assert Store(tmp_path / "store").find(KEY)
+
+
+def test_of_many_those_used_last_are_kept(tmp_path: Path) -> None:
+    store, keys = Store(tmp_path), [replace(KEY, profile=str(size)) for size in range(4)]
+    for age, key in enumerate(keys):
+        store.build(key, write)
+        os.utime(tmp_path / key.name / "key.json", (age, age))
+    store.build(replace(KEY, graph="vae"), write)
+    store.find(keys[0])
+    store.prune("unet", "library", 2)
+    assert {key.profile for key in store.keys() if key.graph == "unet"} == {"0", "3"}
+    assert len(list(store.keys())) == 3
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
