@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 
 if TYPE_CHECKING:
+    from .engines.bundle import Bundle
     from .runtime.pipeline import Run
     from .runtime.request import Result
 
@@ -159,6 +160,9 @@ def build(
     from .runtime.load import find
 
     opened = Bundle.read(find(bundle))
+    if builder == "onnxruntime":
+        _build_variants(opened)
+        return
     sizes = [Sizes.parse(word) for word in words] or [Sizes(opened.model.default_size, opened.model.default_size)]
     aim = target(builder, refittable=refittable, weightless=weightless, processors=processors)
     with _shares() as report:
@@ -167,6 +171,17 @@ def build(
             line = f"{made.graph}: {made.size / 1e6:.1f} MB, {effort}, {made.path}"
             with tqdm.external_write_mode():
                 print("\n  ".join([line, *map(str, made.profiles)]), flush=True)
+
+
+def _build_variants(bundle: Bundle) -> None:
+    from .engines.base import ExportError
+
+    try:
+        from .export.fuse import build_onnxruntime
+    except ImportError as exc:
+        raise ExportError(f"{exc.name} is not installed; run: pip install 'overpaint[export]'") from exc
+    for path in build_onnxruntime(bundle, lambda stage: print(stage, file=sys.stderr, flush=True)):
+        print(path, flush=True)
 
 
 def demo(output: Path) -> None:
@@ -360,15 +375,16 @@ def _add_export(commands: Any) -> None:
 
 
 def _add_build(commands: Any) -> None:
-    parser = commands.add_parser("build", help="build a bundle's engines for a GPU", description=build.__doc__)
+    parser = commands.add_parser("build", help="build a bundle's engines", description=build.__doc__)
     parser.set_defaults(command=build)
     parser.add_argument("bundle", help="a bundle's folder, or the name of a bundled one")
     parser.add_argument(
         "--engine",
         dest="builder",
         required=True,
-        choices=("tensorrt", "tensorrt_rtx"),
-        help="tensorrt needs the GPU that will run it; tensorrt_rtx builds on any machine, for desktops' GPUs",
+        choices=("tensorrt", "tensorrt_rtx", "onnxruntime"),
+        help="tensorrt needs the GPU that will run it; tensorrt_rtx builds on any machine, for desktops' GPUs; "
+        "onnxruntime makes its graphs' faster variants, and takes no other options",
     )
     parser.add_argument(
         "--profile",

@@ -66,7 +66,7 @@ def _gpu(bundle: Bundle) -> str | None:
 
 def _built(library: str) -> Obstacle:
     def obstacle(bundle: Bundle) -> str | None:
-        built = {(key.graph, key.onnx) for key in Store.of(bundle.folder).keys() if key.library == library}  # noqa: SIM118
+        built = {(key.graph, key.onnx) for key in Store.of(bundle.folder).built() if key.library == library}
         if missing := sorted(name for name, graph in bundle.graphs.items() if (name, graph.sha256) not in built):
             return f"not built for {', '.join(missing)}; run: overpaint build {bundle.folder} --engine {library}"
         return None

@@ -34,8 +34,8 @@ PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16
 DYNAMIC = "dynamic"
 # Static graphs kept for each component; on a CPU each holds the weights in the layout of its kernels.
 MOST_STATIC = 2
-# A built engine holds the graph's weights again: larger ones go to the disk only when `overpaint build` asks for it,
-# and of the smaller ones those used last are kept.
+# A built engine holds the graph's weights again: larger ones are compiled anew rather than kept on disk, and of the
+# smaller ones those used last are kept.
 KEPT_BELOW = 512 * 2**20
 MOST_KEPT = 6
 

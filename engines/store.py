@@ -87,7 +87,7 @@ class Store:
             os.utime(folder / RECORD)
         return folder / BLOB
 
-    def keys(self) -> Iterator[Key]:
+    def built(self) -> Iterator[Key]:
         """The keys of all engines whose record can be read."""
         for path in sorted(self.folder.glob(f"[!.]*/{RECORD}")):
             try:
@@ -127,7 +127,7 @@ class Store:
 
     def prune(self, graph: str, library: str, keep: int) -> None:
         """Keep the engines of a graph that a library's adapter used last, and remove the others of its."""
-        found = [key for key in self.keys() if (key.graph, key.library) == (graph, library)]
+        found = [key for key in self.built() if (key.graph, key.library) == (graph, library)]
         found.sort(key=lambda key: (self.folder / key.name / RECORD).stat().st_mtime)
         for key in found[: max(len(found) - keep, 0)]:
             self.remove(key)

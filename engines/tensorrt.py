@@ -299,7 +299,7 @@ def open_built(builder: str, name: str, graph: Graph, folder: Path, options: Eng
     return TensorRTEngine(
         name,
         graph,
-        [built(key) for key in choose(store.keys(), wanted, mend)],
+        [built(key) for key in choose(store.built(), wanted, mend)],
         device,
         label=f"{builder} {trt.__version__}, {device.name}, {graph.precision}",
         graphs=not captures_itself(trt),

@@ -33,7 +33,7 @@ def test_what_is_built_is_found(tmp_path: Path) -> None:
     assert store.find(KEY) is None
     assert store.build(KEY, write).read_bytes() == b"an engine"
     assert store.find(KEY) == store.build(KEY, lambda _: pytest.fail("built again"))
-    assert list(store.keys()) == [KEY]
+    assert list(store.built()) == [KEY]
     store.remove(KEY)
     assert store.find(KEY) is None
 
@@ -54,7 +54,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(EngineError):
         Store(tmp_path).build(KEY, fail)
     assert list(tmp_path.glob("[!.]*")) == []
-    assert list(Store(tmp_path).keys()) == []
+    assert list(Store(tmp_path).built()) == []
 
 
 def test_what_a_killed_build_left_is_no_engine(tmp_path: Path) -> None:
@@ -87,8 +87,8 @@ def test_of_many_those_used_last_are_kept(tmp_path: Path) -> None:
     store.build(replace(KEY, graph="vae"), write)
     store.find(keys[0])
     store.prune("unet", "library", 2)
-    assert {key.profile for key in store.keys() if key.graph == "unet"} == {"0", "3"}
-    assert len(list(store.keys())) == 3
+    assert {key.profile for key in store.built() if key.graph == "unet"} == {"0", "3"}
+    assert len(list(store.built())) == 3
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_compiled_kernels_are_read_again_the_next_time(tmp_path: Path) -> None:
     assert trt.calls == ["kernels compiled"]
     assert second.context() == "context"
     assert [path.name for path in tmp_path.glob("*.kernels")] == [f"{key.name}.sm_89.kernels"]
-    assert list(Store(tmp_path).keys()) == [key]
+    assert list(Store(tmp_path).built()) == [key]
 
 
 def test_a_folder_that_cannot_be_written_keeps_no_kernels(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_variant_that_differs_is_not_kept(bundle: Bundle, monkeypatch: pytest.
     monkeypatch.setitem(build_onnxruntime.__globals__, "TOLERANCE", {"float32": 0.0})
     with pytest.raises(ExportError, match=r"unet: the variant differs .* allowed is 0"):
         build_onnxruntime(bundle)
-    assert not list(Store.of(bundle.folder).keys())
+    assert not list(Store.of(bundle.folder).built())
 
 
 def test_an_altered_variant_is_refused(bundle: Bundle) -> None:

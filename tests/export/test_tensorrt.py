@@ -77,7 +77,7 @@ def make(bundle: Bundle, sizes: Sizes = SMALL, aim: Target | None = None, **opti
 def test_the_command_builds_every_graph(built: tuple[Store, int, str], tiny: Bundle) -> None:
     store, code, printed = built
     assert code == 0, printed
-    keys = {key.graph: key for key in tuple(store.keys())}
+    keys = {key.graph: key for key in tuple(store.built())}
     assert keys.keys() == tiny.graphs.keys()
     for name, key in keys.items():
         path = store.find(key)
@@ -107,7 +107,7 @@ def test_other_profiles_processors_or_content_are_other_engines(tiny: Bundle, st
     graph = tiny.graph("text_encoder")
     other = replace(tiny, graphs={"text_encoder": replace(graph, file=replace(graph.file, sha256="0" * 64))})
     assert make(other).path != first.path
-    assert len(list(store.keys())) == 4
+    assert len(list(store.built())) == 4
 
 
 def test_progress_rises_to_its_end(tiny: Bundle, store: Store) -> None:
@@ -130,7 +130,7 @@ def test_what_the_receiver_raises_ends_the_build(tiny: Bundle, store: Store) -> 
 
     with pytest.raises(ZeroDivisionError):
         make(tiny, report=fail)
-    assert list(store.keys()) == []
+    assert list(store.built()) == []
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_build_that_is_killed_leaves_no_engine_and_holds_up_nobody(
 ) -> None:
     other.send_signal(how)
     other.wait()
-    assert list(store.keys()) == []
+    assert list(store.built()) == []
     assert make(tiny).seconds > 0
     assert list(store.folder.glob(".*.partial")) == []
 
@@ -187,7 +187,7 @@ def test_a_file_that_is_no_graph(tiny: Bundle, store: Store, tmp_path: Path) -> 
     (tmp_path / "text_encoder.onnx").write_bytes(b"no graph")
     with pytest.raises(EngineError, match=r"text_encoder\.onnx: tensorrt_rtx .* cannot read the graph"):
         make(replace(tiny, folder=tmp_path))
-    assert list(store.keys()) == []
+    assert list(store.built()) == []
 
 
 @pytest.mark.usefixtures("store")
@@ -203,7 +203,7 @@ def test_memory_that_would_not_suffice(tiny: Bundle, store: Store, monkeypatch: 
     monkeypatch.setattr(memory, "memory_free", lambda: 2**29)
     with pytest.raises(EngineError, match=r"text_encoder: building takes about 0\.6 GB of memory, 0\.5 GB are free"):
         make(tiny)
-    assert list(store.keys()) == []
+    assert list(store.built()) == []
 
 
 def test_memory_that_is_unknown_is_taken_to_suffice(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
