@@ -80,7 +80,7 @@ class Request:
         _whole("steps", self.steps, 1, 1000)
         _whole("clip_skip", self.clip_skip, 0, 64)
         if self.eta is not None:
-            _number("eta", self.eta, 0, 10)
+            _number("eta", self.eta, 0, 1)
         _size(self.size)
         check_seed(self.seed)
         if self.sampler is not None:
