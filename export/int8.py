@@ -1,0 +1,180 @@
+"""A float32 graph becomes one with quantised layers: NNCF finds the scales, and any block can stay as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxscript import ir
+
+from ..engines.base import Array, ExportError
+
+# NNCF reports its use to its makers, unless it runs in tests.
+os.environ.setdefault("NNCF_CI", "1")
+try:
+    import nncf
+    from nncf.common.quantization.structs import QuantizationScheme
+    from nncf.onnx.quantization.backend_parameters import BackendParameters
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
+except ImportError as exc:
+    raise ExportError("nncf is not installed; run: pip install 'overpaint[int8]'") from exc
+
+Feeds = Mapping[str, Array]
+
+# What holds the arithmetic. Their inputs are quantised and nothing else: sums, norms and softmax stay in float.
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+FLOAT, INT8 = "float.onnx", "int8.onnx"
+MIXED = "mixed.onnx"
+# A module of a U-Net, such as up_blocks.1.resnets.0 or conv_in. Finer blocks would take longer to measure.
+BLOCK = re.compile(r"((down|up)_blocks\.\d+\.|mid_block\.)?\w+(\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or a product with a constant matrix: its node's name and output's, the block it is part of, and how
+    many multiplications an element of its output takes."""
+
+    name: str
+    output: str
+    block: str
+    products: int
+
+
+class Quantised:
+    """A graph twice in a working folder, in float32 and in int8, with their weights beside them.
+
+    Variants that take some layers from the one and some from the other only refer to the weights.
+    """
+
+    def __init__(self, source: Path, folder: Path, feeds: Sequence[Feeds]) -> None:
+        self.folder = folder
+        unfold(source, folder / FLOAT)
+        _quantise(folder / FLOAT, folder / INT8, feeds)
+        self.layers = find_layers(ir.load(folder / FLOAT).graph)
+
+    @property
+    def blocks(self) -> list[str]:
+        """The blocks that have layers, in the order of the graph."""
+        return list(dict.fromkeys(layer.block for layer in self.layers))
+
+    def mix(self, int8: Collection[str]) -> ir.Model:
+        """The graph with the layers of the blocks `int8` quantised and all others as they were."""
+        model, source = ir.load(self.folder / INT8), ir.load(self.folder / FLOAT)
+        chosen = {layer.name for layer in self.layers if layer.block in int8}
+        values = _values(model.graph)
+        originals = {node.name: node for node in source.graph}
+        for node in list(model.graph):
+            if node.name in originals and node.name not in chosen:
+                for index, value in enumerate(originals[node.name].inputs):
+                    node.replace_input_with(index, value and _counterpart(value, model.graph, values))
+        ir.passes.common.RemoveUnusedNodesPass()(model)
+        return model
+
+    def write(self, int8: Collection[str]) -> Path:
+        """Write `mix(int8)` into the working folder, to be run there."""
+        ir.save(self.mix(int8), self.folder / MIXED)
+        return self.folder / MIXED
+
+    def probed(self) -> Path:
+        """Write the float32 graph with every layer's output among its own into the working folder."""
+        model = ir.load(self.folder / FLOAT)
+        values = _values(model.graph)
+        model.graph.outputs.extend({values[layer.output] for layer in self.layers} - set(model.graph.outputs))
+        ir.save(model, self.folder / MIXED)
+        return self.folder / MIXED
+
+
+def unfold(source: Path, target: Path) -> None:
+    """Write a graph with every weight as float32 in one file of external data: stored float16 is cast beforehand."""
+    model = ir.load(source)
+    graph = model.graph
+    for node in list(graph):
+        stored = node.inputs[0] if node.op_type == "Cast" else None
+        if stored is None or stored.const_value is None:
+            continue
+        cast = node.outputs[0]
+        full = ir.LazyTensor(
+            lambda tensor=stored.const_value: ir.tensor(tensor.numpy().astype(np.float32)),
+            ir.DataType.FLOAT,
+            stored.const_value.shape,
+        )
+        value = ir.Value(name=cast.name, shape=stored.shape, type=ir.TensorType(ir.DataType.FLOAT), const_value=full)
+        ir.convenience.replace_all_uses_with(cast, value)
+        graph.remove(node, safe=True)
+        del graph.initializers[stored.name]
+        graph.register_initializer(value)
+    ir.save(model, target, external_data=target.with_suffix(".data").name)
+
+
+def find_layers(graph: ir.Graph) -> list[Layer]:
+    """The layers of a graph, in its order.
+
+    The exporter names weights by the module that owns them, and some matrices not at all: those belong to the module
+    whose weight or norm comes before them. What is a `Gemm` sees the timestep alone, and is one block.
+    """
+    layers, owner = [], ""
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and value.is_initializer() and "." in value.name:
+                owner = value.name.partition(".")[2].rpartition(".")[0]
+        weight = node.inputs[1] if node.op_type in WEIGHTED else None
+        if weight is not None and weight.is_initializer():
+            block = "time_embedding" if node.op_type == "Gemm" else _block(owner)
+            channels = weight.shape[1] if node.op_type == "MatMul" else weight.shape[0]
+            layers.append(Layer(node.name, node.outputs[0].name, block, weight.const_value.size // channels))
+    return layers
+
+
+def _block(owner: str) -> str:
+    found = BLOCK.match(owner)
+    return found[0] if found else owner
+
+
+def _quantise(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
+    """Quantise every layer of the graph at `source` to int8 without zero points, the only kind that TensorRT reads."""
+    model = onnx.load(source, load_external_data=False)
+    others = sorted({node.op_type for node in model.graph.node} - set(WEIGHTED))
+    symmetric = QuantizationParameters(mode=QuantizationScheme.SYMMETRIC)
+    nncf.set_log_level(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            made = nncf.quantize(
+                model,
+                nncf.Dataset(feeds),
+                subset_size=len(feeds),
+                model_type=nncf.ModelType.TRANSFORMER,
+                ignored_scope=nncf.IgnoredScope(types=others, validate=False),
+                advanced_parameters=AdvancedQuantizationParameters(
+                    activations_quantization_params=symmetric,
+                    backend_params={BackendParameters.EXTERNAL_DATA_DIR: str(source.parent.absolute())},
+                ),
+            )
+    except (RuntimeError, ValueError) as exc:
+        raise ExportError(f"{source.stem}: NNCF cannot quantise it: {exc}") from exc
+    onnx.save(made, target, save_as_external_data=True, location=target.with_suffix(".data").name)
+
+
+def _values(graph: ir.Graph) -> dict[str, Any]:
+    made = [value for node in graph for value in node.outputs]
+    return {value.name: value for value in (*graph.inputs, *made)}
+
+
+def _counterpart(value: Any, graph: ir.Graph, values: dict[str, Any]) -> Any:
+    """The value of `graph` that is `value` of the source: of the same name, or a copy where it is a constant."""
+    if value.name in values:
+        return values[value.name]
+    name = f"{value.name}.float"
+    if name not in graph.initializers:
+        graph.register_initializer(
+            ir.Value(name=name, shape=value.shape, type=value.type, const_value=value.const_value)
+        )
+    return graph.initializers[name]
