@@ -334,9 +334,9 @@ def _add_calibration(parser: Any) -> None:
     options.add_argument(
         "--limit",
         type=float,
-        default=0.03,
+        default=0.04,
         metavar="E",
-        help="the U-Net's relative error up to which blocks are quantised (0.03)",
+        help="the U-Net's relative error up to which blocks are quantised (0.04)",
     )
 
 

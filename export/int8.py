@@ -34,19 +34,24 @@ Feeds = Mapping[str, Array]
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 FLOAT, INT8 = "float.onnx", "int8.onnx"
 MIXED = "mixed.onnx"
-# A module of a U-Net, such as up_blocks.1.resnets.0 or conv_in. Finer blocks would take longer to measure.
 BLOCK = re.compile(r"((down|up)_blocks\.\d+\.|mid_block\.)?\w+(\.\d+)?")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or a product with a constant matrix: its node's name and output's, the block it is part of, and how
-    many multiplications an element of its output takes."""
+    """A convolution or a product with a constant matrix: its node's name and output's, the module it is part of, and
+    how many multiplications an element of its output takes."""
 
     name: str
     output: str
-    block: str
+    module: str
     products: int
+
+    @property
+    def block(self) -> str:
+        """The part of the U-Net that the module is in, such as up_blocks.1.resnets.0, or the module."""
+        found = BLOCK.match(self.module)
+        return found[0] if found else self.module
 
 
 class Quantised:
@@ -61,25 +66,20 @@ class Quantised:
         _quantise(folder / FLOAT, folder / INT8, feeds)
         self.layers = find_layers(ir.load(folder / FLOAT).graph)
 
-    @property
-    def blocks(self) -> list[str]:
-        """The blocks that have layers, in the order of the graph."""
-        return list(dict.fromkeys(layer.block for layer in self.layers))
-
-    def mix(self, int8: Collection[str]) -> ir.Model:
-        """The graph with the layers of the blocks `int8` quantised and all others as they were."""
+    def mix(self, int8: Collection[Layer]) -> ir.Model:
+        """The graph with the layers `int8` quantised and all others as they were."""
         model, source = ir.load(self.folder / INT8), ir.load(self.folder / FLOAT)
-        chosen = {layer.name for layer in self.layers if layer.block in int8}
+        chosen = {layer.name for layer in int8}
         values = _values(model.graph)
         originals = {node.name: node for node in source.graph}
-        for node in list(model.graph):
+        for node in model.graph:
             if node.name in originals and node.name not in chosen:
                 for index, value in enumerate(originals[node.name].inputs):
                     node.replace_input_with(index, value and _counterpart(value, model.graph, values))
         ir.passes.common.RemoveUnusedNodesPass()(model)
         return model
 
-    def write(self, int8: Collection[str]) -> Path:
+    def write(self, int8: Collection[Layer]) -> Path:
         """Write `mix(int8)` into the working folder, to be run there."""
         ir.save(self.mix(int8), self.folder / MIXED)
         return self.folder / MIXED
@@ -118,25 +118,31 @@ def unfold(source: Path, target: Path) -> None:
 def find_layers(graph: ir.Graph) -> list[Layer]:
     """The layers of a graph, in its order.
 
-    The exporter names weights by the module that owns them, and some matrices not at all: those belong to the module
-    whose weight or norm comes before them. What is a `Gemm` sees the timestep alone, and is one block.
+    The exporter names weights and biases by the module that owns them, but for a matrix without a bias: that belongs
+    to the norm before it. A `Gemm` sees the timestep alone, and all of them are one module.
     """
-    layers, owner = [], ""
+    layers, module = [], ""
     for node in graph:
-        for value in node.inputs:
-            if value is not None and value.is_initializer() and "." in value.name:
-                owner = value.name.partition(".")[2].rpartition(".")[0]
+        module = next(filter(None, map(_owner, node.inputs)), module)
         weight = node.inputs[1] if node.op_type in WEIGHTED else None
         if weight is not None and weight.is_initializer():
-            block = "time_embedding" if node.op_type == "Gemm" else _block(owner)
+            owner = "time_embedding" if node.op_type == "Gemm" else _bias_owner(node) or module
             channels = weight.shape[1] if node.op_type == "MatMul" else weight.shape[0]
-            layers.append(Layer(node.name, node.outputs[0].name, block, weight.const_value.size // channels))
+            layers.append(Layer(node.name, node.outputs[0].name, owner, weight.const_value.size // channels))
     return layers
 
 
-def _block(owner: str) -> str:
-    found = BLOCK.match(owner)
-    return found[0] if found else owner
+def _owner(value: Any) -> str:
+    """The module that owns a constant, which is named "model.MODULE.PARAMETER"; otherwise nothing."""
+    if value is None or not value.is_initializer() or value.name.count(".") < 2:
+        return ""
+    return str(value.name.partition(".")[2].rpartition(".")[0])
+
+
+def _bias_owner(node: Any) -> str:
+    """The module of the bias that is added to what a node gives."""
+    added = [value for user in node.outputs[0].consumers() if user.op_type == "Add" for value in user.inputs]
+    return next(filter(None, map(_owner, added)), "")
 
 
 def _quantise(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:

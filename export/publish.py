@@ -54,7 +54,7 @@ def publish(target: Path, overwrite: bool) -> Iterator[Path]:
 
 @contextmanager
 def scratch(target: Path) -> Iterator[Path]:
-    """Give a hidden folder beside `target` to work in, and remove it at the end; what fails on the disk is translated."""
+    """Give a hidden folder beside `target` to work in, and remove it at the end; raises `OutputError` for the disk."""
     partial = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

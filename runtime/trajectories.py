@@ -67,8 +67,8 @@ def record(
         while len(kept) < count:
             report(f"unet: recording, {len(kept)} of {count} steps")
             run = pipe.start(
-                pictures[rng.integers(len(pictures))],
-                prompts[rng.integers(len(prompts))],
+                pictures[int(rng.integers(len(pictures)))],
+                prompts[int(rng.integers(len(prompts)))],
                 seed=int(rng.integers(2**32)),
                 steps=STEPS,
                 strength=float(rng.uniform(*STRENGTHS)),
