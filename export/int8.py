@@ -34,6 +34,8 @@ Feeds = Mapping[str, Array]
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 FLOAT, INT8 = "float.onnx", "int8.onnx"
 MIXED = "mixed.onnx"
+# A constant of the float32 graph may have another value in the int8 one, under the same name.
+RESTORED = ".float32"
 BLOCK = re.compile(r"((down|up)_blocks\.\d+\.|mid_block\.)?\w+(\.\d+)?")
 
 
@@ -66,29 +68,39 @@ class Quantised:
         _quantise(folder / FLOAT, folder / INT8, feeds)
         self.layers = find_layers(ir.load(folder / FLOAT).graph)
 
-    def mix(self, int8: Collection[Layer]) -> ir.Model:
-        """The graph with the layers `int8` quantised and all others as they were."""
-        model, source = ir.load(self.folder / INT8), ir.load(self.folder / FLOAT)
-        chosen = {layer.name for layer in int8}
-        values = _values(model.graph)
-        originals = {node.name: node for node in source.graph}
-        for node in model.graph:
-            if node.name in originals and node.name not in chosen:
-                for index, value in enumerate(originals[node.name].inputs):
-                    node.replace_input_with(index, value and _counterpart(value, model.graph, values))
-        ir.passes.common.RemoveUnusedNodesPass()(model)
-        return model
-
     def write(self, int8: Collection[Layer]) -> Path:
-        """Write `mix(int8)` into the working folder, to be run there."""
-        ir.save(self.mix(int8), self.folder / MIXED)
+        """Write the graph with the layers `int8` quantised and all others as they were; it may be run where it is."""
+        model, source = (onnx.load(self.folder / name, load_external_data=False) for name in (INT8, FLOAT))
+        graph, originals = model.graph, {node.name: node for node in source.graph.node}
+        for layer in int8:
+            del originals[layer.name]
+        made = {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
+        needed, kept = {value.name for value in graph.output}, []
+        for node in reversed(graph.node):
+            if needed.isdisjoint(node.output):
+                continue
+            if node.name in originals:
+                names = originals[node.name].input
+                node.input[:] = [name if name in made or not name else f"{name}{RESTORED}" for name in names]
+            needed.update(node.input)
+            kept.append(node)
+        constants = [tensor for tensor in graph.initializer if tensor.name in needed]
+        for tensor in source.graph.initializer:
+            tensor.name += RESTORED
+            if tensor.name in needed:
+                constants.append(tensor)
+        for field, values in ((graph.node, kept[::-1]), (graph.initializer, constants)):
+            del field[:]
+            field.extend(values)
+        onnx.save(model, self.folder / MIXED)
         return self.folder / MIXED
 
     def probed(self) -> Path:
         """Write the float32 graph with every layer's output among its own into the working folder."""
         model = ir.load(self.folder / FLOAT)
-        values = _values(model.graph)
-        model.graph.outputs.extend({values[layer.output] for layer in self.layers} - set(model.graph.outputs))
+        names = {layer.output for layer in self.layers}
+        found = {value for node in model.graph for value in node.outputs if value.name in names}
+        model.graph.outputs.extend(found - set(model.graph.outputs))
         ir.save(model, self.folder / MIXED)
         return self.folder / MIXED
 
@@ -167,20 +179,3 @@ def _quantise(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
     except (RuntimeError, ValueError) as exc:
         raise ExportError(f"{source.stem}: NNCF cannot quantise it: {exc}") from exc
     onnx.save(made, target, save_as_external_data=True, location=target.with_suffix(".data").name)
-
-
-def _values(graph: ir.Graph) -> dict[str, Any]:
-    made = [value for node in graph for value in node.outputs]
-    return {value.name: value for value in (*graph.inputs, *made)}
-
-
-def _counterpart(value: Any, graph: ir.Graph, values: dict[str, Any]) -> Any:
-    """The value of `graph` that is `value` of the source: of the same name, or a copy where it is a constant."""
-    if value.name in values:
-        return values[value.name]
-    name = f"{value.name}.float"
-    if name not in graph.initializers:
-        graph.register_initializer(
-            ir.Value(name=name, shape=value.shape, type=value.type, const_value=value.const_value)
-        )
-    return graph.initializers[name]

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from onnxscript import ir
+
 from .. import __version__
 from ..engines.base import InputError
 from ..engines.bundle import Bundle, Check, File, Graph, Receipt
@@ -102,7 +104,7 @@ def _quantise(
     choice = choose(quantised, held_out, limit, report)
     report(f"{GRAPH}: writing, {choice.share:.1%} of the arithmetic in int8; kept out: {_named(choice)}")
     path = folder / graph.file.path
-    data = save(quantised.mix(choice.int8), path, graph.weights)
+    data = save(ir.load(quantised.write(choice.int8)), path, graph.weights)
     report(f"{GRAPH}: verifying")
     made = replace(
         graph,
