@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "verify")
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+CALIBRATION = ("pictures", "prompts", "samples", "held_out", "seed", "limit")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,19 +126,27 @@ def verify(bundle: str, engines: list[str], precision: str | None) -> None:
         raise EngineError(f"{failed} of {len(made)} comparisons failed; run those graphs on another engine")
 
 
-def export(checkpoint: Path, bundle: Path, **options: Any) -> None:
+def export(checkpoint: Path, bundle: Path, int8: bool, overwrite: bool, **options: Any) -> None:
     """Turn a checkpoint into a bundle."""
-    from .engines.base import ExportError
-
-    try:
+    with _extra("export"):
         from .export import export_bundle
-    except ImportError as exc:
-        raise ExportError(f"{exc.name} is not installed; run: pip install 'overpaint[export]'") from exc
+        from .export.publish import check_target, scratch
+    calibration = {name: options.pop(name) for name in CALIBRATION}
+    if not int8:
+        print(export_bundle(checkpoint, bundle, overwrite=overwrite, report=_report, **options).describe())
+        return
+    quantizer = _quantizer(**calibration)
+    check_target(bundle, overwrite)
+    with scratch(bundle) as folder:
+        exported = export_bundle(checkpoint, folder / bundle.name, report=_report, **options)
+        print(quantizer(exported.folder, bundle, overwrite).describe())
 
-    def report(stage: str) -> None:
-        print(stage, file=sys.stderr, flush=True)
 
-    print(export_bundle(checkpoint, bundle, report=report, **options).describe())
+def quantize(bundle: str, target: Path, overwrite: bool, **calibration: Any) -> None:
+    """Turn a bundle into one whose U-Net is int8, calibrated on runs of its own."""
+    from .runtime.load import find
+
+    print(_quantizer(**calibration)(find(bundle), target, overwrite).describe())
 
 
 def build(
@@ -174,13 +183,9 @@ def build(
 
 
 def _build_variants(bundle: Bundle) -> None:
-    from .engines.base import ExportError
-
-    try:
+    with _extra("export"):
         from .export.fuse import build_onnxruntime
-    except ImportError as exc:
-        raise ExportError(f"{exc.name} is not installed; run: pip install 'overpaint[export]'") from exc
-    for path in build_onnxruntime(bundle, lambda stage: print(stage, file=sys.stderr, flush=True)):
+    for path in build_onnxruntime(bundle, _report):
         print(path, flush=True)
 
 
@@ -190,6 +195,46 @@ def demo(output: Path) -> None:
 
     for line in run(output):
         print(line, flush=True)
+
+
+def _quantizer(
+    pictures: Path | None, prompts: Path | None, samples: int, held_out: int, seed: int, limit: float
+) -> Callable[[Path, Path, bool], Bundle]:
+    """What quantises a bundle to a target; all that it needs is read, and so checked, beforehand."""
+    with _extra("int8"):
+        from .export.quantize import Calibration, quantize_bundle
+    from .runtime.demo import EXAMPLES
+    from .runtime.load import load
+    from .runtime.trajectories import PROMPTS, read_pictures, read_prompts, record
+
+    shown = read_pictures(pictures or EXAMPLES)
+    asked = read_prompts(prompts) if prompts else PROMPTS
+    told = f"{samples} steps of runs with {len(shown)} pictures and {len(asked)} prompts, seed {seed}"
+
+    def run(source: Path, target: Path, overwrite: bool) -> Bundle:
+        def calibrate() -> Calibration:
+            pipe = load(source, precision="float32", shapes="dynamic", verify=False)
+            feeds = record(pipe, shown, asked, count=samples + held_out, seed=seed, report=_report)
+            return Calibration(feeds[:samples], feeds[samples:], told)
+
+        return quantize_bundle(source, target, calibrate, limit=limit, overwrite=overwrite, report=_report)
+
+    return run
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say which extra to install where an import fails."""
+    from .engines.base import ExportError
+
+    try:
+        yield
+    except ImportError as exc:
+        raise ExportError(f"{exc.name} is not installed; run: pip install 'overpaint[{name}]'") from exc
+
+
+def _report(stage: str) -> None:
+    print(stage, file=sys.stderr, flush=True)
 
 
 def _results(runs: Sequence[Run]) -> Iterator[Result]:
@@ -248,6 +293,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_export(commands)
     _add_build(commands)
+    _add_quantize(commands)
 
     show = commands.add_parser("info", help="say what is inside a bundle", description=info.__doc__)
     show.add_argument("bundle", help="a bundle's folder, or the name of a bundled one")
@@ -371,7 +417,33 @@ def _add_export(commands: Any) -> None:
     parser.add_argument(
         "--opset", type=int, default=23, metavar="N", help="of ONNX, 18 to 23; 23 has fused attention (23)"
     )
+    parser.add_argument("--int8", action="store_true", help="quantise the U-Net afterwards, as `quantize` does")
+    _add_calibration(parser)
+
+
+def _add_quantize(commands: Any) -> None:
+    parser = commands.add_parser("quantize", help="turn a bundle's U-Net into int8", description=quantize.__doc__)
+    parser.set_defaults(command=quantize)
+    parser.add_argument("bundle", help="a float32 bundle's folder, or the name of a bundled one")
+    parser.add_argument("target", type=Path, help="the folder to make")
+    _add_calibration(parser)
+
+
+def _add_calibration(parser: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    options = parser.add_argument_group("calibration of int8")
+    options.add_argument("--pictures", type=Path, metavar="DIR", help="pictures to repaint (those of the package)")
+    options.add_argument("--prompts", type=Path, metavar="FILE", help="prompts, one a line (emoji in several styles)")
+    options.add_argument("--samples", type=_count, default=64, metavar="N", help="steps to find the scales on (64)")
+    options.add_argument("--held-out", type=_count, default=16, metavar="N", help="steps to measure errors on (16)")
+    options.add_argument("--seed", type=int, default=0, help="of what is recorded (0)")
+    options.add_argument(
+        "--limit",
+        type=float,
+        default=0.04,
+        metavar="E",
+        help="the U-Net's relative error up to which blocks are quantised (0.04)",
+    )
 
 
 def _add_build(commands: Any) -> None:

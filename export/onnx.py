@@ -32,12 +32,20 @@ def write_graph(module: torch.nn.Module, component: Component, path: Path, *, op
     Raises `ExportError` where the module cannot be captured or an axis would become fixed.
     """
     model = _capture(module, component, opset)
+    _strip(model)
+    data = save(model, path, weights)
+    _release(model.graph)
+    return data
+
+
+def save(model: ir.Model, path: Path, weights: str) -> list[str]:
+    """Write a model, its weights stored as `write_graph` describes; give the names of the files beside it."""
     if weights == "float16":
         _halve(model.graph)
-    _strip(model)
     data = path.with_suffix(".data").name if _bytes(model.graph) > EXTERNAL_ABOVE else None
+    if data is None:
+        ir.external_data.load_to_model(model)
     ir.save(model, path, external_data=data, size_threshold_bytes=INLINE_BELOW)
-    _release(model.graph)
     return [data] if data else []
 
 

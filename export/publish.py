@@ -45,15 +45,22 @@ def remove_stale(target: Path) -> None:
 @contextmanager
 def publish(target: Path, overwrite: bool) -> Iterator[Path]:
     """Give a hidden folder beside `target` to fill; move it into place at the end, or remove it on any failure."""
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
+    with scratch(target) as partial:
+        yield partial
+        _sync(partial)
+        _replace(partial, target)
+
+
+@contextmanager
+def scratch(target: Path) -> Iterator[Path]:
+    """Give a hidden folder beside `target` to work in, and remove it at the end; raises `OutputError` for the disk."""
     partial = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         with _lock(partial):
             yield partial
-            _sync(partial)
-            _replace(partial, target)
     except OSError as exc:
         if isinstance(exc, OutputError):
             raise
@@ -64,7 +71,8 @@ def publish(target: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool) -> None:
+    """Raise `InputError` where `target` exists, unless it is a bundle that may be overwritten."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not overwrite:

@@ -51,7 +51,7 @@ def compare(path: Path, component: Component, expected: Sequence[Outputs], preci
     graph, the shape and the error where it exceeds the tolerance of the precision.
     """
     tolerance = TOLERANCE[precision]
-    session = _session(path, component.name)
+    session = open_session(path, component.name)
     checks = []
     for seed, (lengths, sources) in enumerate(zip(component.checked, expected, strict=True), 1):
         outputs = _run(session, component, component.feeds(lengths, seed), lengths)
@@ -81,7 +81,8 @@ def relative_error(output: Array, source: Array) -> float:
     return float(np.linalg.norm((output - wide).ravel()) / max(np.linalg.norm(wide.ravel()), np.finfo(float).tiny))
 
 
-def _session(path: Path, name: str) -> onnxruntime.InferenceSession:
+def open_session(path: Path, name: str) -> onnxruntime.InferenceSession:
+    """A session on ONNX Runtime's CPU; raises `ExportError` naming the graph where it cannot be loaded."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

@@ -21,6 +21,7 @@ RULES = {
             "numpy",
             "torch",
             "diffusers",
+            "nncf",
             "transformers",
             "onnx",
             "onnxscript",
@@ -77,9 +78,10 @@ def fresh(code: str) -> str:
 
 
 def test_the_runtime_brings_in_no_torch() -> None:
-    heavy = "{'torch', 'diffusers', 'transformers', 'onnx', 'scipy'}"
-    parts = "overpaint.runtime.load, overpaint.runtime.demo, overpaint.engines.ort, overpaint.cli"
-    assert fresh(f"import sys, {parts}; print(sorted({heavy} & sys.modules.keys()))") == "[]"
+    heavy = "{'torch', 'diffusers', 'transformers', 'nncf', 'onnx', 'scipy'}"
+    parts = ("runtime.load", "runtime.demo", "runtime.trajectories", "engines.ort", "cli")
+    modules = ", ".join(f"overpaint.{part}" for part in parts)
+    assert fresh(f"import sys, {modules}; print(sorted({heavy} & sys.modules.keys()))") == "[]"
 
 
 def test_engines_are_built_without_torch() -> None:

@@ -1,0 +1,144 @@
+"""An int8 bundle against the float32 one it was made from: the pictures' difference and the U-Net's time a step.
+
+python -m benchmarks.int8 --int8 DIR     # made with: overpaint quantize tiny DIR
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import openvino
+
+import overpaint
+from benchmarks.report import publish, table, writer
+from overpaint.engines.base import Array
+from overpaint.engines.bundle import Bundle
+from overpaint.runtime.load import find
+from overpaint.runtime.trajectories import PROMPTS, read_pictures
+
+Step = Callable[[dict[str, Array]], Any]
+EXAMPLES = Path(__file__).parents[1] / "models/examples"
+
+
+def pictures(model: str, folder: Path, count: int, guidance: float) -> list[Array]:
+    """The pictures of a folder in turn, repainted at strength 0.6 in 20 steps, float64 [height, width, 3]."""
+    pipe = overpaint.load(model)
+    given, rng = read_pictures(folder), np.random.default_rng(1)
+    asked = [PROMPTS[index] for index in rng.permutation(len(PROMPTS))[:count]]
+    size = pipe.bundle.model.default_size
+    options = {"strength": 0.6, "steps": 20, "guidance_scale": guidance, "size": size}
+    return [
+        np.asarray(pipe(given[index % len(given)], prompt, seed=index, **options).images[0].convert("RGB"), np.float64)
+        for index, prompt in enumerate(asked)
+    ]
+
+
+def psnr(one: Array, other: Array) -> float:
+    """Peak signal-to-noise ratio in dB."""
+    return float(10 * np.log10(255**2 / max(np.mean((one - other) ** 2), 1e-9)))
+
+
+def feeds(bundle: Bundle, side: int, rows: int) -> dict[str, Array]:
+    rng = np.random.default_rng(0)
+    graph, channels = bundle.graph("unet"), bundle.model.latent_channels
+    dim = next(spec.axes[-1] for spec in graph.inputs if spec.name == "encoder_hidden_states")
+    return {
+        "sample": rng.standard_normal((rows, channels, side, side)).astype(np.float32),
+        "timestep": np.full(rows, 500, np.float32),
+        "encoder_hidden_states": rng.standard_normal((rows, graph.ranges["tokens"].usual, dim)).astype(np.float32),
+    }
+
+
+def compile_openvino(path: Path, given: dict[str, Array], precision: str) -> tuple[Step, str]:
+    """A step at a static shape, and what its convolutions and matrix products run in."""
+    core = openvino.Core()
+    model = core.read_model(path)
+    model.reshape({name: list(array.shape) for name, array in given.items()})
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"})
+    kernels = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    heavy = ("Convolution", "FullyConnected")
+    counts = Counter(
+        info["runtimePrecision"].astype(str) for info in kernels if info["layerType"].astype(str).startswith(heavy)
+    )
+    request = compiled.create_infer_request()
+    return request.infer, ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+
+
+def compile_onnxruntime(path: Path) -> Step:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return partial(session.run, None)
+
+
+def seconds(steps: Sequence[Step], given: dict[str, Array], repeats: int) -> list[float]:
+    """The median seconds of each step, taken in turns."""
+    taken: list[list[float]] = [[] for _ in steps]
+    for turn in range(repeats + 1):
+        for step, times in zip(steps, taken, strict=True):
+            start = time.perf_counter()
+            step(given)
+            if turn:
+                times.append(time.perf_counter() - start)
+    return [statistics.median(times) for times in taken]
+
+
+def times(source: Bundle, int8: Bundle, side: int, rows: int, repeats: int) -> list[tuple[str, ...]]:
+    """Rows of the table for one size of latents."""
+    paths = [bundle.folder / bundle.graph("unet").file.path for bundle in (source, int8)]
+    given = feeds(source, side, rows)
+    made = [compile_openvino(paths[0], given, kind) for kind in ("f32", "bf16")]
+    made.append(compile_openvino(paths[1], given, "bf16"))
+    steps = [*(step for step, _ in made), *map(compile_onnxruntime, paths)]
+    names = ["OpenVINO f32", "OpenVINO bf16", "OpenVINO int8", "ONNX Runtime f32", "ONNX Runtime int8"]
+    kernels = [*(kinds for _, kinds in made), "", ""]
+    taken = seconds(steps, given, repeats)
+    size = f"{rows} x {side} x {side}"
+    return [
+        (name, size, f"{1000 * spent:.1f}", f"{spent / taken[1]:.2f}", kinds)
+        for name, spent, kinds in zip(names, taken, kernels, strict=True)
+    ]
+
+
+def main() -> None:
+    parser = writer()
+    parser.add_argument("--model", default="tiny", help="the float32 bundle")
+    parser.add_argument("--int8", required=True, help="the int8 bundle that was made from it")
+    parser.add_argument("--pictures", type=Path, default=EXAMPLES)
+    parser.add_argument("--count", type=int, default=24, help="pictures to repaint; 0 for none")
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--sides", type=int, nargs="+", default=(16, 64), help="latents along an edge")
+    parser.add_argument("--rows", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=20)
+    given = parser.parse_args()
+    source, int8 = (Bundle.read(find(model), verify=False) for model in (given.model, given.int8))
+    lines = [line for side in given.sides for line in times(source, int8, side, given.rows, given.repeats)]
+    header = ("U-Net", "rows x latents", "median ms a step", "of OpenVINO bf16", "convolutions and products run in")
+    body = table(header, lines)
+    if given.count:
+        both = [pictures(model, given.pictures, given.count, given.guidance) for model in (given.model, given.int8)]
+        found = sorted(psnr(*pair) for pair in zip(*both, strict=True))
+        body += (
+            f"\n\nPSNR of {len(found)} pictures (strength 0.6, 20 steps, guidance {given.guidance:g}) against float32: "
+            f"median {statistics.median(found):.1f} dB, least {found[0]:.1f} dB, most {found[-1]:.1f} dB. "
+        )
+    body += f"\n\nint8: {int8.model.origin['int8']}; kept out: {int8.model.origin['kept out of int8']}."
+    publish(
+        f"int8-{source.model.name}",
+        f"int8 of {source.model.name}",
+        body,
+        "nncf",
+        "openvino",
+        "onnxruntime",
+        write=given.write,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What the denoiser is fed on its way from a picture to the next: recorded from real runs, to calibrate on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..engines.base import Array, Engine, InputError
+from ..engines.buffers import to_host
+from .imaging.codec import FORMATS, Picture, read
+from .pipeline import Pipeline
+
+Feeds = Mapping[str, Array]
+
+STYLES = ("noto", "flat", "twemoji", "contrast", "ink", "sketch")
+# What is in the example pictures, as the shipped model was told it.
+THINGS = ("cat", "fox", "hamburger", "house", "octopus", "pizza", "rocket", "strawberry")
+PROMPTS = tuple(f"{thing}, {style} style" for thing in THINGS for style in STYLES)
+STEPS = 20
+STRENGTHS = (0.4, 1.0)
+GUIDANCES = (1.5, 8.0)
+# Steps of one run resemble each other; more runs with fewer steps each would take longer to record.
+KEPT_A_RUN = 4
+
+
+class Recorder:
+    """An engine that remembers what it was fed last."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.inputs, self.outputs, self.label = engine.inputs, engine.outputs, engine.label
+        self.device, self.most_rows = engine.device, engine.most_rows
+        self.last: Feeds = {}
+
+    def begin_run(self) -> None:
+        """Pass it on."""
+        self.engine.begin_run()
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the engine; raises what it raises."""
+        self.last = {name: to_host(array) for name, array in feeds.items()}
+        return self.engine(feeds)
+
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()
+
+
+def record(
+    pipe: Pipeline,
+    pictures: Sequence[Picture],
+    prompts: Sequence[str],
+    *,
+    count: int,
+    seed: int,
+    report: Callable[[str], None] = lambda stage: None,
+) -> list[Feeds]:
+    """`count` feeds of the U-Net at random steps of runs with random pictures, prompts, strengths and guidance.
+
+    A feed has two rows, without and with the prompt, at the model's usual size. The same seed gives the same feeds.
+    """
+    rng = np.random.default_rng(seed)
+    recorder = pipe.denoiser.engine = Recorder(pipe.denoiser.engine)
+    kept: list[Feeds] = []
+    try:
+        while len(kept) < count:
+            report(f"unet: recording, {len(kept)} of {count} steps")
+            run = pipe.start(
+                pictures[int(rng.integers(len(pictures)))],
+                prompts[int(rng.integers(len(prompts)))],
+                seed=int(rng.integers(2**32)),
+                steps=STEPS,
+                strength=float(rng.uniform(*STRENGTHS)),
+                guidance_scale=float(rng.uniform(*GUIDANCES)),
+                size=pipe.bundle.model.default_size,
+            )
+            wanted = {int(index) for index in rng.permutation(len(run.tasks[0].plan))[:KEPT_A_RUN]}
+            kept += [recorder.last for index, _ in enumerate(run) if index in wanted]
+    finally:
+        pipe.denoiser.engine = recorder.engine
+    return kept[:count]
+
+
+def read_pictures(folder: Path) -> list[Picture]:
+    """Every picture in a folder; raises `InputError` where there is none, and for one that cannot be read."""
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in known)
+    if not paths:
+        raise InputError(f"{folder}: no picture is there; name a folder of PNG, JPEG or WebP files")
+    return [read(path) for path in paths]
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of a text file that are not blank; raises `InputError` where there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InputError(f"{path}: cannot be read ({exc}); name a UTF-8 text file with a prompt a line") from exc
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise InputError(f"{path}: has no prompt; write one a line")
+    return prompts

@@ -1,0 +1,247 @@
+"""A bundle in int8: what its graph holds, how far it is from its source, what the manifest tells, what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.numpy_helper import to_array
+
+import overpaint
+from overpaint.cli import main
+from overpaint.engines.base import ExportError, InputError
+from overpaint.engines.bundle import Bundle
+from overpaint.export.int8 import Quantised
+from overpaint.export.quantize import Calibration, quantize_bundle
+from overpaint.export.sensitivity import Block, _enough, _ranked, choose, outputs, pooled_error
+from overpaint.runtime.demo import EXAMPLES
+from overpaint.runtime.trajectories import PROMPTS, read_pictures, read_prompts, record
+
+LIMIT = 0.05
+
+
+@pytest.fixture(scope="module")
+def calibration(bundle: Bundle) -> Calibration:
+    feeds = record(overpaint.load(bundle.folder), read_pictures(EXAMPLES), PROMPTS, count=12, seed=3)
+    return Calibration(feeds[:8], feeds[8:], "a test")
+
+
+@pytest.fixture(scope="module")
+def int8(bundle: Bundle, calibration: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return quantize_bundle(bundle.folder, tmp_path_factory.mktemp("int8") / "tiny", lambda: calibration, limit=LIMIT)
+
+
+@pytest.fixture(scope="module")
+def quantised(bundle: Bundle, calibration: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Quantised:
+    """Made of a single step, to measure on."""
+    return Quantised(bundle.folder / "unet.onnx", tmp_path_factory.mktemp("work"), calibration.fitted[:1])
+
+
+@pytest.fixture(scope="module")
+def graph(int8: Bundle) -> onnx.GraphProto:
+    return onnx.load(int8.folder / "unet.onnx").graph
+
+
+def refuse() -> Calibration:
+    raise AssertionError("nothing may be recorded")
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_the_bundle_is_whole(bundle: Bundle, int8: Bundle) -> None:
+    again = Bundle.read(int8.folder)
+    assert again == int8
+    assert [path.name for path in int8.folder.parent.iterdir()] == ["tiny"]
+    unet = int8.graphs["unet"]
+    assert (unet.precision, unet.weights) == ("int8", "int8")
+    assert unet.inputs == bundle.graphs["unet"].inputs
+    for name in set(bundle.graphs) - {"unet"}:
+        assert int8.graphs[name] == bundle.graphs[name]
+
+
+def test_weights_are_stored_as_int8(bundle: Bundle, graph: onnx.GraphProto) -> None:
+    constants = {constant.name: constant for constant in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    users = Counter(
+        node.op_type
+        for node in graph.node
+        if node.op_type in ("Conv", "MatMul", "Gemm")
+        and all(makers.get(name) and makers[name].op_type == "DequantizeLinear" for name in node.input[:2])
+    )
+    assert users["Conv"] > 10
+    assert users["MatMul"] > 10
+    stored = dict.fromkeys((onnx.TensorProto.INT8, onnx.TensorProto.FLOAT), 0)
+    for constant in constants.values():
+        if constant.data_type in stored:
+            stored[constant.data_type] += to_array(constant).size
+    assert stored[onnx.TensorProto.INT8] > 3 * stored[onnx.TensorProto.FLOAT]
+    assert sum(len(constant.raw_data) for constant in constants.values()) < 0.6 * bundle.graphs["unet"].size
+
+
+def test_no_zero_point_is_other_than_0(graph: onnx.GraphProto) -> None:
+    constants = {constant.name: constant for constant in graph.initializer}
+    points = [to_array(constants[node.input[2]]) for node in graph.node if node.op_type.endswith("eLinear")]
+    assert len(points) > 50
+    assert all(point.dtype == np.int8 and not point.any() for point in points)
+
+
+def test_the_error_is_what_the_receipt_says(bundle: Bundle, int8: Bundle, calibration: Calibration) -> None:
+    receipt = int8.graphs["unet"].receipt
+    assert receipt.tolerance == LIMIT
+    assert bundle.graphs["unet"].sha256[:10] in receipt.source
+    assert [check.axes for check in receipt.checks] == [{"rows": 1, "height": 16, "width": 16, "tokens": 77}]
+    assert 1e-4 < receipt.checks[0].error <= LIMIT
+    both = [outputs(made.folder / "unet.onnx", calibration.held_out) for made in (int8, bundle)]
+    assert pooled_error(*both) == pytest.approx(receipt.checks[0].error, rel=0.5)
+
+
+def test_the_manifest_tells_what_was_done(int8: Bundle) -> None:
+    origin = int8.model.origin
+    assert origin["checkpoint"]
+    assert "nncf" in origin["int8"]
+    assert "a test" in origin["int8"]
+    assert "kept out of int8" in origin
+    assert "int8" in int8.describe()
+
+
+def test_other_sizes_run(bundle: Bundle, int8: Bundle) -> None:
+    rng = np.random.default_rng(0)
+    feeds = {
+        "sample": rng.standard_normal((3, 4, 9, 7)).astype(np.float32),
+        "timestep": np.array([900, 500, 100], np.float32),
+        "encoder_hidden_states": rng.standard_normal((3, 154, 32)).astype(np.float32),
+    }
+    both = [outputs(made.folder / "unet.onnx", [feeds]) for made in (int8, bundle)]
+    assert pooled_error(*both) < 0.1
+
+
+def test_pictures_are_nearly_the_same(bundle: Bundle, int8: Bundle) -> None:
+    made = [
+        np.asarray(overpaint.load(one.folder)(EXAMPLES / "fox.png", "fox", seed=1, guidance_scale=3).images[0], float)
+        for one in (bundle, int8)
+    ]
+    assert 10 * np.log10(255**2 / np.mean((made[0] - made[1]) ** 2)) > 30
+
+
+def test_recording_depends_on_the_seed_alone(bundle: Bundle) -> None:
+    pipe = overpaint.load(bundle.folder)
+    engine = pipe.denoiser.engine
+    pictures = read_pictures(EXAMPLES)
+    one, two, other = (record(pipe, pictures, PROMPTS, count=3, seed=seed) for seed in (1, 1, 2))
+    assert pipe.denoiser.engine is engine
+    assert len(one) == 3
+    for first, second in zip(one, two, strict=True):
+        assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert one[0]["sample"].shape == (2, 4, 16, 16)
+    assert not np.array_equal(one[0]["sample"], other[0]["sample"])
+
+
+def test_a_limit_keeps_the_worst_for_their_work_out() -> None:
+    blocks = [Block("cheap", (), 0.03, 0.01), Block("heavy", (), 0.04, 0.9), Block("good", (), 0.01, 0.09)]
+    ranked = _ranked(blocks)
+    assert [block.name for block in ranked] == ["cheap", "heavy", "good"]
+    whole = np.sqrt(0.03**2 + 0.04**2 + 0.01**2)
+    assert [_enough(ranked, limit, whole) for limit in (0.06, 0.045, 0.02, 0.001)] == [0, 1, 2, 3]
+
+
+def test_layers_have_the_names_of_their_modules(quantised: Quantised) -> None:
+    layers = {layer.module: layer for layer in quantised.layers}
+    assert {"conv_in", "conv_out", "time_embedding", "mid_block.resnets.0.conv1"} <= set(layers)
+    inner = layers["down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2"]
+    assert inner.block == "down_blocks.0.attentions.0"
+    assert layers["conv_in"].products == 4 * 9
+
+
+def test_without_a_layer_in_int8_the_graph_is_its_source(
+    bundle: Bundle, quantised: Quantised, calibration: Calibration
+) -> None:
+    source = outputs(bundle.folder / "unet.onnx", calibration.held_out)
+    assert pooled_error(outputs(quantised.write([]), calibration.held_out), source) < 1e-5
+    whole = pooled_error(outputs(quantised.write(quantised.layers), calibration.held_out), source)
+    assert 1e-3 < whole < 0.5
+
+
+def test_a_limit_that_cannot_be_met(quantised: Quantised, calibration: Calibration) -> None:
+    with pytest.raises(ExportError, match="no layer can be in int8 within a relative error of 1e-09"):
+        choose(quantised, calibration.held_out[:1], 1e-9)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_limit_that_is_none(bundle: Bundle, tmp_path: Path, limit: float) -> None:
+    with pytest.raises(InputError, match="limit"):
+        quantize_bundle(bundle.folder, tmp_path / "target", refuse, limit=limit)
+
+
+def test_int8_is_not_quantised_again(int8: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="int8 already"):
+        quantize_bundle(int8.folder, tmp_path / "target", refuse)
+
+
+def test_half_precision_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    half = replace(bundle.graphs["unet"], precision="float16")
+    folder = Path(shutil.copytree(bundle.folder, tmp_path / "half"))
+    replace(bundle, folder=folder, graphs={**bundle.graphs, "unet": half}).write_manifest()
+    with pytest.raises(InputError, match="--precision float32"):
+        quantize_bundle(folder, tmp_path / "target", refuse)
+
+
+def test_an_existing_target_is_kept(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        quantize_bundle(bundle.folder, tmp_path, refuse)
+
+
+def test_an_interrupt_leaves_nothing(bundle: Bundle, calibration: Calibration, tmp_path: Path) -> None:
+    def report(stage: str) -> None:
+        if "finding scales" in stage:
+            assert len(list(tmp_path.iterdir())) == 2
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        quantize_bundle(bundle.folder, tmp_path / "target", lambda: calibration, report=report)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_and_prompts_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    empty, broken = tmp_path / "empty", tmp_path / "broken"
+    for folder in (empty, broken):
+        folder.mkdir()
+    (broken / "picture.png").write_bytes(b"no picture")
+    (tmp_path / "prompts.txt").write_text("\n  \n")
+    cases = {
+        ("--pictures", empty): "no picture is there",
+        ("--pictures", tmp_path / "nowhere"): "no picture is there",
+        ("--pictures", broken): "picture.png",
+        ("--prompts", tmp_path / "prompts.txt"): "has no prompt",
+        ("--prompts", tmp_path / "nowhere.txt"): "cannot be read",
+    }
+    for options, cause in cases.items():
+        assert run("quantize", "tiny", tmp_path / "target", *options) == 2
+        assert cause in capsys.readouterr().err
+    assert not (tmp_path / "target").exists()
+
+
+def test_prompts_are_lines(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a fox\n\n  ein Fuchs, süß \n", encoding="utf-8")
+    assert read_prompts(tmp_path / "prompts.txt") == ["a fox", "ein Fuchs, süß"]
+
+
+def test_export_with_int8_makes_the_same_of_the_same_seed(
+    checkpoint: Path, int8: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    options = ("--int8", "--samples", 8, "--held-out", 4, "--limit", LIMIT, "--seed", 3)
+    assert run("export", checkpoint, tmp_path / "made", *options) == 0
+    assert "seed 3" in capsys.readouterr().out
+    bundle = Bundle.read(tmp_path / "made")
+    assert bundle.model.name == "made"
+    assert bundle.graphs == int8.graphs
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert run("export", checkpoint, tmp_path / "made", "--int8") == 2
+    assert "exists already" in capsys.readouterr().err
