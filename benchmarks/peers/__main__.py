@@ -115,13 +115,14 @@ def _compare(chosen: Sequence[Peer], place: Place, found: Found) -> None:
 def _body(chosen: Sequence[Peer], found: Found, reasons: dict[str, str], rounds: int, work: Work) -> str:
     measured = derived(found)
     rows = [peer_row(peer, measured[peer.label]) for peer in chosen if peer.label in measured]
-    missing = {label: f"not measured: {reason}" for label, reason in reasons.items()}
+    missing = {label: f"failed: {reason}" for label, reason in reasons.items()}
     notes = {peer.label: [note for note in (missing.get(peer.label), peer.remark) if note] for peer in chosen}
     remarks = [f"- {label}: {'; '.join(each)}." for label, each in notes.items() if each]
     how = (
         f"Medians of {rounds} processes, each with {work.repeats} pictures and {work.stage_repeats} of each stage, "
         f"after the first picture (its cold start, files cached) and {work.warmup} more. A U-Net step has {work.rows} "
-        "rows. Every picture and prompt is new, but for the second prompt on the same picture. A PSNR of 99 is equality."
+        "rows. Every picture and prompt is new, but for the second prompt on the same picture; PSNR is that of the "
+        "first pictures, 99 where they are the same."
     )
     ratios = table(("ratio", "target", "measured", "reached"), [target.row(measured) for target in TARGETS])
     floor = found.get(f"{FLOOR} all")

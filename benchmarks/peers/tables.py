@@ -132,5 +132,6 @@ def projected(peers: Sequence[Peer], work: Work, rounds: int, floor: Mapping[str
     stage = {name: floor[f"{name} flop"][0] for name in ("unet", "encode", "decode")}
     picture = stage["unet"] * work.executed + stage["encode"] + stage["decode"]
     flop = picture * (1 + work.warmup + work.repeats) + sum(stage.values()) * (1 + work.stage_repeats)
-    rates = [peak(floor, "f32" if peer.precision == "f32" else "bf16") * USUAL_EFFICIENCY for peer in peers]
+    painters = [peer for peer in peers if peer.name not in (FLOOR, RAW)]
+    rates = [peak(floor, "f32" if peer.precision == "f32" else "bf16") * USUAL_EFFICIENCY for peer in painters]
     return rounds * sum(flop / rate + USUAL_START for rate in rates)

@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.peers.work import Loaded, Work
 
-
 PREFIX = "text_model."
 
 
