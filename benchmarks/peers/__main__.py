@@ -30,7 +30,8 @@ Found = dict[str, dict[str, list[float]]]
 
 
 def main() -> None:
-    given = _parser().parse_args()
+    parser = _parser()
+    given = parser.parse_args()
     work = Work(
         given.image,
         given.size,
@@ -43,6 +44,8 @@ def main() -> None:
     )
     bundles = [_bundle(words) for words in given.ours] if given.ours else [("f32", Path("models/tiny"), {})]
     everyone = peers(given.checkpoint, bundles, given.work / given.name)
+    if len({peer.label for peer in everyone}) < len(everyone):
+        parser.error("every --ours needs a PRECISION of its own")
     chosen = [peer for peer in everyone if not given.only or any(word in peer.label for word in given.only)]
     place = Place(
         given.checkpoint, given.venvs or given.work / "venvs", given.work / given.name / "pictures", given.limit
@@ -124,9 +127,16 @@ def _body(chosen: Sequence[Peer], found: Found, reasons: dict[str, str], rounds:
         "rows. Every picture and prompt is new, but for the second prompt on the same picture; PSNR is that of the "
         "first pictures, 99 where they are the same."
     )
+    reached = any(target.value(measured) is not None for target in TARGETS)
     ratios = table(("ratio", "target", "measured", "reached"), [target.row(measured) for target in TARGETS])
     floor = found.get(f"{FLOOR} all")
-    parts = [how, table(HEADER, rows), "\n".join(remarks), floor_lines(floor) if floor else "", ratios]
+    parts = [
+        how,
+        table(HEADER, rows),
+        "\n".join(remarks),
+        floor_lines(floor) if floor else "",
+        ratios if reached else "",
+    ]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -96,7 +96,7 @@ class Place:
 def reason(code: int, errors: str) -> str:
     """Why a process failed: the last line that says something, or the signal that ended it."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    last = lines[-1] if lines else "without a word"
+    last = lines[-1].rstrip(".") if lines else "without a word"
     return f"ended by signal {-code}: {last}" if code < 0 else last
 
 
