@@ -21,7 +21,7 @@ check: lint test
 slow: .venv/.dev
 	$(BIN)/pytest -m slow
 
-# Needs a quiet machine and an hour; see `python -m benchmarks.peers --help` for other models and sizes.
+# Needs a quiet machine, a C++ compiler and half an hour; see `python -m benchmarks.peers --help` for other models and sizes.
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks.cold --write
 	$(BIN)/python -m benchmarks.steps --size 256 --steps 10 --write

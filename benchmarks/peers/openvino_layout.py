@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 CALIBRATION_PICTURES = ("fox", "octopus", "pizza")
-CALIBRATION_STEPS = 6
+CALIBRATION_STEPS = 4
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,14 @@ def peers(checkpoint: Path, bundles: Sequence[tuple[str, Path, Mapping[str, Any]
         Peer(DIFFUSERS, "f32", "eager", checkpoint, {"dtype": "float32"}),
         Peer(DIFFUSERS, "bf16", "eager", checkpoint, {"dtype": "bfloat16"}),
         Peer(DIFFUSERS, "bf16, channels last", "eager", checkpoint, {"dtype": "bfloat16", "channels_last": True}),
-        Peer(DIFFUSERS, "bf16, torch.compile", "eager", checkpoint, {"dtype": "bfloat16", "compiled": True}),
+        Peer(
+            DIFFUSERS,
+            "bf16, torch.compile",
+            "eager",
+            checkpoint,
+            {"dtype": "bfloat16", "compiled": True},
+            remark="the first process compiles, later ones find its kernels in torch's cache on disk",
+        ),
         Peer("optimum-onnx", "f32", "optimum", made / "optimum", converter="optimum", venv=OPTIMUM),
         *_sdcpp(made),
     ]
@@ -83,7 +90,9 @@ def _genai(made: Path) -> list[Peer]:
             made / f"genai-{weights}",
             {"weights": weights, "precision": hint},
             converter="genai",
-            remark="U-Net quantised by NNCF; the VAE and the text encoder are bf16" if weights == "ptq" else "",
+            remark="U-Net quantised by NNCF as it comes; the VAE and the text encoder are bf16"
+            if weights == "ptq"
+            else "",
         )
         for precision, (weights, hint) in kinds.items()
     ]
