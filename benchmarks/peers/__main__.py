@@ -25,6 +25,12 @@ from .processes import Place, UnavailableError
 from .tables import HEADER, TARGETS, derived, floor_lines, middle, peer_row, projected
 from .work import Work
 
+TINY = "models/tiny"
+OURS = (
+    ("f32", TINY, "engine=openvino", "precision=float32"),
+    ("bf16", TINY, "engine=openvino", "precision=bfloat16"),
+    ("f32, onnxruntime", TINY, "engine=onnxruntime"),
+)
 PACKAGES = ("torch", "diffusers", "onnxruntime", "openvino", "openvino-genai", "nncf")
 Found = dict[str, dict[str, list[float]]]
 
@@ -42,7 +48,7 @@ def main() -> None:
         given.repeats,
         given.stage_repeats,
     )
-    bundles = [_bundle(words) for words in given.ours] if given.ours else [("f32", Path("models/tiny"), {})]
+    bundles = [_bundle(words) for words in given.ours or OURS]
     everyone = peers(given.checkpoint, bundles, given.work / given.name)
     if len({peer.label for peer in everyone}) < len(everyone):
         parser.error("every --ours needs a PRECISION of its own")
@@ -160,7 +166,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         action="append",
         metavar="WORD",
-        help="PRECISION BUNDLE [ARGUMENT=VALUE ...] of overpaint.load; may be given again (f32 models/tiny)",
+        help="PRECISION BUNDLE [ARGUMENT=VALUE ...] of overpaint.load; may be given again, the bundle that OpenVINO "
+        "alone runs first (models/tiny on both engines)",
     )
     parser.add_argument("--only", nargs="+", metavar="WORD", help="only peers whose name or precision has one of these")
     parser.add_argument("--image", default="models/examples/fox.png")

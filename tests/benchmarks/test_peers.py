@@ -63,7 +63,7 @@ def test_a_row_has_a_cell_for_every_column() -> None:
 
 
 def test_every_peer_is_called_something_else() -> None:
-    bundles = [("f32", Path("a"), {}), ("bf16", Path("b"), {"backend": "openvino"})]
+    bundles = [("f32", Path("a"), {}), ("bf16", Path("b"), {"engine": "openvino"})]
     labels = [peer.label for peer in peers(Path("checkpoint"), bundles, Path("made"))]
     assert len(set(labels)) == len(labels)
     assert {f"{OURS} f32", f"{OURS} bf16"} <= set(labels)

@@ -33,7 +33,12 @@ def prepare(checkpoint: Path, folder: Path, *, weights: str, precision: str) -> 
 
 
 def load(folder: Path, work: Work, *, weights: str, precision: str) -> Loaded:
-    device = {"device": "CPU", "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    device = {
+        "device": "CPU",
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "LATENCY",
+        "CACHE_DIR": str(folder / f"compiled-{work.size}-{work.rows}"),
+    }
     text = genai.CLIPTextModel(folder / "text_encoder")
     unet = genai.UNet2DConditionModel(folder / "unet")
     vae = genai.AutoencoderKL(folder / "vae_encoder", folder / "vae_decoder")
