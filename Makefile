@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint check slow clean
+.PHONY: demo test lint check slow bench clean
 
 demo: .venv/.cpu
 	$(BIN)/overpaint demo --out out
@@ -21,6 +21,13 @@ check: lint test
 slow: .venv/.dev
 	$(BIN)/pytest -m slow
 
+# Needs a quiet machine, a C++ compiler and half an hour; see `python -m benchmarks.peers --help` for other models and sizes.
+bench: .venv/.bench
+	$(BIN)/python -m benchmarks.cold --write
+	$(BIN)/python -m benchmarks.steps --size 256 --steps 10 --write
+	$(BIN)/python -m benchmarks.diffusers_pair --write
+	$(BIN)/python -m benchmarks.peers --plot benchmarks/peers.png --write
+
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
@@ -31,6 +38,10 @@ slow: .venv/.dev
 
 .venv/.dev: .venv/bin/python pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv/.bench: .venv/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	touch $@
 
 # The type checker has to find the package under its own name, whatever the checkout is called.

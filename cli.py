@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -189,6 +190,31 @@ def _build_variants(bundle: Bundle) -> None:
         print(path, flush=True)
 
 
+def bench(
+    model: str,
+    size: tuple[int, int] | None,
+    repeats: int,
+    warmup: int,
+    record: Path | None,
+    engine: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Time a bundle on this machine: seconds by stage, the first picture, pictures a second, peak memory."""
+    from .runtime.bench import bench as measure
+    from .runtime.imaging.output import check_place, replace
+
+    if record:
+        check_place(record)
+
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    report = measure(model, size=size, repeats=repeats, warmup=warmup, loading=engine, progress=progress, **options)
+    print(report.table())
+    if record:
+        replace(record, json.dumps(report.record(), indent=2).encode())
+
+
 def demo(output: Path) -> None:
     """Repaint a picture and draw the contact sheet."""
     from .runtime.demo import demo as run
@@ -205,7 +231,7 @@ def _quantizer(
         from .export.quantize import Calibration, quantize_bundle
     from .runtime.demo import EXAMPLES
     from .runtime.load import load
-    from .runtime.trajectories import PROMPTS, read_pictures, read_prompts, record
+    from .runtime.trajectories import LOADING, PROMPTS, read_pictures, read_prompts, record
 
     shown = read_pictures(pictures or EXAMPLES)
     asked = read_prompts(prompts) if prompts else PROMPTS
@@ -213,7 +239,7 @@ def _quantizer(
 
     def run(source: Path, target: Path, overwrite: bool) -> Bundle:
         def calibrate() -> Calibration:
-            pipe = load(source, precision="float32", shapes="dynamic", verify=False)
+            pipe = load(source, verify=False, **LOADING)
             feeds = record(pipe, shown, asked, count=samples + held_out, seed=seed, report=_report)
             return Calibration(feeds[:samples], feeds[samples:], told)
 
@@ -294,6 +320,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_build(commands)
     _add_quantize(commands)
+    _add_bench(commands)
 
     show = commands.add_parser("info", help="say what is inside a bundle", description=info.__doc__)
     show.add_argument("bundle", help="a bundle's folder, or the name of a bundled one")
@@ -340,14 +367,7 @@ def _add_img2img(commands: Any) -> None:
         "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
     )
     _add_sampling(parser)
-    parser.add_argument(
-        "--guidance",
-        dest="guidance_scale",
-        type=float,
-        default=7.5,
-        metavar="G",
-        help="classifier-free guidance; at most 1 is none (7.5)",
-    )
+    _add_guidance(parser)
     parser.add_argument("--guidance-rescale", type=float, default=0.0, metavar="R", help="0 to 1 (0)")
     parser.add_argument("--clip-skip", type=int, default=0, metavar="N", help="last text layers passed over (0)")
     parser.add_argument("--noise", default="cpu", metavar="KIND", help="whose seeds: cpu, gpu or field (cpu)")
@@ -397,6 +417,29 @@ def _add_sampling(parser: Any) -> None:
     parser.add_argument(
         "--eta", type=float, help="fresh noise of ddim, tcd and the ancestral samplers (the sampler's own)"
     )
+
+
+def _add_guidance(parser: Any) -> None:
+    parser.add_argument(
+        "--guidance",
+        dest="guidance_scale",
+        type=float,
+        default=7.5,
+        metavar="G",
+        help="classifier-free guidance; at most 1 is none (7.5)",
+    )
+
+
+def _add_bench(commands: Any) -> None:
+    parser = commands.add_parser("bench", help="time a bundle on this machine", description=bench.__doc__)
+    parser.set_defaults(command=bench)
+    parser.add_argument("--size", type=_size, metavar="WxH", help="of the pictures (the model's own)")
+    parser.add_argument("--repeats", type=_count, default=5, metavar="N", help="pictures that count (5)")
+    parser.add_argument("--warmup", type=_count, default=1, metavar="N", help="pictures before them (1)")
+    parser.add_argument("--json", dest="record", metavar="FILE", type=Path, help="write the figures there too")
+    _add_sampling(parser)
+    _add_guidance(parser)
+    _add_engine(parser)
 
 
 def _add_export(commands: Any) -> None:

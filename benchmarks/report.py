@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -41,7 +42,9 @@ def writer() -> argparse.ArgumentParser:
 
 def publish(name: str, title: str, body: str, *packages: str, write: bool) -> None:
     """Print a section, and put it in RESULTS.md in place of the one of the same name where `write` asks for it."""
-    command = " ".join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    # Of a package Python runs `__main__`, whose name says nothing.
+    module = Path(sys.argv[0]).with_suffix("").as_posix().removesuffix("/__main__").rpartition("/")[2]
+    command = shlex.join(["python", "-m", f"benchmarks.{module}", *sys.argv[1:]])
     day = datetime.now(UTC).date().isoformat()
     section = f"## {title}\n\n{body}\n\n`{command}`, {day}, {machine(*packages)}.\n"
     print(section)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,8 @@ Feeds = Mapping[str, Array]
 STYLES = ("noto", "flat", "twemoji", "contrast", "ink", "sketch")
 # What is in the example pictures, as the shipped model was told it.
 THINGS = ("cat", "fox", "hamburger", "house", "octopus", "pizza", "rocket", "strawberry")
+# How to load the pipeline whose steps are recorded, so that the same seed gives the same numbers.
+LOADING: Mapping[str, Any] = {"precision": "float32", "shapes": "dynamic"}
 PROMPTS = tuple(f"{thing}, {style} style" for thing in THINGS for style in STYLES)
 STEPS = 20
 STRENGTHS = (0.4, 1.0)

@@ -127,8 +127,11 @@ def tiny_checkpoint(
     return _save(path, text_encoder, tiny_unet(**unet), tiny_vae(vae), tokenizer, scheduler, prediction_type, dtype)
 
 
-def sd15_checkpoint(path: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
-    """Save a checkpoint with the full-size Stable Diffusion 1.5 configuration and random weights (about 4.3 GB)."""
+def sd15_checkpoint(path: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32, vae: str = "kl") -> Path:
+    """Save a checkpoint with the full-size Stable Diffusion 1.5 configuration and random weights (about 4.3 GB).
+
+    `vae` is `kl`, or `tiny` for an AutoencoderTiny in its usual size.
+    """
     torch.manual_seed(seed)
     tokenizer = write_tokenizer(path / "tokenizer")
     text_encoder = tiny_text_encoder(
@@ -140,15 +143,19 @@ def sd15_checkpoint(path: Path, *, seed: int = 0, dtype: torch.dtype = torch.flo
         num_attention_heads=12,
     )
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
-    vae = AutoencoderKL(
+    autoencoder = AutoencoderTiny() if vae == "tiny" else _sd15_vae()
+    scheduler = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+    return _save(path, text_encoder, unet, autoencoder, tokenizer, scheduler, "epsilon", dtype)
+
+
+def _sd15_vae() -> AutoencoderKL:
+    return AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         layers_per_block=2,
         sample_size=512,
     )
-    scheduler = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-    return _save(path, text_encoder, unet, vae, tokenizer, scheduler, "epsilon", dtype)
 
 
 def _save(

@@ -51,14 +51,19 @@ def check_writable(path: Destination, size: tuple[int, int] | None = None, param
     if size:
         _check_side(form, size)
     _metadata(form, parameters)
+    check_place(path)
+    return path
+
+
+def check_place(path: Path) -> None:
+    """Raise `OutputError` where no file can be written to `path`."""
     if not os.path.isdir(path.parent):
         raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
     if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder; name a file in it")
     if os.path.exists(path) and not os.access(path, os.W_OK):
         raise OutputError(f"{path}: is write-protected; remove it or choose another name")
-    _replace(path, None)
-    return path
+    replace(path, None)
 
 
 def write(
@@ -72,7 +77,7 @@ def write(
     """
     path = Path(path)
     data, notes = encode(image, path.suffix, parameters, quality=quality, strip=strip)
-    _replace(path, data)
+    replace(path, data)
     return notes
 
 
@@ -110,6 +115,24 @@ def numbered(path: Destination, count: int) -> list[Path]:
     if count == 1:
         return [path]
     return [path.with_name(f"{path.stem}-{number:04d}{path.suffix}") for number in range(1, count + 1)]
+
+
+def replace(path: Path, data: bytes | None) -> None:
+    """Put `data` in the place of the file `path`; with None only try whether a file can be made beside it.
+
+    The file appears complete or not at all. Raises `OutputError` where it cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            part.write_bytes(data or b"")
+            if data is not None:
+                os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as exc:
+        raise OutputError(f"{path}: cannot be written ({exc.strerror}); check the disk and the permissions") from exc
 
 
 def _format(path: Path) -> Format:
@@ -156,18 +179,3 @@ def _exif(form: Format, parameters: str | None) -> bytes:
     if form is _JPEG and len(data) > _EXIF_LIMIT:
         raise InputError("the parameters are too long for JPEG (32,000 characters); write PNG or WebP, or strip them")
     return data
-
-
-def _replace(path: Path, data: bytes | None) -> None:
-    """Put `data` in the place of the file `path`; with None only try whether a file can be made beside it."""
-    target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        try:
-            part.write_bytes(data or b"")
-            if data is not None:
-                os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as exc:
-        raise OutputError(f"{path}: cannot be written ({exc.strerror}); check the disk and the permissions") from exc

@@ -20,14 +20,14 @@ from overpaint.export.int8 import Quantised
 from overpaint.export.quantize import Calibration, quantize_bundle
 from overpaint.export.sensitivity import Block, _enough, _ranked, choose, outputs, pooled_error
 from overpaint.runtime.demo import EXAMPLES
-from overpaint.runtime.trajectories import PROMPTS, read_pictures, read_prompts, record
+from overpaint.runtime.trajectories import LOADING, PROMPTS, read_pictures, read_prompts, record
 
 LIMIT = 0.05
 
 
 @pytest.fixture(scope="module")
 def calibration(bundle: Bundle) -> Calibration:
-    feeds = record(overpaint.load(bundle.folder), read_pictures(EXAMPLES), PROMPTS, count=12, seed=3)
+    feeds = record(overpaint.load(bundle.folder, **LOADING), read_pictures(EXAMPLES), PROMPTS, count=12, seed=3)
     return Calibration(feeds[:8], feeds[8:], "a test")
 
 

@@ -1,0 +1,42 @@
+"""diffusers on torch, eager or compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline
+from PIL import Image
+
+from benchmarks.peers.work import Loaded, Work
+
+
+def load(
+    checkpoint: Path, work: Work, *, dtype: str = "float32", channels_last: bool = False, compiled: bool = False
+) -> Loaded:
+    kind = getattr(torch, dtype)
+    pipe = StableDiffusionImg2ImgPipeline.from_pretrained(checkpoint, torch_dtype=kind)
+    pipe.set_progress_bar_config(disable=True)
+    unet, vae = pipe.unet, pipe.vae
+    if channels_last:
+        unet.to(memory_format=torch.channels_last)
+        vae.to(memory_format=torch.channels_last)
+    if compiled:
+        pipe.unet = unet = torch.compile(unet)
+        vae.encode, vae.decode = torch.compile(vae.encode), torch.compile(vae.decode)
+    options = {"strength": work.strength, "num_inference_steps": work.steps, "guidance_scale": work.guidance}
+
+    def paint(image: Image.Image, prompt: str, seed: int) -> Image.Image:
+        return pipe(prompt, image=image, generator=torch.Generator().manual_seed(seed), **options).images[0]
+
+    side = work.size // pipe.vae_scale_factor
+    latents = torch.randn(1, unet.config.in_channels, side, side).to(kind)
+    pixels = torch.rand(1, 3, work.size, work.size).to(kind)
+    conditioning = torch.randn(work.rows, pipe.tokenizer.model_max_length, unet.config.cross_attention_dim).to(kind)
+    sample, timestep = latents.expand(work.rows, -1, -1, -1), torch.tensor(500)
+    stages = {
+        "unet": torch.no_grad()(lambda: unet(sample, timestep, conditioning, return_dict=False)),
+        "encode": torch.no_grad()(lambda: vae.encode(pixels)),
+        "decode": torch.no_grad()(lambda: vae.decode(latents)),
+    }
+    return Loaded(paint, stages)

@@ -1,0 +1,36 @@
+"""overpaint on a bundle; `options` are the arguments of `overpaint.load`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import overpaint
+from benchmarks.peers.work import Loaded, Work
+from overpaint.runtime.denoiser import Row
+
+
+def load(bundle: Path, work: Work, **options: Any) -> Loaded:
+    pipe = overpaint.load(bundle, **options)
+    request = {"strength": work.strength, "steps": work.steps, "guidance_scale": work.guidance}
+
+    def paint(image: Image.Image, prompt: str, seed: int) -> Image.Image:
+        return pipe(image, prompt, seed=seed, convention="diffusers", **request).images[0]
+
+    facts = pipe.bundle.model
+    side = work.size // facts.downscale
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((facts.latent_channels, side, side)).astype(np.float32)
+    pixels = rng.uniform(-1, 1, (1, 3, work.size, work.size)).astype(np.float32)
+    conditioning, _ = pipe.text.encode(work.prompt(0))
+    rows = [Row(latents, 500.0, conditioning, "the benchmark's")] * work.rows
+    stages = {
+        "unet": lambda: pipe.denoiser(rows),
+        # The engine, not `pipe.vae.encode`, which would find the picture in its cache.
+        "encode": lambda: pipe.vae.encoder({"pixels": pixels}),
+        "decode": lambda: pipe.vae.decode(latents),
+    }
+    return Loaded(paint, stages, remembers=True)

@@ -1,0 +1,42 @@
+"""stable-diffusion.cpp through stable-diffusion-cpp-python. It knows the shapes of 1.5, and its own tokenizer, only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from PIL import Image
+from stable_diffusion_cpp import StableDiffusion
+
+from benchmarks.peers.work import Loaded, Work
+
+FILE = "model.safetensors"
+
+
+def load(folder: Path, work: Work, *, weights: str) -> Loaded:
+    model = StableDiffusion(
+        model_path=str(folder / FILE),
+        wtype=weights,
+        vae_decode_only=False,
+        rng_type="cpu",
+        n_threads=len(os.sched_getaffinity(0)),
+        diffusion_flash_attn=True,
+        vae_conv_direct=True,
+        verbose=False,
+    )
+
+    def paint(image: Image.Image, prompt: str, seed: int) -> Image.Image:
+        return model.generate_image(
+            prompt,
+            init_image=image,
+            width=work.size,
+            height=work.size,
+            cfg_scale=work.guidance,
+            sample_method="ddim_trailing",
+            sample_steps=work.steps,
+            # It runs int(steps * strength) + 1 steps.
+            strength=(work.executed - 0.5) / work.steps,
+            seed=seed,
+        )[0]
+
+    return Loaded(paint)
