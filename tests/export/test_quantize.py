@@ -126,14 +126,17 @@ def test_other_sizes_run(bundle: Bundle, int8: Bundle) -> None:
 
 def test_pictures_are_nearly_the_same(bundle: Bundle, int8: Bundle) -> None:
     made = [
-        np.asarray(overpaint.load(one.folder)(EXAMPLES / "fox.png", "fox", seed=1, guidance_scale=3).images[0], float)
+        np.asarray(
+            overpaint.load(one.folder, **LOADING)(EXAMPLES / "fox.png", "fox", seed=1, guidance_scale=3).images[0],
+            float,
+        )
         for one in (bundle, int8)
     ]
     assert 10 * np.log10(255**2 / np.mean((made[0] - made[1]) ** 2)) > 30
 
 
 def test_recording_depends_on_the_seed_alone(bundle: Bundle) -> None:
-    pipe = overpaint.load(bundle.folder)
+    pipe = overpaint.load(bundle.folder, **LOADING)
     engine = pipe.denoiser.engine
     pictures = read_pictures(EXAMPLES)
     one, two, other = (record(pipe, pictures, PROMPTS, count=3, seed=seed) for seed in (1, 1, 2))
