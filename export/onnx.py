@@ -43,8 +43,6 @@ def save(model: ir.Model, path: Path, weights: str) -> list[str]:
     if weights == "float16":
         _halve(model.graph)
     data = path.with_suffix(".data").name if _bytes(model.graph) > EXTERNAL_ABOVE else None
-    if data is None:
-        ir.external_data.load_to_model(model)
     ir.save(model, path, external_data=data, size_threshold_bytes=INLINE_BELOW)
     return [data] if data else []
 

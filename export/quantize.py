@@ -104,7 +104,8 @@ def _quantise(
     choice = choose(quantised, held_out, limit, report)
     report(f"{GRAPH}: writing, {choice.share:.1%} of the arithmetic in int8; kept out: {_named(choice)}")
     path = folder / graph.file.path
-    data = save(ir.load(quantised.write(choice.int8)), path, graph.weights)
+    model = ir.external_data.load_to_model(ir.load(quantised.write(choice.int8)))
+    data = save(model, path, graph.weights)
     report(f"{GRAPH}: verifying")
     made = replace(
         graph,

@@ -1,4 +1,4 @@
-"""What the denoiser is fed on its way from a picture to the next: recorded from real runs, to calibrate on."""
+"""What the U-Net is fed on real runs: recorded at random steps, to find the scales of int8 with."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..engines.base import Array, Engine, InputError
 from ..engines.buffers import to_host
 from .imaging.codec import FORMATS, Picture, read
 from .pipeline import Pipeline
+from .sampling.noise import check_seed
 
 Feeds = Mapping[str, Array]
 
@@ -64,8 +65,9 @@ def record(
     """`count` feeds of the U-Net at random steps of runs with random pictures, prompts, strengths and guidance.
 
     A feed has two rows, without and with the prompt, at the model's usual size. The same seed gives the same feeds.
+    Raises `InputError` for a seed that is none.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     recorder = pipe.denoiser.engine = Recorder(pipe.denoiser.engine)
     kept: list[Feeds] = []
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -124,14 +126,17 @@ def test_other_sizes_run(bundle: Bundle, int8: Bundle) -> None:
 
 def test_pictures_are_nearly_the_same(bundle: Bundle, int8: Bundle) -> None:
     made = [
-        np.asarray(overpaint.load(one.folder)(EXAMPLES / "fox.png", "fox", seed=1, guidance_scale=3).images[0], float)
+        np.asarray(
+            overpaint.load(one.folder, **LOADING)(EXAMPLES / "fox.png", "fox", seed=1, guidance_scale=3).images[0],
+            float,
+        )
         for one in (bundle, int8)
     ]
     assert 10 * np.log10(255**2 / np.mean((made[0] - made[1]) ** 2)) > 30
 
 
 def test_recording_depends_on_the_seed_alone(bundle: Bundle) -> None:
-    pipe = overpaint.load(bundle.folder)
+    pipe = overpaint.load(bundle.folder, **LOADING)
     engine = pipe.denoiser.engine
     pictures = read_pictures(EXAMPLES)
     one, two, other = (record(pipe, pictures, PROMPTS, count=3, seed=seed) for seed in (1, 1, 2))
@@ -209,6 +214,14 @@ def test_an_interrupt_leaves_nothing(bundle: Bundle, calibration: Calibration, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_library_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['nncf'] = None; from overpaint.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "quantize", "tiny", str(tmp_path / "target")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "pip install 'overpaint[int8]'" in ended.stderr
+
+
 def test_pictures_and_prompts_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     empty, broken = tmp_path / "empty", tmp_path / "broken"
     for folder in (empty, broken):
@@ -221,6 +234,7 @@ def test_pictures_and_prompts_that_cannot_be_used(tmp_path: Path, capsys: pytest
         ("--pictures", broken): "picture.png",
         ("--prompts", tmp_path / "prompts.txt"): "has no prompt",
         ("--prompts", tmp_path / "nowhere.txt"): "cannot be read",
+        ("--seed", -1): "seed",
     }
     for options, cause in cases.items():
         assert run("quantize", "tiny", tmp_path / "target", *options) == 2
