@@ -26,7 +26,7 @@ def load(bundle: Path, work: Work, **options: Any) -> Loaded:
     latents = rng.standard_normal((facts.latent_channels, side, side)).astype(np.float32)
     pixels = rng.uniform(-1, 1, (1, 3, work.size, work.size)).astype(np.float32)
     conditioning, _ = pipe.text.encode(work.prompt(0))
-    rows = [Row(latents, 500.0, conditioning, "the benchmark's")] * work.rows
+    rows = [Row(latents, np.full(1, 500, np.float32), conditioning)] * work.rows
     stages = {
         "unet": lambda: pipe.denoiser(rows),
         # The engine, not `pipe.vae.encode`, which would find the picture in its cache.
