@@ -7,6 +7,7 @@ do not go with the others are installed into environments below `--work`, and co
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections import defaultdict
@@ -52,7 +53,9 @@ def main() -> None:
     everyone = peers(given.checkpoint, bundles, given.work / given.name)
     if len({peer.label for peer in everyone}) < len(everyone):
         parser.error("every --ours needs a PRECISION of its own")
-    chosen = [peer for peer in everyone if not given.only or any(word in peer.label for word in given.only)]
+    chosen = [
+        peer for peer in everyone if not given.only or any(re.search(pattern, peer.label) for pattern in given.only)
+    ]
     place = Place(
         given.checkpoint, given.venvs or given.work / "venvs", given.work / given.name / "pictures", given.limit
     )
@@ -169,7 +172,9 @@ def _parser() -> argparse.ArgumentParser:
         help="PRECISION BUNDLE [ARGUMENT=VALUE ...] of overpaint.load; may be given again, the bundle that OpenVINO "
         "alone runs first (models/tiny on both engines)",
     )
-    parser.add_argument("--only", nargs="+", metavar="WORD", help="only peers whose name or precision has one of these")
+    parser.add_argument(
+        "--only", nargs="+", metavar="REGEX", help="only peers whose name and precision match one of these"
+    )
     parser.add_argument("--image", default="models/examples/fox.png")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=20)
