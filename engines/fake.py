@@ -29,7 +29,7 @@ class FakeEngine:
 
     label = "fake"
     device = "cpu"
-    most_rows = None
+    most_rows: int | None = None
 
     def begin_run(self) -> None:
         """Nothing is built."""

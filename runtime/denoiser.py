@@ -30,8 +30,8 @@ class Row:
 class Denoiser:
     """Evaluates rows in batches of equal shapes.
 
-    `max_rows` bounds the rows of a call, and `max_area` their latent positions (rows · height · width), so that a large
-    picture does not multiply the activations' memory.
+    `max_rows` and the engine bound the rows of a call, and `max_area` their latent positions (rows · height · width),
+    so that a large picture does not multiply the activations' memory.
     """
 
     def __init__(self, engine: Engine, max_rows: int, max_area: int) -> None:
@@ -47,7 +47,8 @@ class Denoiser:
             groups[row.latents.shape, row.conditioning.shape].append(index)
         outputs: dict[int, Array] = {}
         for (shape, _), members in groups.items():
-            size = max(1, min(self._max_rows, self._max_area // (shape[-2] * shape[-1])))
+            most = min(self._max_rows, self.engine.most_rows or self._max_rows)
+            size = max(1, min(most, self._max_area // (shape[-2] * shape[-1])))
             waiting = iter(members)
             while batch := list(islice(waiting, size)):
                 outputs.update(zip(batch, self._call([rows[index] for index in batch]), strict=True))

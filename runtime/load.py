@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..engines.auto import fastest, usual_device
-from ..engines.base import BundleError, InputError, unknown
+from ..engines.base import BundleError, Engine, InputError, unknown
 from ..engines.bundle import MANIFEST, Bundle
 from ..engines.registry import EngineOptions, open_engine
+from ..engines.relay import Relay
 from .denoiser import Denoiser
 from .pipeline import Pipeline
 from .sampling.levels import ModelSchedule
@@ -59,13 +62,8 @@ def load(
     check_signatures(bundle)
     schedule = read_schedule(bundle)
     ranges = bundle.graph("unet").ranges
-    if engine == "auto":
-        chosen = fastest(bundle)
-        engine, device = chosen.engine, device or chosen.device
-    options = EngineOptions(device or usual_device(engine), threads, precision, shapes)
-    text, unet, encoder, decoder = (
-        open_engine(engine, name, bundle.graph(name), bundle.folder, options) for name in SIGNATURES
-    )
+    options = EngineOptions(device or "", threads, precision, shapes)
+    text, unet, encoder, decoder = _engines(bundle, engine, options)
     facts = bundle.tokenizer
     return Pipeline(
         bundle,
@@ -77,9 +75,28 @@ def load(
             ranges["tokens"].most,
         ),
         Autoencoder(encoder, decoder, bundle.model, vae_tile),
-        Denoiser(unet, min(max_rows, unet.most_rows or ranges["rows"].most), max_area or AREAS[unet.device]),
+        Denoiser(unet, min(max_rows, ranges["rows"].most), max_area or AREAS[unet.device]),
         schedule,
     )
+
+
+def _engines(bundle: Bundle, engine: str, options: EngineOptions) -> list[Engine]:
+    """What runs each graph, in the order of `SIGNATURES`; on a GPU one that is built later takes over where it may."""
+    chosen = fastest(bundle) if engine == "auto" else None
+    named = chosen.engine if chosen else engine
+    options = replace(options, device=options.device or (chosen.device if chosen else usual_device(engine)))
+
+    def opened(name: str, engine: str) -> Engine:
+        return open_engine(engine, name, bundle.graph(name), bundle.folder, options)
+
+    def upgrade(name: str) -> Engine | None:
+        now = fastest(bundle)
+        return opened(name, now.engine) if (now.engine, now.device) != (named, options.device) else None
+
+    engines = [opened(name, named) for name in SIGNATURES]
+    if chosen is None or options.device == "cpu":
+        return engines
+    return [Relay(engine, partial(upgrade, name)) for name, engine in zip(SIGNATURES, engines, strict=True)]
 
 
 def find(model: str | Path) -> Path:

@@ -1,0 +1,66 @@
+"""An engine that hands over to a faster one once that has been built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .base import Array, Engine, EngineError, TensorSpec
+
+Upgrade = Callable[[], Engine | None]
+
+
+class Relay:
+    """Runs on one engine until `upgrade` gives another, asked when a run begins; so no request waits for a build.
+
+    One that cannot be opened is told in the label, and the first goes on. Both have to be on the same device.
+    """
+
+    def __init__(self, engine: Engine, upgrade: Upgrade) -> None:
+        self._engine = engine
+        self._upgrade: Upgrade | None = upgrade
+        self._failure = ""
+
+    @property
+    def label(self) -> str:
+        """The engine that runs now, and why the faster one does not where it failed."""
+        return f"{self._engine.label}{self._failure}"
+
+    @property
+    def device(self) -> str:
+        """Where arrays live."""
+        return self._engine.device
+
+    @property
+    def most_rows(self) -> int | None:
+        """The most rows that a call may have now."""
+        return self._engine.most_rows
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the graph takes."""
+        return self._engine.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the graph gives."""
+        return self._engine.outputs
+
+    def begin_run(self) -> None:
+        """Hand over if there is something faster now."""
+        try:
+            better = self._upgrade() if self._upgrade else None
+        except EngineError as exc:
+            better, self._upgrade, self._failure = None, None, f" (no faster engine: {exc})"
+        if better:
+            self._engine.close()
+            self._engine, self._upgrade = better, None
+        self._engine.begin_run()
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; raises `EngineError`."""
+        return self._engine(feeds)
+
+    def close(self) -> None:
+        """Close the engine that runs now; no other follows."""
+        self._upgrade = None
+        self._engine.close()
