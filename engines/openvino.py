@@ -34,6 +34,8 @@ PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16
 DYNAMIC = "dynamic"
 # Static graphs kept for each component; on a CPU each holds the weights in the layout of its kernels.
 MOST_STATIC = 2
+# A graph of this size is not held twice, dynamic and static, where one will do.
+LARGE = 64 * 2**20
 # A built engine holds the graph's weights again: larger ones are compiled anew rather than kept on disk, and of the
 # smaller ones those used last are kept.
 KEPT_BELOW = 512 * 2**20
@@ -161,7 +163,7 @@ class OpenVinoEngine:
         self.outputs = compiler.graph.outputs
         self._compiler: Compiler | None = compiler
         self._shapes = shapes
-        self._large = compiler.graph.size >= KEPT_BELOW
+        self._large = compiler.graph.size >= LARGE
         self._lock = Lock()
         first = shapes == "dynamic" or (shapes == "auto" and not self._large)
         self._dynamic = compiler.compile(None) if first else None

@@ -116,7 +116,7 @@ class TestSpecialisation:
     def test_a_large_graph_is_compiled_once_for_its_first_shape(
         self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(openvino, "KEPT_BELOW", 0)
+        monkeypatch.setattr(openvino, "LARGE", 0)
         engine, labels = opened(bundle), []
         for height in (2, 4, 4, 4):
             engine.begin_run()
