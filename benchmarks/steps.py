@@ -28,6 +28,9 @@ class Timed:
     def begin_run(self) -> None:
         self.engine.begin_run()
 
+    def end_run(self) -> None:
+        self.engine.end_run()
+
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         start = time.perf_counter()
         try:

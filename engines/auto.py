@@ -6,10 +6,10 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
-from .base import EngineError
+from .base import EngineError, unknown
 from .bundle import Bundle
-from .store import Store
 
 # What the others are compared with: it runs every graph as it was exported.
 REFERENCE = ("onnxruntime", "cpu")
@@ -34,14 +34,26 @@ def candidates(bundle: Bundle) -> list[Candidate]:
     ]
 
 
-def fastest(bundle: Bundle) -> Candidate:
-    """The first of the candidates that can run; raises `EngineError` where none can, with what keeps each."""
-    found = candidates(bundle)
+def fastest(bundle: Bundle, device: str | None = None) -> Candidate:
+    """The first of the candidates that can run, on `device` where one is named.
+
+    Raises `InputError` for a device that no engine has, `EngineError` where none can run, with what keeps each.
+    """
+    found = [candidate for candidate in candidates(bundle) if device in (None, candidate.device)]
+    if not found:
+        raise unknown("device of engine 'auto'", str(device), {device for _, device, _ in ORDER})
     usable = [candidate for candidate in found if candidate.obstacle is None]
     if not usable:
         reasons = "; ".join(f"{candidate.engine} on {candidate.device}: {candidate.obstacle}" for candidate in found)
         raise EngineError(f"no engine can run here ({reasons})")
     return usable[0]
+
+
+def faster(bundle: Bundle, than: Candidate) -> Candidate | None:
+    """The first of the candidates that can run now, of those on the same device that come before another."""
+    found = candidates(bundle)
+    before = found[: [(one.engine, one.device) for one in found].index((than.engine, than.device))]
+    return next((one for one in before if one.device == than.device and one.obstacle is None), None)
 
 
 def usual_device(engine: str) -> str:
@@ -57,18 +69,33 @@ def _library(module: str, extra: str) -> Obstacle:
 
 
 def _gpu(bundle: Bundle) -> str | None:
+    count = ctypes.c_int(0)
     try:
-        ctypes.CDLL("libcuda.so.1")
+        driver = ctypes.CDLL("libcuda.so.1")
+        found = not driver.cuInit(0) and not driver.cuDeviceGetCount(ctypes.byref(count)) and count.value
     except OSError:
         return "there is no NVIDIA driver"
-    return None
+    return None if found else "there is no NVIDIA GPU"
+
+
+def _cuda_build(bundle: Bundle) -> str | None:
+    """Whether the onnxruntime that is installed is the one for GPUs, without importing it."""
+    spec = find_spec("onnxruntime")
+    homes = (Path(home) for home in (spec and spec.submodule_search_locations) or ())
+    if any(found for home in homes for found in home.glob("capi/*onnxruntime_providers_cuda*")):
+        return None
+    return "onnxruntime is built without CUDA; run: pip uninstall onnxruntime, then pip install 'overpaint[gpu]'"
 
 
 def _built(library: str) -> Obstacle:
     def obstacle(bundle: Bundle) -> str | None:
-        built = {(key.graph, key.onnx) for key in Store.of(bundle.folder).built() if key.library == library}
-        if missing := sorted(name for name, graph in bundle.graphs.items() if (name, graph.sha256) not in built):
-            return f"not built for {', '.join(missing)}; run: overpaint build {bundle.folder} --engine {library}"
+        from .tensorrt import usable
+
+        try:
+            for name, graph in bundle.graphs.items():
+                usable(library, name, graph, bundle.folder)
+        except EngineError as exc:
+            return str(exc)
         return None
 
     return obstacle
@@ -77,7 +104,7 @@ def _built(library: str) -> Obstacle:
 ORDER: tuple[tuple[str, str, tuple[Obstacle, ...]], ...] = (
     ("tensorrt", "cuda", (_gpu, _library("tensorrt", "tensorrt"), _built("tensorrt"))),
     ("tensorrt_rtx", "cuda", (_gpu, _library("tensorrt_rtx", "rtx"), _built("tensorrt_rtx"))),
-    ("onnxruntime", "cuda", (_gpu, _library("cupy", "gpu"), _library("onnxruntime", "gpu"))),
+    ("onnxruntime", "cuda", (_gpu, _library("cupy", "gpu"), _library("onnxruntime", "gpu"), _cuda_build)),
     ("openvino", "cpu", (_library("openvino", "cpu"),)),
     ("onnxruntime", "cpu", (_library("onnxruntime", "cpu"),)),
 )

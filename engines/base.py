@@ -100,7 +100,11 @@ class Engine(Protocol):
         ...
 
     def begin_run(self) -> None:
-        """A run begins: what was built since the last one may take over now, and not before the next."""
+        """A run begins: what was built meanwhile may take over now, where no other run goes on."""
+        ...
+
+    def end_run(self) -> None:
+        """A run that began is over, however it ended."""
         ...
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -34,6 +34,9 @@ class FakeEngine:
     def begin_run(self) -> None:
         """Nothing is built."""
 
+    def end_run(self) -> None:
+        """Nothing was built."""
+
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Evaluate the outputs for arrays by input name; raises `EngineError`."""
         check_feeds(self.name, self.inputs, feeds)

@@ -10,7 +10,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 _MAPS = Path("/proc/self/maps")
-_MADV_DONTNEED = 4  # of Linux's mman-common.h
+# Of Linux's mman-common.h. It takes nothing from memory that has no file behind it, so that a range which another
+# thread has put to another use meanwhile is not harmed, as by MADV_DONTNEED.
+_MADV_PAGEOUT = 21
 _EVERY = 0.1  # seconds
 
 
@@ -43,8 +45,8 @@ def unload_pages(path: Path) -> None:
     if sys.platform != "linux":
         return
     libc, name = ctypes.CDLL(None), str(path.resolve())
-    for line in _MAPS.read_text().splitlines():
+    for line in _MAPS.read_text(errors="surrogateescape").splitlines():
         fields = line.split(maxsplit=5)
         if len(fields) == 6 and fields[5] == name:
             start, end = (int(address, 16) for address in fields[0].split("-"))
-            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
+            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_PAGEOUT)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import Array, EngineError, InputError, check_feeds, check_signature, unknown
+from .base import Array, EngineError, InputError, OutputError, check_feeds, check_signature, unknown
 from .memory import unloading
 from .store import Key, Store
 
@@ -50,10 +50,11 @@ Shapes = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled model, and the bytes it was loaded from, which it may go on using."""
+    """A compiled model, the bytes it was loaded from, which it may go on using, and what people have to know of it."""
 
     model: Any
     blob: Array | None = None
+    note: str = ""
 
     @cached_property
     def request(self) -> Any:
@@ -79,22 +80,22 @@ class Compiler:
 
     def compile(self, shapes: Shapes | None) -> Compiled:
         """Compile the graph, or load it from the store of built engines, where small ones are put."""
-        stored = self.store.find(self.key(shapes))
+        key = self.key(shapes)
+        stored, kept = self.store.find(key), ""
         if stored is None and self.graph.size < KEPT_BELOW:
-            stored = self.build(shapes)
-            self.store.prune(self.name, "openvino", MOST_KEPT)
-        with unloading([stored or self.path, *(self.path.parent / file.path for file in self.graph.data)]):
-            return self._load(stored, shapes) if stored else Compiled(self._compile(shapes))
+            try:
+                stored = self.store.build(key, lambda path: _write(self._compile(shapes), path))
+                self.store.prune(key, MOST_KEPT)
+            except OutputError as exc:
+                kept = f"compiled anew each time ({exc})"
+        with unloading([stored] if stored else [self.path.parent / file.path for file in self.graph.data]):
+            return self._load(stored, shapes) if stored else Compiled(self._compile(shapes), note=kept)
 
     def _load(self, stored: Path, shapes: Shapes | None) -> Compiled:
         with translated(self.name, "cannot load the built engine"):
             blob = _mapped(stored)
             tensor = openvino.Tensor(blob, shared_memory=True)
             return Compiled(_core().import_model(tensor, self.device, self._settings(shapes)), blob)
-
-    def build(self, shapes: Shapes | None) -> Path:
-        """Compile the graph into the store of built engines, unless it is there."""
-        return self.store.build(self.key(shapes), lambda path: _write(self._compile(shapes), path))
 
     def read(self, shapes: Shapes | None) -> Any:
         """The graph as OpenVINO's model; raises `BundleError` where its signature is not the manifest's."""
@@ -124,14 +125,15 @@ class Compiler:
         return settings
 
     def _few(self, shapes: Shapes) -> bool:
-        """Whether attention may come to see fewer than `FEW` tokens: the graph's least sides leave it one."""
+        """Whether attention may see fewer than `FEW` tokens of a picture: the graph's least sides leave it one."""
         lengths = {
             axis: length
             for spec, shape in zip(self.graph.inputs, shapes, strict=True)
             for axis, length in zip(spec.axes, shape, strict=True)
-            if isinstance(axis, str) and axis != "rows"
+            if isinstance(axis, str) and axis not in ("rows", "tokens")
         }
-        return math.prod(length // self.graph.ranges[axis].least for axis, length in lengths.items()) < FEW
+        tokens = math.prod(length // self.graph.ranges[axis].least for axis, length in lengths.items())
+        return bool(lengths) and tokens < FEW
 
     def key(self, shapes: Shapes | None) -> Key:
         """What the compiled graph is kept under."""
@@ -171,6 +173,7 @@ class OpenVinoEngine:
         self._building: dict[Shapes, Future[Compiled]] = {}
         self._earlier: set[Shapes] = set()
         self._now: dict[Shapes, Compiled] = {}
+        self._runs = 0
         self._failure = ""
 
     @property
@@ -178,13 +181,15 @@ class OpenVinoEngine:
         """The library, the device, the precision, and which of the graphs served since the run began."""
         if self._compiler is None:
             return "closed"
-        kinds = " and ".join(sorted({DYNAMIC if used is self._dynamic else "static" for used in self._now.values()}))
+        used = self._now.values()
+        kinds = " and ".join(sorted({DYNAMIC if compiled is self._dynamic else "static" for compiled in used}))
         of = self._compiler
         parts = (
             f"openvino {openvino.__version__.split('-')[0]}",
             of.device.lower(),
             of.precision,
             kinds,
+            *sorted({compiled.note for compiled in used}),
             self._failure,
         )
         return ", ".join(part for part in parts if part)
@@ -192,10 +197,18 @@ class OpenVinoEngine:
     def begin_run(self) -> None:
         """Let static graphs that were built meanwhile take over, and build those for shapes of earlier runs."""
         with self._lock:
+            self._runs += 1
+            if self._runs > 1:
+                return
             self._earlier |= self._now.keys()
             self._now.clear()
             for shapes in [shapes for shapes, future in self._building.items() if future.done()]:
                 self._take(shapes, self._building.pop(shapes))
+
+    def end_run(self) -> None:
+        """Graphs may change again when no other run goes on."""
+        with self._lock:
+            self._runs -= 1
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once on arrays by input name; raises `EngineError`."""

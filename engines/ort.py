@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .base import Array, EngineError, check_feeds, check_precision, check_signature, unknown
-from .store import FOLDER, Key, Store
+from .store import Key, Store
 
 if TYPE_CHECKING:
     from .bundle import Graph
@@ -60,6 +60,9 @@ class OrtEngine:
 
     def begin_run(self) -> None:
         """Nothing is built."""
+
+    def end_run(self) -> None:
+        """Nothing was built."""
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once on arrays by input name; raises `EngineError`."""
@@ -114,8 +117,7 @@ def variant_key(name: str, graph: Graph) -> Key:
 
 def variant_of(name: str, graph: Graph, folder: Path) -> Path | None:
     """The variant that came with the bundle or was built since."""
-    key = variant_key(name, graph)
-    return Store(folder / FOLDER).find(key) or Store.of(folder).find(key)
+    return Store.of(folder).find(variant_key(name, graph))
 
 
 def _balance_memory() -> None:

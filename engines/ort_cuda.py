@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .registry import EngineOptions
 
 PROVIDER = "CUDAExecutionProvider"
-INSTALL = "run: pip uninstall onnxruntime, then pip install 'overpaint[gpu]'"
+INSTALL = "run: pip uninstall onnxruntime onnxruntime-gpu, then pip install 'overpaint[gpu]'"
 # The library keeps a captured graph, and with it its activations, for as long as the session.
 MOST_GRAPHS = 8
 # What the arena of a session leaves to latents and kernels, in bytes.

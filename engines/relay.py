@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from threading import Lock
 
 from .base import Array, Engine, EngineError, TensorSpec
 
@@ -19,6 +20,8 @@ class Relay:
         self._engine = engine
         self._upgrade: Upgrade | None = upgrade
         self._failure = ""
+        self._runs = 0
+        self._lock = Lock()
 
     @property
     def label(self) -> str:
@@ -46,19 +49,32 @@ class Relay:
         return self._engine.outputs
 
     def begin_run(self) -> None:
-        """Hand over if there is something faster now."""
-        try:
-            better = self._upgrade() if self._upgrade else None
-        except EngineError as exc:
-            better, self._upgrade, self._failure = None, None, f" (no faster engine: {exc})"
-        if better:
-            self._engine.close()
-            self._engine, self._upgrade = better, None
-        self._engine.begin_run()
+        """Hand over if there is something faster now and no other run goes on."""
+        with self._lock:
+            if not self._runs and self._upgrade:
+                self._hand_over(self._upgrade)
+            self._runs += 1
+            self._engine.begin_run()
+
+    def end_run(self) -> None:
+        """The next run may be on another engine, if no other goes on."""
+        with self._lock:
+            self._runs -= 1
+            self._engine.end_run()
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph once; raises `EngineError`."""
         return self._engine(feeds)
+
+    def _hand_over(self, upgrade: Upgrade) -> None:
+        try:
+            better = upgrade()
+        except EngineError as exc:
+            self._upgrade, self._failure = None, f" (no faster engine: {exc})"
+            return
+        if better:
+            self._engine.close()
+            self._engine, self._upgrade = better, None
 
     def close(self) -> None:
         """Close the engine that runs now; no other follows."""

@@ -56,8 +56,10 @@ class Key:
 class Store:
     """The engines built for a bundle, a folder each: the engine, and its key with the engine's size and hash."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shipped: Path | None = None) -> None:
         self.folder = folder
+        # What came with the bundle is used wherever new engines are kept.
+        self._folders = (folder, shipped) if shipped and shipped != folder else (folder,)
 
     @classmethod
     def of(cls, bundle: Path) -> Store:
@@ -66,15 +68,23 @@ class Store:
         The environment variable OVERPAINT_ENGINES names another folder.
         """
         if named := os.environ.get("OVERPAINT_ENGINES"):
-            return cls(Path(named))
+            return cls(Path(named), bundle / FOLDER)
         if os.access(bundle, os.W_OK):
             return cls(bundle / FOLDER)
-        return cls(Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "overpaint" / FOLDER)
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        return cls(cache / "overpaint" / FOLDER, bundle / FOLDER)
+
+    @property
+    def changed(self) -> float:
+        """When an engine last came or went; 0 where there never was one."""
+        with suppress(OSError):
+            return self.folder.stat().st_mtime
+        return 0.0
 
     def find(self, key: Key) -> Path | None:
         """The file of a built engine, or None; raises `EngineError` for one that is altered or cut short."""
-        folder = self.folder / key.name
-        if not folder.is_dir():
+        folder = next((path / key.name for path in self._folders if (path / key.name).is_dir()), None)
+        if folder is None:
             return None
         try:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -89,7 +99,7 @@ class Store:
 
     def built(self) -> Iterator[Key]:
         """The keys of all engines whose record can be read."""
-        for path in sorted(self.folder.glob(f"[!.]*/{RECORD}")):
+        for path in (record for folder in self._folders for record in sorted(folder.glob(f"[!.]*/{RECORD}"))):
             try:
                 yield Key(**json.loads(path.read_text(encoding="utf-8"))["key"])
             except (OSError, ValueError, KeyError, TypeError):
@@ -125,16 +135,28 @@ class Store:
             ) from exc
         return target / BLOB
 
-    def prune(self, graph: str, library: str, keep: int) -> None:
-        """Keep the engines of a graph that a library's adapter used last, and remove the others of its."""
-        found = [key for key in self.built() if (key.graph, key.library) == (graph, library)]
-        found.sort(key=lambda key: (self.folder / key.name / RECORD).stat().st_mtime)
-        for key in found[: max(len(found) - keep, 0)]:
+    def prune(self, kin: Key, keep: int) -> None:
+        """Of the engines that a library made of the same graph as `kin`, keep those used last and remove the others."""
+        found = [key for key in self.built() if _origin(key) == _origin(kin)]
+        for key in sorted(found, key=self._used)[: max(len(found) - keep, 0)]:
             self.remove(key)
 
+    def _used(self, key: Key) -> float:
+        """When an engine was last found; 0 where another process has removed it meanwhile."""
+        with suppress(OSError):
+            return (self.folder / key.name / RECORD).stat().st_mtime
+        return 0.0
+
     def remove(self, key: Key) -> None:
-        """Remove a built engine, altered or not, if it is there."""
-        shutil.rmtree(self.folder / key.name, ignore_errors=True)
+        """Remove a built engine, altered or not, if it is there; others see it whole or not at all."""
+        going = self.folder / f".{key.name}.{os.getpid()}.removed"
+        with suppress(OSError):
+            (self.folder / key.name).rename(going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def _origin(key: Key) -> tuple[str, str, str]:
+    return key.graph, key.onnx, key.library
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -156,7 +156,10 @@ class TensorRTEngine:
         return max(profile.axes["rows"].most for profile in self.profiles)
 
     def begin_run(self) -> None:
-        """Keep what was compiled for shapes that were new in the last run; nothing takes over."""
+        """Nothing takes over."""
+
+    def end_run(self) -> None:
+        """Keep what was compiled for shapes that were new in this run."""
         with self._lock:
             for number in self._unsaved:
                 self._loaded[number].save()
@@ -181,12 +184,13 @@ class TensorRTEngine:
 
     def close(self) -> None:
         """Release the engines and their memory."""
-        for loaded in self._loaded.values():
-            loaded.save()
-        self._closed = True
-        self._executions.clear()
-        self._loaded.clear()
-        self._device.trim()
+        with self._lock:
+            for loaded in self._loaded.values():
+                loaded.save()
+            self._closed = True
+            for held in (self._executions, self._loaded, self._unsaved):
+                held.clear()
+            self._device.trim()
 
     def _execution(self, lengths: Mapping[str, int]) -> Execution:
         for number, index in self._places:
@@ -236,7 +240,7 @@ class LibraryEngine:
             self._config = self._engine.create_runtime_config()
             self._config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             self._cache = self._config.create_runtime_cache()
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 self._cache.deserialize(kernels.read_bytes())
             self._config.set_runtime_cache(self._cache)
 
@@ -282,29 +286,38 @@ def open_built(builder: str, name: str, graph: Graph, folder: Path, options: Eng
     check_precision(builder, name, graph.precision, options.precision)
     if options.device != "cuda":
         raise InputError(f"{builder} runs on device 'cuda', not {options.device!r}; ask for that")
-    trt = library(builder)
+    keys = usable(builder, name, graph, folder)
     from .cuda import shared
 
-    device, store = shared(), Store.of(folder)
-
-    def mend(lengths: Sequence[Mapping[str, Range]]) -> str:
-        return advice(Bundle.read(folder, verify=False), builder, name, lengths)
+    trt, device, store, mend = library(builder), shared(), Store.of(folder), _mend(builder, name, folder)
 
     def built(key: Key) -> Built:
         return Built(
             profiles_of(key), lambda: load(trt, store, key, folder / graph.file.path, device.architecture, mend)
         )
 
-    wanted = engine_key(name, graph, (), builder, trt.__version__, device.architecture, WHOLE)
     return TensorRTEngine(
         name,
         graph,
-        [built(key) for key in choose(store.built(), wanted, mend)],
+        [built(key) for key in keys],
         device,
         label=f"{builder} {trt.__version__}, {device.name}, {graph.precision}",
         graphs=not captures_itself(trt),
         mend=mend,
     )
+
+
+def usable(builder: str, name: str, graph: Graph, folder: Path) -> list[Key]:
+    """The engines of a graph that can run here; raises `EngineError` as `open_built` does."""
+    trt = library(builder)
+    from .cuda import shared
+
+    wanted = engine_key(name, graph, (), builder, trt.__version__, shared().architecture, WHOLE)
+    return choose(Store.of(folder).built(), wanted, _mend(builder, name, folder))
+
+
+def _mend(builder: str, name: str, folder: Path) -> Mend:
+    return lambda lengths: advice(Bundle.read(folder, verify=False), builder, name, lengths)
 
 
 def load(trt: Any, store: Store, key: Key, onnx: Path, architecture: str, mend: Mend) -> LibraryEngine:

@@ -54,6 +54,8 @@ def choose(graph: Quantised, feeds: Sequence[Feeds], limit: float, report: Repor
     meter = _Meter(graph, feeds, report)
     full = meter.error(graph.layers)
     report(f"unet: relative error {full:.2g} with everything in int8")
+    if full <= limit:
+        return Choice((), tuple(graph.layers), full, full)
     ranked = _ranked(meter.measure(graph.layers, lambda layer: layer.block))
     out = _enough(ranked, limit, full)
     finer = [part for block in ranked[:out] for part in meter.split(block)]

@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ..engines.auto import fastest, usual_device
+from ..engines.auto import Candidate, faster, fastest, usual_device
 from ..engines.base import BundleError, Engine, InputError, unknown
 from ..engines.bundle import MANIFEST, Bundle
 from ..engines.registry import EngineOptions, open_engine
 from ..engines.relay import Relay
+from ..engines.store import Store
 from .denoiser import Denoiser
 from .pipeline import Pipeline
 from .sampling.levels import ModelSchedule
@@ -82,21 +83,23 @@ def load(
 
 def _engines(bundle: Bundle, engine: str, options: EngineOptions) -> list[Engine]:
     """What runs each graph, in the order of `SIGNATURES`; on a GPU one that is built later takes over where it may."""
-    chosen = fastest(bundle) if engine == "auto" else None
-    named = chosen.engine if chosen else engine
-    options = replace(options, device=options.device or (chosen.device if chosen else usual_device(engine)))
+    chosen = fastest(bundle, options.device or None) if engine == "auto" else Candidate(engine, options.device, None)
+    options = replace(options, device=chosen.device or usual_device(engine))
+    store = Store.of(bundle.folder)
+    looked = dict.fromkeys(SIGNATURES, store.changed)
 
     def opened(name: str, engine: str) -> Engine:
         return open_engine(engine, name, bundle.graph(name), bundle.folder, options)
 
     def upgrade(name: str) -> Engine | None:
-        now = fastest(bundle)
-        return opened(name, now.engine) if (now.engine, now.device) != (named, options.device) else None
+        before, looked[name] = looked[name], store.changed
+        better = faster(bundle, chosen) if looked[name] != before else None
+        return opened(name, better.engine) if better else None
 
-    engines = [opened(name, named) for name in SIGNATURES]
-    if chosen is None or options.device == "cpu":
+    engines = [opened(name, chosen.engine) for name in SIGNATURES]
+    if engine != "auto" or options.device == "cpu":
         return engines
-    return [Relay(engine, partial(upgrade, name)) for name, engine in zip(SIGNATURES, engines, strict=True)]
+    return [Relay(first, partial(upgrade, name)) for name, first in zip(SIGNATURES, engines, strict=True)]
 
 
 def find(model: str | Path) -> Path:

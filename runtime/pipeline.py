@@ -211,10 +211,17 @@ class Run:
         if self._begun:
             raise InputError("a run goes once; start another")
         self._begun = True
-        start, away = time.perf_counter(), 0.0
-        engines = self._pipeline.engines
-        for engine in engines.values():
+        engines = self._pipeline.engines.values()
+        for engine in engines:
             engine.begin_run()
+        try:
+            yield from self._steps()
+        finally:
+            for engine in engines:
+                engine.end_run()
+
+    def _steps(self) -> Iterator[Step]:
+        start, away = time.perf_counter(), 0.0
         self._jobs = {index: self._job(task) for index, task in enumerate(self.tasks) if len(task.plan)}
         for step in run(self._jobs, self._pipeline.denoiser, self._show):
             self._timings["denoise"] += step.seconds
@@ -223,7 +230,7 @@ class Run:
             away += time.perf_counter() - left
         outputs = tuple(self._output(index) for index in range(len(self.tasks)))
         total = time.perf_counter() - start - away
-        labels = {name: engine.label for name, engine in engines.items()}
+        labels = {name: engine.label for name, engine in self._pipeline.engines.items()}
         self._result = Result(outputs, {**self._timings, "total": total}, dict(self._cached), labels)
 
     def result(self) -> Result:

@@ -20,8 +20,9 @@ Feeds = Mapping[str, Array]
 STYLES = ("noto", "flat", "twemoji", "contrast", "ink", "sketch")
 # What is in the example pictures, as the shipped model was told it.
 THINGS = ("cat", "fox", "hamburger", "house", "octopus", "pizza", "rocket", "strawberry")
-# How to load the pipeline whose steps are recorded, so that the same seed gives the same numbers.
-LOADING: Mapping[str, Any] = {"precision": "float32", "shapes": "dynamic"}
+# How to load the pipeline whose steps are recorded, so that the same seed gives the same numbers,
+# and its two rows go in one call.
+LOADING: Mapping[str, Any] = {"precision": "float32", "shapes": "dynamic", "max_area": 2**20}
 PROMPTS = tuple(f"{thing}, {style} style" for thing in THINGS for style in STYLES)
 STEPS = 20
 STRENGTHS = (0.4, 1.0)
@@ -42,6 +43,10 @@ class Recorder:
     def begin_run(self) -> None:
         """Pass it on."""
         self.engine.begin_run()
+
+    def end_run(self) -> None:
+        """Pass it on."""
+        self.engine.end_run()
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the engine; raises what it raises."""

@@ -1,5 +1,6 @@
 """OpenVINO on the shipped model: what it computes, when it compiles, what it keeps."""
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import wait
 from pathlib import Path
@@ -19,8 +20,10 @@ NAME = "vae_decoder"
 
 
 @pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.read(MODELS / "tiny")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The shipped model without what this checkout has built of it."""
+    folder = tmp_path_factory.mktemp("openvino") / "tiny"
+    return Bundle.read(Path(shutil.copytree(MODELS / "tiny", folder, ignore=shutil.ignore_patterns("engines"))))
 
 
 @pytest.fixture
@@ -98,19 +101,31 @@ class TestSpecialisation:
             built(auto)
             auto({"latents": latents()})  # what was built meanwhile waits for the next run
             assert auto.label.rpartition(", ")[2] == labels[-1]
+            auto.end_run()
         assert labels == ["dynamic", "dynamic", "static"]
 
     def test_shapes_that_do_not_come_back_are_not_built(self, auto: openvino.OpenVinoEngine) -> None:
         for height in (2, 4, 6):
             auto.begin_run()
             auto({"latents": latents(height)})
+            auto.end_run()
         assert not auto._building
+
+    def test_nothing_changes_while_another_run_goes_on(self, auto: openvino.OpenVinoEngine) -> None:
+        auto.begin_run()
+        for _ in range(3):
+            auto.begin_run()
+            auto({"latents": latents()})
+            built(auto)
+            assert auto.label.endswith("dynamic")
+            auto.end_run()
 
     def test_only_the_last_few_are_kept(self, bundle: Bundle) -> None:
         engine = opened(bundle, shapes="static")
         for height in (2, 4, 6, 2):
             engine.begin_run()
             engine({"latents": latents(height)})
+            engine.end_run()
         assert [shapes[0][2] for shapes in engine._static] == [6, 2]
 
     def test_a_large_graph_is_compiled_once_for_its_first_shape(
@@ -123,6 +138,7 @@ class TestSpecialisation:
             engine({"latents": latents(height)})
             labels.append((engine.label.rpartition(", ")[2], engine._dynamic is not None))
             built(engine)
+            engine.end_run()
         assert labels == [("static", False), ("dynamic", True), ("dynamic", True), ("static", False)]
 
     def test_a_failed_build_is_told_and_the_dynamic_graph_goes_on(
@@ -136,6 +152,7 @@ class TestSpecialisation:
             auto.begin_run()
             auto({"latents": latents()})
             built(auto)
+            auto.end_run()
         assert auto.label.endswith("dynamic, no static graph (no memory left)")
 
 
@@ -155,6 +172,15 @@ class TestStore:
         blob.write_bytes(spoil(blob.read_bytes()))
         with pytest.raises(EngineError, match="altered or cut short; remove this folder"):
             opened(bundle)
+
+    def test_a_folder_that_cannot_be_written_is_told_and_done_without(
+        self, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        monkeypatch.setenv("OVERPAINT_ENGINES", str(tmp_path / "file" / "engines"))
+        engine = opened(bundle)
+        assert engine({"latents": latents()})["pixels"].shape == (1, 3, 32, 24)
+        assert "compiled anew each time" in engine.label
 
     def test_another_precision_is_another_engine(self, bundle: Bundle, store: Path) -> None:
         opened(bundle, precision="float32", threads=1)

@@ -86,7 +86,7 @@ def test_of_many_those_used_last_are_kept(tmp_path: Path) -> None:
         os.utime(tmp_path / key.name / "key.json", (age, age))
     store.build(replace(KEY, graph="vae"), write)
     store.find(keys[0])
-    store.prune("unet", "library", 2)
+    store.prune(KEY, 2)
     assert {key.profile for key in store.built() if key.graph == "unet"} == {"0", "3"}
     assert len(list(store.built())) == 3
 

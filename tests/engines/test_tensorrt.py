@@ -128,7 +128,7 @@ def test_compiled_kernels_are_kept_after_new_shapes_and_at_the_end() -> None:
     for _ in range(3):
         engine(feeds(2, 4))
         engine(feeds(1, 4))
-        engine.begin_run()
+        engine.end_run()
     assert loaded.saves == 1
     engine.close()
     assert loaded.saves == 2

@@ -30,6 +30,9 @@ class OnDevice:
     def begin_run(self) -> None:
         pass
 
+    def end_run(self) -> None:
+        pass
+
     def __call__(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         self.calls += 1
         spoilt = np.nan if self.calls > self.good else 1

@@ -30,6 +30,9 @@ class Spoilt:
     def begin_run(self) -> None:
         pass
 
+    def end_run(self) -> None:
+        pass
+
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         self.calls += 1
         outputs = self.engine(feeds)
