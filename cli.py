@@ -129,6 +129,8 @@ def verify(bundle: str, engines: list[str], precision: str | None) -> None:
 
 def export(checkpoint: Path, bundle: Path, int8: bool, overwrite: bool, **options: Any) -> None:
     """Turn a checkpoint into a bundle."""
+    from .engines.base import InputError
+
     with _extra("export"):
         from .export import export_bundle
         from .export.publish import check_target, scratch
@@ -136,6 +138,8 @@ def export(checkpoint: Path, bundle: Path, int8: bool, overwrite: bool, **option
     if not int8:
         print(export_bundle(checkpoint, bundle, overwrite=overwrite, report=_report, **options).describe())
         return
+    if options["precision"] != "float32":
+        raise InputError(f"int8 is made from a float32 graph, not from {options['precision']}; leave out the precision")
     quantizer = _quantizer(**calibration)
     check_target(bundle, overwrite)
     with scratch(bundle) as folder:
@@ -163,6 +167,7 @@ def build(
     """Build engines for a bundle, and print each with its size and the seconds it took."""
     from tqdm import tqdm
 
+    from .engines.base import InputError
     from .engines.bundle import Bundle
     from .engines.profile import Sizes, parse_batch
     from .export.tensorrt import build as run
@@ -171,6 +176,8 @@ def build(
 
     opened = Bundle.read(find(bundle))
     if builder == "onnxruntime":
+        if words or graphs or processors or refittable or weightless or batch != "1":
+            raise InputError("onnxruntime's variants are for every size, and have no options; leave them out")
         _build_variants(opened)
         return
     sizes = [Sizes.parse(word) for word in words] or [Sizes(opened.model.default_size, opened.model.default_size)]
@@ -209,7 +216,8 @@ def bench(
     def progress(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    report = measure(model, size=size, repeats=repeats, warmup=warmup, loading=engine, progress=progress, **options)
+    loading = {"shapes": "static", **engine}
+    report = measure(model, size=size, repeats=repeats, warmup=warmup, loading=loading, progress=progress, **options)
     print(report.table())
     if record:
         replace(record, json.dumps(report.record(), indent=2).encode())

@@ -22,7 +22,7 @@ class Timed:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.inputs, self.outputs, self.label = engine.inputs, engine.outputs, engine.label
-        self.device, self.most_rows = engine.device, engine.most_rows
+        self.device, self.profiles = engine.device, engine.profiles
         self.seconds = 0.0
 
     def begin_run(self) -> None:

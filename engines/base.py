@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .profile import Profile
 
 Array = NDArray[Any]
 
@@ -85,8 +88,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def most_rows(self) -> int | None:
-        """The most rows that a call may have; None: as many as the graph takes."""
+    def profiles(self) -> Sequence[Profile]:
+        """The shapes that it is built for; none: all that the graph takes."""
         ...
 
     @property

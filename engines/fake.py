@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from .base import Array, TensorSpec, check_feeds
 
 if TYPE_CHECKING:
     from .bundle import Graph, Range
+    from .profile import Profile
     from .registry import EngineOptions
 
 
@@ -29,7 +30,7 @@ class FakeEngine:
 
     label = "fake"
     device = "cpu"
-    most_rows: int | None = None
+    profiles: Sequence[Profile] = ()
 
     def begin_run(self) -> None:
         """Nothing is built."""

@@ -157,7 +157,7 @@ class OpenVinoEngine:
     """
 
     device = "cpu"
-    most_rows = None
+    profiles = ()
 
     def __init__(self, compiler: Compiler, shapes: str) -> None:
         self.name = compiler.name

@@ -44,7 +44,7 @@ class OrtEngine:
     """A graph, or the variant of it at `path`, in an ONNX Runtime session; `folder` holds its weights."""
 
     device = "cpu"
-    most_rows = None
+    profiles = ()
 
     def __init__(self, name: str, graph: Graph, path: Path, folder: Path, options: EngineOptions) -> None:
         self.name = name

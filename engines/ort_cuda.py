@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -127,7 +128,8 @@ class CudaEngine(OrtEngine):
         """Let go of all that a failed run leaves, graphs included, so that the next one has the memory."""
         self._release()
         free = buffers.free_memory()
-        self._session = self._open()
+        with suppress(EngineError, *ERRORS):  # without memory even for the graph, the engine stays closed
+            self._session = self._open()
         return EngineError(
             f"{self.name}: the GPU's memory does not suffice ({exc}); {free / 1e6:.0f} MB are free without this graph: "
             "take a smaller size, fewer rows a call (max_rows), or a bundle exported in float16"

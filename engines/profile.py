@@ -82,7 +82,17 @@ class Profile:
 
     def covers(self, lengths: Mapping[str, int]) -> bool:
         """Whether every axis has a length it is built for."""
-        return all(span.least <= lengths[axis] <= span.most for axis, span in self.axes.items())
+        return lengths.keys() >= self.axes.keys() and self.fits(lengths)
+
+    def fits(self, lengths: Mapping[str, int]) -> bool:
+        """Whether those axes that are given have."""
+        return all(self.axes[axis].least <= length <= self.axes[axis].most for axis, length in lengths.items())
+
+    def corners(self) -> tuple[dict[str, int], ...]:
+        """The least, the usual and the greatest lengths."""
+        return tuple(
+            {axis: getattr(span, end) for axis, span in self.axes.items()} for end in ("least", "usual", "most")
+        )
 
     def shapes(self, spec: TensorSpec) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """The least, the usual and the greatest shape of an input."""
@@ -115,6 +125,11 @@ def profiles(name: str, graph: Graph, facts: ModelFacts, sizes: Iterable[Sizes],
         fixed = Profile({axis: Range(span.usual, span.usual, span.usual) for axis, span in wide.axes.items()})
         made |= {str(profile): profile for profile in ([fixed, wide] if wanted.least == wanted.most else [wide])}
     return tuple(sorted(made.values(), key=lambda profile: (profile.volume, str(profile))))
+
+
+def most_rows(built: Iterable[Profile], lengths: Mapping[str, int]) -> int | None:
+    """The most rows of a call with these lengths of the other axes; None where no profile bounds them."""
+    return max((profile.axes["rows"].most for profile in built if profile.fits(lengths)), default=None)
 
 
 def lengths_of(name: str, specs: Iterable[TensorSpec], feeds: Mapping[str, Array]) -> dict[str, int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
 from .base import Array, Engine, EngineError, TensorSpec
+from .profile import Profile
 
 Upgrade = Callable[[], Engine | None]
 
@@ -34,9 +35,9 @@ class Relay:
         return self._engine.device
 
     @property
-    def most_rows(self) -> int | None:
-        """The most rows that a call may have now."""
-        return self._engine.most_rows
+    def profiles(self) -> Sequence[Profile]:
+        """The shapes that the engine is built for that runs now."""
+        return self._engine.profiles
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

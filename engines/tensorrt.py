@@ -150,11 +150,6 @@ class TensorRTEngine:
         """The profiles there are, narrowest first."""
         return tuple(self._built[number].profiles[index] for number, index in self._places)
 
-    @property
-    def most_rows(self) -> int | None:
-        """The most rows that an engine is built for."""
-        return max(profile.axes["rows"].most for profile in self.profiles)
-
     def begin_run(self) -> None:
         """Nothing takes over."""
 

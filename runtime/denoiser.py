@@ -12,6 +12,7 @@ import numpy as np
 
 from ..engines.base import Array, Engine
 from ..engines.buffers import namespace
+from ..engines.profile import most_rows
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Denoiser:
         for index, row in enumerate(rows):
             groups[row.latents.shape, row.conditioning.shape].append(index)
         outputs: dict[int, Array] = {}
-        for (shape, _), members in groups.items():
-            most = min(self._max_rows, self.engine.most_rows or self._max_rows)
-            size = max(1, min(most, self._max_area // (shape[-2] * shape[-1])))
+        for ((_, height, width), (tokens, _)), members in groups.items():
+            built = most_rows(self.engine.profiles, {"height": height, "width": width, "tokens": tokens})
+            size = max(1, min(built or self._max_rows, self._max_rows, self._max_area // (height * width)))
             waiting = iter(members)
             while batch := list(islice(waiting, size)):
                 outputs.update(zip(batch, self._call([rows[index] for index in batch]), strict=True))

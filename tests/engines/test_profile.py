@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from overpaint import EngineError, InputError
 from overpaint.engines.base import TensorSpec
 from overpaint.engines.bundle import Bundle, Range
-from overpaint.engines.profile import Profile, Sizes, advice, lengths_of, parse_batch, profiles
+from overpaint.engines.profile import Profile, Sizes, advice, lengths_of, most_rows, parse_batch, profiles
 from overpaint.runtime.load import find
 
 ROW = Range(1, 1, 1)
@@ -162,3 +162,12 @@ def test_the_command_that_builds_a_profile(tiny: Bundle, name: str, words: list[
 def test_a_prompt_that_no_engine_takes(tiny: Bundle, name: str, axes: dict[str, Range]) -> None:
     sides = {"height": Range(16, 16, 16), "width": Range(16, 16, 16)} if name == "unet" else {}
     assert advice(tiny, "tensorrt", name, [axes | sides]).startswith("shorten the prompt")
+
+
+def test_rows_are_bounded_by_the_profiles_of_that_size() -> None:
+    small = Profile({"rows": Range(1, 2, 8), "height": Range(64, 64, 64), "width": Range(64, 64, 64)})
+    large = Profile({"rows": Range(1, 2, 2), "height": Range(64, 64, 128), "width": Range(64, 64, 128)})
+    assert most_rows([small, large], {"height": 64, "width": 64}) == 8
+    assert most_rows([small, large], {"height": 128, "width": 96}) == 2
+    assert most_rows([small], {"height": 128, "width": 128}) is None
+    assert most_rows([], {"height": 64, "width": 64}) is None

@@ -8,9 +8,14 @@ import pytest
 import overpaint
 from overpaint import EngineError
 from overpaint.engines.base import Engine
-from overpaint.engines.bundle import Bundle
+from overpaint.engines.bundle import Bundle, Range
 from overpaint.engines.fake import FakeEngine
+from overpaint.engines.profile import Profile
 from overpaint.engines.relay import Relay
+
+ONE_ROW = (
+    Profile({"rows": Range(1, 1, 1), "height": Range(2, 8, 64), "width": Range(2, 8, 64), "tokens": Range(16, 16, 64)}),
+)
 
 
 @pytest.fixture
@@ -21,7 +26,7 @@ def slow(fake_folder: Path) -> FakeEngine:
 @pytest.fixture
 def fast(fake_folder: Path) -> FakeEngine:
     engine = FakeEngine("fast", Bundle.read(fake_folder).graph("unet"))
-    engine.label, engine.most_rows = "fast", 1
+    engine.label, engine.profiles = "fast", ONE_ROW
     return engine
 
 
@@ -35,7 +40,7 @@ def test_it_hands_over_between_runs(slow: FakeEngine, fast: FakeEngine) -> None:
     relay.end_run()
     relay.end_run()
     relay.begin_run()
-    assert (relay.label, relay.most_rows) == ("fast", 1)
+    assert (relay.label, relay.profiles) == ("fast", ONE_ROW)
 
 
 def test_what_cannot_be_opened_is_told_and_asked_for_once(slow: FakeEngine) -> None:
@@ -66,7 +71,7 @@ def test_rows_follow_the_engine(fake: overpaint.Pipeline, fast: FakeEngine) -> N
             return super().__call__(feeds)
 
     counted = Counted("fast", fake.bundle.graph("unet"))
-    counted.most_rows = 1
+    counted.profiles = ONE_ROW
     ready.append(counted)
     assert np.array_equal(np.asarray(fake(picture, "a", seed=1).images[0]), np.asarray(wanted))
     assert set(calls) == {1}

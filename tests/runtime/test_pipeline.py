@@ -25,7 +25,7 @@ class Spoilt:
     def __init__(self, engine: Engine, good: int) -> None:
         self.engine, self.good, self.calls = engine, good, 0
         self.inputs, self.outputs, self.label = engine.inputs, engine.outputs, engine.label
-        self.device, self.most_rows = engine.device, engine.most_rows
+        self.device, self.profiles = engine.device, engine.profiles
 
     def begin_run(self) -> None:
         pass
