@@ -28,8 +28,8 @@ from .work import Work
 
 TINY = "models/tiny"
 OURS = (
-    ("f32", TINY, "engine=openvino", "precision=float32"),
-    ("bf16", TINY, "engine=openvino", "precision=bfloat16"),
+    ("f32", TINY, "engine=openvino", "precision=float32", "shapes=static"),
+    ("bf16", TINY, "engine=openvino", "precision=bfloat16", "shapes=static"),
     ("f32, onnxruntime", TINY, "engine=onnxruntime"),
 )
 PACKAGES = ("torch", "diffusers", "onnxruntime", "openvino", "openvino-genai", "nncf")
