@@ -6,17 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from onnxscript import ir
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
-from ..engines.base import Array, ExportError
+from ..engines.base import ExportError
 from ..engines.bundle import Bundle, Graph
+from ..engines.compare import random_feeds, worst
 from ..engines.ort import OrtEngine, variant_key
 from ..engines.registry import EngineOptions
 from ..engines.store import Store
 from .onnx import INLINE_BELOW
-from .verify import worst
 
 DOMAIN = "com.microsoft"
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-2}
@@ -116,7 +115,8 @@ def _refer(graph: ir.Graph, source: Path) -> None:
 
 
 def _compare(name: str, graph: Graph, source: Path, variant: Path) -> None:
-    feeds, options = _feeds(graph), EngineOptions()
+    feeds = random_feeds(graph.inputs, {axis: lengths.usual for axis, lengths in graph.ranges.items()})
+    options = EngineOptions()
     outputs = [OrtEngine(name, graph, path, source.parent, options)(feeds) for path in (source, variant)]
     plain, fused = ([made[spec.name] for spec in graph.outputs] for made in outputs)
     if not (error := worst(fused, plain)) <= TOLERANCE[graph.precision]:
@@ -124,14 +124,3 @@ def _compare(name: str, graph: Graph, source: Path, variant: Path) -> None:
             f"{name}: the variant differs from the graph by {error:.3g} (relative), allowed is "
             f"{TOLERANCE[graph.precision]:g}; run without it, and report this with the version of onnxruntime"
         )
-
-
-def _feeds(graph: Graph) -> dict[str, Array]:
-    """Random inputs of the usual lengths; whole numbers are 0."""
-    rng = np.random.default_rng(0)
-    feeds = {}
-    for spec in graph.inputs:
-        shape = tuple(graph.ranges[axis].usual if isinstance(axis, str) else axis for axis in spec.axes)
-        whole = np.issubdtype(np.dtype(spec.dtype), np.integer)
-        feeds[spec.name] = np.zeros(shape, spec.dtype) if whole else rng.standard_normal(shape).astype(spec.dtype)
-    return feeds

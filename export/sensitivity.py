@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..engines.base import Array, ExportError
+from ..engines.compare import relative_error
 from .int8 import FLOAT, Feeds, Layer, Quantised
-from .verify import open_session, relative_error
+from .verify import open_session
 
 Report = Callable[[str], None]
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import diffusers
-import numpy as np
 import onnxruntime
 import torch
 import transformers
@@ -14,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from ..engines.base import Array, ExportError
 from ..engines.bundle import Check, Receipt
+from ..engines.compare import Outputs, worst
 from .components import Component
 
 ORT_ERRORS = (
@@ -25,8 +25,6 @@ ORT_ERRORS = (
     state.RuntimeException,
 )
 TOLERANCE = {"float32": 1e-4, "float16": 1e-2}
-
-Outputs = Sequence[Array]
 
 
 def reference(module: torch.nn.Module, component: Component) -> list[Outputs]:
@@ -66,19 +64,6 @@ def compare(path: Path, component: Component, expected: Sequence[Outputs], preci
     rounded = ", weights rounded to float16" if (precision, weights) == ("float32", "float16") else ""
     source = f"torch {torch.__version__}, diffusers {diffusers.__version__}, transformers {transformers.__version__}"
     return Receipt(f"{source}, float32{rounded}", tolerance, tuple(checks))
-
-
-def worst(outputs: Outputs, sources: Outputs) -> float:
-    """The largest `relative_error` of the outputs; NaN where one of them is, which Python's max would pass over."""
-    return float(np.max([relative_error(output, source) for output, source in zip(outputs, sources, strict=True)]))
-
-
-def relative_error(output: Array, source: Array) -> float:
-    """‖output - source‖₂ / ‖source‖₂ in float64; infinite for different shapes, NaN where either has a NaN."""
-    if output.shape != source.shape:
-        return float("inf")
-    wide = source.astype(np.float64)
-    return float(np.linalg.norm((output - wide).ravel()) / max(np.linalg.norm(wide.ravel()), np.finfo(float).tiny))
 
 
 def open_session(path: Path, name: str) -> onnxruntime.InferenceSession:

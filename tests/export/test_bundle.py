@@ -14,12 +14,13 @@ import torch
 
 from overpaint.engines.base import BundleError, ExportError, InputError, OutputError
 from overpaint.engines.bundle import Bundle, Range
+from overpaint.engines.compare import worst
 from overpaint.export import bundle as stage
 from overpaint.export import export_bundle
 from overpaint.export.facts import SAMPLERS, default_sampler, model_facts, not_followed, schedule_facts
 from overpaint.export.load import supported
 from overpaint.export.publish import publish, remove_stale
-from overpaint.export.verify import compare, reference, worst
+from overpaint.export.verify import compare, reference
 from overpaint.runtime.sampling.levels import ModelSchedule
 from overpaint.runtime.sampling.samplers import SAMPLERS as KNOWN_SAMPLERS
 from tests.checkpoints import tiny_checkpoint

@@ -13,9 +13,9 @@ from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline, U
 from transformers import CLIPTextModel
 
 from overpaint.engines.bundle import Bundle, Graph
+from overpaint.engines.compare import relative_error
 from overpaint.export import bundle as stage
 from overpaint.export.load import supported
-from overpaint.export.verify import relative_error
 from tests.checkpoints import tiny_checkpoint
 
 onnxruntime = pytest.importorskip("onnxruntime")
