@@ -213,11 +213,8 @@ def bench(
     if record:
         check_place(record)
 
-    def progress(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     loading = {"shapes": "static", **engine}
-    report = measure(model, size=size, repeats=repeats, warmup=warmup, loading=loading, progress=progress, **options)
+    report = measure(model, size=size, repeats=repeats, warmup=warmup, loading=loading, progress=_report, **options)
     print(report.table())
     if record:
         replace(record, json.dumps(report.record(), indent=2).encode())

@@ -16,6 +16,7 @@ from PIL import Image
 
 import overpaint
 from benchmarks.report import publish, table, writer
+from overpaint.engines.compare import psnr
 
 PROMPT, STRENGTH, GUIDANCE = "fox, ink style", 0.6, 7.5
 PAUSE = 0.3
@@ -30,11 +31,6 @@ def seconds(call: Callable[..., object], *arguments: object) -> float:
     start = time.perf_counter()
     call(*arguments)
     return time.perf_counter() - start
-
-
-def psnr(ours: Image.Image, theirs: Image.Image) -> float:
-    error = np.mean((np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)) ** 2)
-    return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
 def main() -> None:
@@ -75,7 +71,7 @@ def main() -> None:
     for precision, pipe in pipes.items():
         for _ in range(WARM_UP):
             result = ours(pipe, image, PROMPT, 0)
-        agreement = psnr(result.images[0], theirs(image, PROMPT, 0))
+        agreement = psnr(np.asarray(result.images[0]), np.asarray(theirs(image, PROMPT, 0)))
         for name, inputs in cases.items():
             pairs = [pair(pipe, seed, *source) for seed, source in zip(seeds, inputs, strict=True)]
             mine, other = (statistics.median(times) for times in zip(*pairs, strict=True))

@@ -21,6 +21,7 @@ import overpaint
 from benchmarks.report import publish, table, writer
 from overpaint.engines.base import Array
 from overpaint.engines.bundle import Bundle
+from overpaint.engines.compare import psnr
 from overpaint.runtime.load import find
 from overpaint.runtime.trajectories import PROMPTS, read_pictures
 
@@ -39,11 +40,6 @@ def pictures(model: str, folder: Path, count: int, guidance: float, precision: s
         np.asarray(pipe(given[index % len(given)], prompt, seed=index, **options).images[0].convert("RGB"), np.float64)
         for index, prompt in enumerate(asked)
     ]
-
-
-def psnr(one: Array, other: Array) -> float:
-    """Peak signal-to-noise ratio in dB."""
-    return float(10 * np.log10(255**2 / max(np.mean((one - other) ** 2), 1e-9)))
 
 
 def feeds(bundle: Bundle, side: int, rows: int) -> dict[str, Array]:

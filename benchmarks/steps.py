@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import numpy as np
 import overpaint
 from benchmarks.report import publish, table, writer
 from overpaint.engines.base import Array, Engine
+from overpaint.runtime.bench import peak_memory
 
 
 class Timed:
@@ -54,7 +54,7 @@ def measure(model: str, size: int, steps: int) -> list[tuple[str, Any]]:
         outside.append(step.seconds - spent)
     timings = run.result().timings
     weights = sum(graph.size for graph in pipe.bundle.graphs.values()) / 1e9
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    peak = (peak_memory() or 0) / 1e9
     engine, rest = statistics.median(inside), statistics.median(outside)
     return [
         ("U-Net engine, median s a step", f"{engine:.4f}"),

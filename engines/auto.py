@@ -13,6 +13,7 @@ from .bundle import Bundle
 
 # What the others are compared with: it runs every graph as it was exported.
 REFERENCE = ("onnxruntime", "cpu")
+INSTALL_CUDA = "run: pip uninstall onnxruntime onnxruntime-gpu, then pip install 'overpaint[gpu]'"
 
 Obstacle = Callable[[Bundle], str | None]
 
@@ -84,7 +85,7 @@ def _cuda_build(bundle: Bundle) -> str | None:
     homes = (Path(home) for home in (spec and spec.submodule_search_locations) or ())
     if any(found for home in homes for found in home.glob("capi/*onnxruntime_providers_cuda*")):
         return None
-    return "onnxruntime is built without CUDA; run: pip uninstall onnxruntime, then pip install 'overpaint[gpu]'"
+    return f"onnxruntime is built without CUDA; {INSTALL_CUDA}"
 
 
 def _built(library: str) -> Obstacle:

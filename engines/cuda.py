@@ -55,7 +55,7 @@ class Cuda:
 
     def address(self, memory: Any) -> int:
         """Where memory lies on the device."""
-        return int(memory.data.ptr)
+        return buffers.pointer(memory)
 
     def on_device(self, array: Array) -> bool:
         """Whether an array lies on the device already."""

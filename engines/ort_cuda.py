@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from . import buffers
+from .auto import INSTALL_CUDA as INSTALL
 from .base import Array, EngineError
 from .ort import ERRORS, OrtEngine, library, open_session, session_options
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from .registry import EngineOptions
 
 PROVIDER = "CUDAExecutionProvider"
-INSTALL = "run: pip uninstall onnxruntime onnxruntime-gpu, then pip install 'overpaint[gpu]'"
 # The library keeps a captured graph, and with it its activations, for as long as the session.
 MOST_GRAPHS = 8
 # What the arena of a session leaves to latents and kernels, in bytes.

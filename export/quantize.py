@@ -14,6 +14,7 @@ from onnxscript import ir
 from .. import __version__
 from ..engines.base import InputError
 from ..engines.bundle import Bundle, Check, File, Graph, Receipt
+from ..engines.profile import lengths_of
 from .int8 import FLOAT, Feeds, Quantised
 from .onnx import save
 from .publish import check_space, publish, remove_stale, scratch
@@ -120,13 +121,8 @@ def _quantise(
 
 def _receipt(path: Path, source: Path, graph: Graph, held_out: Sequence[Feeds], limit: float) -> Receipt:
     error = pooled_error(outputs(path, held_out), outputs(source, held_out))
-    lengths = {
-        axis: length
-        for spec in graph.inputs
-        for axis, length in zip(spec.axes, held_out[0][spec.name].shape, strict=True)
-        if isinstance(axis, str)
-    }
-    return Receipt(f"the float32 graph {graph.sha256[:10]}, recorded steps", limit, (Check(lengths, error),))
+    check = Check(lengths_of(GRAPH, graph.inputs, held_out[0]), error)
+    return Receipt(f"the float32 graph {graph.sha256[:10]}, recorded steps", limit, (check,))
 
 
 def _one_row(feeds: Feeds, index: int) -> Feeds:
