@@ -13,33 +13,23 @@ import numpy as np
 import overpaint
 from benchmarks.report import publish, table, writer
 from overpaint.engines.base import Array, Engine
+from overpaint.engines.wrapper import Wrapper
 from overpaint.runtime.bench import peak_memory
 
 
-class Timed:
-    """An engine that adds up the seconds spent in it."""
+class Timed(Wrapper):
+    """Adds up the seconds spent in an engine."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.inputs, self.outputs, self.label = engine.inputs, engine.outputs, engine.label
-        self.device, self.profiles = engine.device, engine.profiles
+        super().__init__(engine)
         self.seconds = 0.0
-
-    def begin_run(self) -> None:
-        self.engine.begin_run()
-
-    def end_run(self) -> None:
-        self.engine.end_run()
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         start = time.perf_counter()
         try:
-            return self.engine(feeds)
+            return super().__call__(feeds)
         finally:
             self.seconds += time.perf_counter() - start
-
-    def close(self) -> None:
-        self.engine.close()
 
 
 def measure(model: str, size: int, steps: int) -> list[tuple[str, Any]]:

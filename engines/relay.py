@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from threading import Lock
 
-from .base import Array, Engine, EngineError, TensorSpec
-from .profile import Profile
+from .base import Engine, EngineError
+from .wrapper import Wrapper
 
 Upgrade = Callable[[], Engine | None]
 
 
-class Relay:
+class Relay(Wrapper):
     """Runs on one engine until `upgrade` gives another, asked when a run begins; so no request waits for a build.
 
     One that cannot be opened is told in the label, and the first goes on. Both have to be on the same device.
     """
 
     def __init__(self, engine: Engine, upgrade: Upgrade) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._upgrade: Upgrade | None = upgrade
         self._failure = ""
         self._runs = 0
@@ -27,27 +27,7 @@ class Relay:
     @property
     def label(self) -> str:
         """The engine that runs now, and why the faster one does not where it failed."""
-        return f"{self._engine.label}{self._failure}"
-
-    @property
-    def device(self) -> str:
-        """Where arrays live."""
-        return self._engine.device
-
-    @property
-    def profiles(self) -> Sequence[Profile]:
-        """The shapes that the engine is built for that runs now."""
-        return self._engine.profiles
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """What the graph takes."""
-        return self._engine.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What the graph gives."""
-        return self._engine.outputs
+        return f"{super().label}{self._failure}"
 
     def begin_run(self) -> None:
         """Hand over if there is something faster now and no other run goes on."""
@@ -55,17 +35,13 @@ class Relay:
             if not self._runs and self._upgrade:
                 self._hand_over(self._upgrade)
             self._runs += 1
-            self._engine.begin_run()
+            super().begin_run()
 
     def end_run(self) -> None:
         """The next run may be on another engine, if no other goes on."""
         with self._lock:
             self._runs -= 1
-            self._engine.end_run()
-
-    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the graph once; raises `EngineError`."""
-        return self._engine(feeds)
+            super().end_run()
 
     def _hand_over(self, upgrade: Upgrade) -> None:
         try:
@@ -74,10 +50,10 @@ class Relay:
             self._upgrade, self._failure = None, f" (no faster engine: {exc})"
             return
         if better:
-            self._engine.close()
-            self._engine, self._upgrade = better, None
+            self.engine.close()
+            self.engine, self._upgrade = better, None
 
     def close(self) -> None:
         """Close the engine that runs now; no other follows."""
         self._upgrade = None
-        self._engine.close()
+        super().close()

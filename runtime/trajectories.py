@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..engines.base import Array, Engine, InputError
 from ..engines.buffers import to_host
+from ..engines.wrapper import Wrapper
 from .imaging.codec import FORMATS, Picture, read
 from .pipeline import Pipeline
 from .sampling.noise import check_seed
@@ -31,31 +32,17 @@ GUIDANCES = (1.5, 8.0)
 KEPT_A_RUN = 4
 
 
-class Recorder:
-    """An engine that remembers what it was fed last."""
+class Recorder(Wrapper):
+    """Remembers what an engine was fed last."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.inputs, self.outputs, self.label = engine.inputs, engine.outputs, engine.label
-        self.device, self.profiles = engine.device, engine.profiles
+        super().__init__(engine)
         self.last: Feeds = {}
-
-    def begin_run(self) -> None:
-        """Pass it on."""
-        self.engine.begin_run()
-
-    def end_run(self) -> None:
-        """Pass it on."""
-        self.engine.end_run()
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the engine; raises what it raises."""
         self.last = {name: to_host(array) for name, array in feeds.items()}
-        return self.engine(feeds)
-
-    def close(self) -> None:
-        """Close the engine."""
-        self.engine.close()
+        return super().__call__(feeds)
 
 
 def record(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from overpaint import ModelOutputError, Pipeline
 from overpaint.engines.base import Engine
+from overpaint.engines.wrapper import Wrapper
 from overpaint.runtime.sampling.samplers import SAMPLERS
 from tests.device import Array
 
@@ -18,29 +19,20 @@ Pixels = NDArray[np.uint8]
 pytestmark = pytest.mark.usefixtures("cupy")
 
 
-class OnDevice:
+class OnDevice(Wrapper):
     """An engine of the host behind device arrays; the outputs are spoilt from the n-th call on."""
 
     device, profiles = "cuda", ()
 
     def __init__(self, engine: Engine, good: int = 10**9) -> None:
-        self.engine, self.good, self.calls = engine, good, 0
-        self.inputs, self.outputs, self.label = engine.inputs, engine.outputs, engine.label
-
-    def begin_run(self) -> None:
-        pass
-
-    def end_run(self) -> None:
-        pass
+        super().__init__(engine)
+        self.good, self.calls = good, 0
 
     def __call__(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         self.calls += 1
         spoilt = np.nan if self.calls > self.good else 1
         outputs = self.engine({name: array.host for name, array in feeds.items()})
         return {name: Array(array * np.float32(spoilt)) for name, array in outputs.items()}
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture

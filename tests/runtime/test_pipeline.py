@@ -11,6 +11,7 @@ from PIL import Image
 import overpaint
 from overpaint import InputError, ModelOutputError, Pipeline
 from overpaint.engines.base import Array, Engine
+from overpaint.engines.wrapper import Wrapper
 
 Pixels = NDArray[np.uint8]
 
@@ -19,27 +20,17 @@ def pixels(image: Image.Image) -> Pixels:
     return np.asarray(image)
 
 
-class Spoilt:
+class Spoilt(Wrapper):
     """An engine that gives NaN from its n-th call on."""
 
     def __init__(self, engine: Engine, good: int) -> None:
-        self.engine, self.good, self.calls = engine, good, 0
-        self.inputs, self.outputs, self.label = engine.inputs, engine.outputs, engine.label
-        self.device, self.profiles = engine.device, engine.profiles
-
-    def begin_run(self) -> None:
-        pass
-
-    def end_run(self) -> None:
-        pass
+        super().__init__(engine)
+        self.good, self.calls = good, 0
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         self.calls += 1
-        outputs = self.engine(feeds)
+        outputs = super().__call__(feeds)
         return outputs if self.calls <= self.good else {name: np.full_like(a, np.nan) for name, a in outputs.items()}
-
-    def close(self) -> None:
-        pass
 
 
 class TestStrength:

@@ -1,0 +1,56 @@
+"""An engine around another, which all that it does not change is passed on to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .base import Array, Engine, TensorSpec
+from .profile import Profile
+
+
+class Wrapper:
+    """Passes everything on to `engine`; for subclasses that change or watch some of it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def label(self) -> str:
+        """What runs the graph."""
+        return self.engine.label
+
+    @property
+    def device(self) -> str:
+        """Where arrays live."""
+        return self.engine.device
+
+    @property
+    def profiles(self) -> Sequence[Profile]:
+        """The shapes that it is built for."""
+        return self.engine.profiles
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the graph takes."""
+        return self.engine.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the graph gives."""
+        return self.engine.outputs
+
+    def begin_run(self) -> None:
+        """A run begins."""
+        self.engine.begin_run()
+
+    def end_run(self) -> None:
+        """A run is over."""
+        self.engine.end_run()
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; raises `EngineError`."""
+        return self.engine(feeds)
+
+    def close(self) -> None:
+        """Release the graph's memory."""
+        self.engine.close()
