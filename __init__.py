@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from .runtime.imaging.codec import Picture, read
     from .runtime.load import bundled, load
     from .runtime.loop import Step
-    from .runtime.pipeline import Pipeline, Run
-    from .runtime.request import Output, Request, Result
+    from .runtime.pipeline import Pipeline
+    from .runtime.request import Change, Output, Region, Request, Result
+    from .runtime.run import Checkpoint, Run
     from .runtime.sampling.plan import Plan
 
 __version__ = "0.1.0"
@@ -38,13 +39,16 @@ _HOMES = {
     "ModelOutputError": ".engines.base",
     "OutputError": ".engines.base",
     "OverpaintError": ".engines.base",
+    "Change": ".runtime.request",
+    "Checkpoint": ".runtime.run",
     "Output": ".runtime.request",
     "Picture": ".runtime.imaging.codec",
     "Pipeline": ".runtime.pipeline",
     "Plan": ".runtime.sampling.plan",
+    "Region": ".runtime.request",
     "Request": ".runtime.request",
     "Result": ".runtime.request",
-    "Run": ".runtime.pipeline",
+    "Run": ".runtime.run",
     "Step": ".runtime.loop",
     "bundled": ".runtime.load",
     "load": ".runtime.load",
@@ -52,6 +56,8 @@ _HOMES = {
 }
 __all__ = [
     "BundleError",
+    "Change",
+    "Checkpoint",
     "EngineError",
     "ExportError",
     "InputError",
@@ -62,6 +68,7 @@ __all__ = [
     "Picture",
     "Pipeline",
     "Plan",
+    "Region",
     "Request",
     "Result",
     "Run",

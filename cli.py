@@ -14,8 +14,8 @@ from . import __version__
 
 if TYPE_CHECKING:
     from .engines.bundle import Bundle
-    from .runtime.pipeline import Run
     from .runtime.request import Result
+    from .runtime.run import Run
 
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "verify")

@@ -107,6 +107,8 @@ class ModelFacts:
     """What the runtime has to know about the model; it never guesses from a name.
 
     `downscale` is pixels per latent along an edge; `multiple` is what the pixel height and width must be multiples of.
+    `conditioning_channels` are those that the U-Net's `sample` has after the latents: none, a mask and the masked
+    picture's latents (inpainting, 1 + `latent_channels`), or a picture's latents (InstructPix2Pix, `latent_channels`).
     Latents of the denoiser are `(vae latents - shift_factor) * scaling_factor`. `scheduler` holds the fields of
     `overpaint.runtime.sampling.levels.ModelSchedule`. `default_size` is in pixels, (width, height).
     """
@@ -122,6 +124,17 @@ class ModelFacts:
     default_sampler: str
     scheduler: Mapping[str, Any]
     origin: Mapping[str, str] = field(default_factory=dict)
+    conditioning_channels: int = 0
+
+    @property
+    def unet_channels(self) -> int:
+        """The channels of the U-Net's `sample`."""
+        return self.latent_channels + self.conditioning_channels
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether `sample` is the latents [latent_channels], a mask [1] and the masked picture's latents."""
+        return self.conditioning_channels == self.latent_channels + 1
 
 
 @dataclass(frozen=True)

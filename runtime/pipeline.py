@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from .. import __version__
 from ..engines.base import Array, Engine, InputError
-from ..engines.buffers import to_device, to_host
+from ..engines.buffers import to_host
 from ..engines.bundle import Bundle
 from .denoiser import Denoiser
 from .imaging import codec, resize
 from .imaging.codec import Picture
 from .imaging.metadata import Parameters, format_parameters
-from .job import Job
-from .loop import Step, run
-from .request import Output, Request, Result, expand
+from .loop import Step
+from .request import Change, Region, Request, Result, expand
+from .run import Checkpoint, Run
 from .sampling.compile import compile_plan
 from .sampling.levels import ModelSchedule
 from .sampling.names import a1111_labels
-from .sampling.noise import NoiseStream, noise_stream
+from .sampling.passes import join
 from .sampling.plan import Plan
-from .sampling.strength import FROM_NOISE
 from .text import TextEncoder
 from .vae import Autoencoder
 
@@ -36,8 +32,6 @@ Text = str | Sequence[str]
 OnStep = Callable[[Step], None]
 
 A1111_NOISE = {"cpu": "CPU", "gpu": "NV"}
-# How many times more or fewer pixels than usual deserve a note.
-FAR = 2.25
 
 
 @dataclass(frozen=True)
@@ -49,6 +43,8 @@ class Task:
     placement: resize.Placement
     plan: Plan
     parameters: str
+    change: Change | None = None
+    regions: tuple[Region, ...] = ()
 
 
 class Pipeline:
@@ -123,17 +119,28 @@ class Pipeline:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def resume(self, checkpoint: Checkpoint, **changes: Any) -> Run:
+        """A run that goes on from a checkpoint, with other fields of its request from there on, such as the prompt.
+
+        Raises `InputError` for a change that would have altered the steps before.
+        """
+        return Run(self, [replace(checkpoint.request, **changes)], checkpoint)
+
     def plan(self, request: Request) -> Plan:
         """The table that a request runs, without running it; raises `InputError` where there is none."""
-        return compile_plan(
-            self.schedule,
-            sampler=request.sampler or self.bundle.model.default_sampler,
-            schedule=request.schedule,
-            steps=request.steps,
-            strength=request.strength,
-            convention=request.convention,
-            eta=request.eta,
-        )
+        plans = [
+            compile_plan(
+                self.schedule,
+                sampler=request.sampler or self.bundle.model.default_sampler,
+                schedule=request.schedule,
+                steps=request.steps,
+                strength=strength,
+                convention=request.convention,
+                eta=request.eta,
+            )
+            for strength in request.passes or (request.strength,)
+        ]
+        return join(plans)
 
     def task(self, request: Request) -> Task:
         """What a request comes to; raises `InputError` where this model cannot answer it."""
@@ -141,11 +148,19 @@ class Pipeline:
         picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
         self._check_size(picture)
         plan = self.plan(request)
-        return Task(request, picture, placement, plan, self._parameters(request, plan, placement.size))
+        parameters = self._parameters(request, plan, placement.size)
+        change = request.change and replace(request.change, levels=self._fit_levels(request, request.change.levels))
+        regions = tuple(replace(region, levels=self._fit_levels(request, region.levels)) for region in request.regions)
+        return Task(request, picture, placement, plan, parameters, change, regions)
 
     def decode(self, latents: Array) -> Array:
         """Latents, float32 [channels, height, width], as pixels, uint8 [height, width, 3]."""
         return to_host(codec.from_model(self.vae.decode(latents)[None])[0])
+
+    def _fit_levels(self, request: Request, levels: Array) -> Array:
+        """Levels brought to the model's size the way the picture is."""
+        grey = Picture(np.repeat(levels[..., None], 3, axis=2))
+        return resize.fit(grey, request.size, request.fit_mode, self.bundle.model.multiple)[0].pixels[..., 0]
 
     def _check_size(self, picture: Picture) -> None:
         ranges, scale = self.bundle.graph("unet").ranges, self.bundle.model.downscale
@@ -187,119 +202,6 @@ class Pipeline:
                 version=f"overpaint {__version__}",
             )
         )
-
-
-class Run:
-    """A batch of requests being answered. Iterating, once, does the work and yields a `Step` for every evaluation.
-
-    Everything that can be known to be wrong with a request is raised when the run is made, before any model runs.
-    """
-
-    def __init__(self, pipeline: Pipeline, requests: Sequence[Request]) -> None:
-        if not requests:
-            raise InputError("a run has no request; give at least one")
-        self.tasks = tuple(pipeline.task(request) for request in requests)
-        self._pipeline = pipeline
-        self._timings = dict.fromkeys(("text", "encode", "denoise", "decode"), 0.0)
-        self._cached = {"text": 0, "encode": 0}
-        self._begun = False
-        self._jobs: dict[int, Job] = {}
-        self._result: Result | None = None
-
-    def __iter__(self) -> Iterator[Step]:
-        """Do the work; raises `InputError` the second time."""
-        if self._begun:
-            raise InputError("a run goes once; start another")
-        self._begun = True
-        engines = self._pipeline.engines.values()
-        for engine in engines:
-            engine.begin_run()
-        try:
-            yield from self._steps()
-        finally:
-            for engine in engines:
-                engine.end_run()
-
-    def _steps(self) -> Iterator[Step]:
-        start, away = time.perf_counter(), 0.0
-        self._jobs = {index: self._job(task) for index, task in enumerate(self.tasks) if len(task.plan)}
-        for step in run(self._jobs, self._pipeline.denoiser, self._show):
-            self._timings["denoise"] += step.seconds
-            left = time.perf_counter()
-            yield step
-            away += time.perf_counter() - left
-        outputs = tuple(self._output(index) for index in range(len(self.tasks)))
-        total = time.perf_counter() - start - away
-        labels = {name: engine.label for name, engine in self._pipeline.engines.items()}
-        self._result = Result(outputs, {**self._timings, "total": total}, dict(self._cached), labels)
-
-    def result(self) -> Result:
-        """The result of a run that was iterated to its end; raises `InputError` for one that was not."""
-        if self._result is None:
-            raise InputError("the run has not ended; iterate over it to its end before asking for its result")
-        return self._result
-
-    def _job(self, task: Task) -> Job:
-        request = task.request
-        noise = noise_stream(request.noise, request.seed)
-        device = self._pipeline.denoiser.engine.device
-        clean = to_device(self._clean(task, noise), device)
-        conditioning = [(weight, to_device(embedding, device)) for weight, embedding in self._conditioning(request)]
-        return Job(task.plan, clean, conditioning, noise, request.guidance_rescale)
-
-    def _clean(self, task: Task, noise: NoiseStream) -> Array:
-        """The picture's latents; zeros where the run starts from noise alone, so that nothing of it can leak."""
-        request, picture = task.request, task.picture
-        facts, vae = self._pipeline.bundle.model, self._pipeline.vae
-        height, width = (length // facts.downscale for length in picture.pixels.shape[:2])
-        shape = (facts.latent_channels, height, width)
-        if request.strength == 1 and request.convention in FROM_NOISE:
-            return np.zeros(shape, np.float32)
-        with self._stage("encode"):
-            moments, cached = vae.encode(codec.to_model(picture.on_white)[0])
-            self._cached["encode"] += cached
-            return vae.latents(moments, (lambda: noise(shape)) if request.posterior == "sample" else None)
-
-    def _conditioning(self, request: Request) -> list[tuple[float, Array]]:
-        """Classifier-free guidance as rows: the prompt's with weight g, the negative prompt's with 1 - g."""
-        scale = request.guidance_scale
-        if scale <= 1:
-            return [(1.0, self._encode_text(request.prompt, request.clip_skip))]
-        weighted = (scale, request.prompt), (1 - scale, request.negative_prompt)
-        return [(weight, self._encode_text(prompt, request.clip_skip)) for weight, prompt in weighted]
-
-    def _encode_text(self, prompt: str, clip_skip: int) -> Array:
-        with self._stage("text"):
-            embeddings, cached = self._pipeline.text.encode(prompt, clip_skip)
-            self._cached["text"] += cached
-            return embeddings
-
-    def _show(self, index: int, latents: Array) -> Image.Image:
-        self._jobs[index].check()
-        return resize.restore(self._pipeline.decode(latents), self.tasks[index].placement)
-
-    def _output(self, index: int) -> Output:
-        task, job = self.tasks[index], self._jobs.get(index)
-        with self._stage("decode"):
-            image = self._show(index, job.latents) if job else resize.restore(task.picture.pixels, task.placement)
-        notes = (*task.picture.notes, *self._notes(task))
-        return Output(image, task.request, task.plan, task.parameters, notes)
-
-    def _notes(self, task: Task) -> Iterator[str]:
-        request, (width, height) = task.request, task.picture.size
-        usual = self._pipeline.bundle.model.default_size
-        if len(task.plan) and not 1 / FAR <= width * height / (usual[0] * usual[1]) <= FAR:
-            yield f"worked on {width}x{height} pixels, the model is made for {usual[0]}x{usual[1]}; a size can be given"
-        if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale):
-            yield "guidance at most 1 heeds neither the negative prompt nor the rescaling"
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._timings[name] += time.perf_counter() - start
 
 
 def _listed(value: Any) -> list[Any]:

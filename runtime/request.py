@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from ..engines.base import InputError, unknown
+from ..engines.base import Array, InputError, unknown
 from .imaging.codec import MAX_SIDE, Picture
 from .imaging.resize import MODES as RESIZE_MODES
 from .sampling.names import find_schedule, resolve
@@ -20,6 +21,7 @@ from .sampling.plan import Plan
 from .sampling.strength import CONVENTIONS
 
 POSTERIORS = ("sample", "mode")
+CONTENTS = ("original", "noise", "nothing")
 # What diffusers and A1111 call things: the same thing under another name, and things that are given in another way.
 ALIASES: Mapping[str, str] = {
     "cfg_scale": "guidance_scale",
@@ -38,6 +40,37 @@ ELSEWHERE: Mapping[str, str] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Change:
+    """Which of a picture's pixels may change: `levels` uint8 [height, width], 255 where they may, 0 where not.
+
+    With `gradual` the levels between are strengths of their own: 128 is half the request's. Without, 128 and more is
+    all. `content` is what the latents begin with there: the original's, noise alone, or nothing (zeros).
+    """
+
+    levels: Array
+    gradual: bool = False
+    content: str = "original"
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for levels of another kind and an unknown content."""
+        _levels("a change's levels", self.levels)
+        _choice("masked content", self.content, CONTENTS)
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A part of a picture with a prompt of its own: `levels` uint8 [height, width] say how much of it counts where."""
+
+    prompt: str
+    levels: Array
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for levels of another kind and a prompt that is no text."""
+        _text("a region's prompt", self.prompt)
+        _levels("a region's levels", self.levels)
+
+
 @dataclass(frozen=True)
 class Request:
     """One picture to repaint.
@@ -48,6 +81,12 @@ class Request:
     `size` is (width, height) in pixels, None the input's own. `resize_mode` None is "none" without a size and "crop"
     with one. `posterior` says whether the VAE's latents are drawn ("sample", as diffusers and A1111 do) or their mean.
     `noise` "cpu" carries the seeds of torch's CPU generator, "gpu" of torch-CUDA's, "field" keys noise by position.
+
+    `passes` are strengths in (0, 1] of several passes in latents, instead of `strength`; `pass_prompts` the prompt of
+    each; `drift_correction` gives the latents the original's means after every pass. `prompts` are (share of the steps,
+    prompt) pairs instead of `prompt`, the first at 0. `variation_strength` in [0, 1] draws the first noise towards that
+    of `variation_seed`. `change` and `regions` are of the picture's size. `window` > 0 runs the model on overlapping
+    windows of the latents, of at most that many pixels a side, which share at least `window_overlap`.
     """
 
     image: Picture
@@ -67,6 +106,16 @@ class Request:
     posterior: str = "sample"
     size: tuple[int, int] | None = None
     resize_mode: str | None = None
+    passes: tuple[float, ...] = ()
+    pass_prompts: tuple[str, ...] = ()
+    drift_correction: bool = False
+    prompts: tuple[tuple[float, str], ...] = ()
+    variation_seed: int | None = None
+    variation_strength: float = 0.0
+    change: Change | None = None
+    regions: tuple[Region, ...] = ()
+    window: int = 0
+    window_overlap: int | None = None
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used."""
@@ -91,10 +140,55 @@ class Request:
         _choice("posterior", self.posterior, POSTERIORS)
         if self.resize_mode is not None:
             _choice("resize mode", self.resize_mode, RESIZE_MODES)
+        self._check_passes()
+        self._check_variation()
+        self._check_places()
         if self.size is None and self.resize_mode not in (None, "none"):
             raise InputError(f"resize mode {self.resize_mode!r} needs a size to reach; give one")
         if self.size is not None and self.resize_mode == "none":
             raise InputError("a size needs a resize mode other than 'none'; choose 'crop', 'pad' or 'stretch'")
+
+    def _check_passes(self) -> None:
+        for strength in self.passes:
+            _number("a pass's strength", strength, 0, 1)
+            if not strength:
+                raise InputError("a pass of strength 0 does nothing; leave it out")
+        if self.pass_prompts and len(self.pass_prompts) != len(self.passes):
+            raise InputError(
+                f"{len(self.pass_prompts)} prompts for {len(self.passes)} passes; give one a pass, or only a prompt"
+            )
+        for prompt in self.pass_prompts:
+            _text("a pass's prompt", prompt)
+        if self.prompts and (self.prompt or self.pass_prompts):
+            raise InputError(
+                "a prompt is given twice, whole and by steps; give one of prompt, prompts and pass_prompts"
+            )
+
+    def _check_variation(self) -> None:
+        _number("variation_strength", self.variation_strength, 0, 1)
+        if self.variation_seed is not None:
+            check_seed(self.variation_seed)
+        elif self.variation_strength:
+            raise InputError("a variation strength needs a variation seed; give one")
+
+    def _check_places(self) -> None:
+        width, height = self.image.size
+        places = {"change": self.change, **{f"region {n + 1}": region for n, region in enumerate(self.regions)}}
+        for name, place in places.items():
+            if place is not None and place.levels.shape != (height, width):
+                found = "x".join(map(str, place.levels.shape[::-1]))
+                raise InputError(f"the {name} is {found}, the picture is {width}x{height}; give one of its size")
+        if self.change and self.change.gradual and self.passes:
+            raise InputError("strengths by pixel are of one pass; leave out the passes or the levels between")
+        _whole("window", self.window, 0, MAX_SIDE)
+        if self.window_overlap is not None:
+            if not self.window:
+                raise InputError("a window overlap needs windows; give window, their size")
+            _whole("window_overlap", self.window_overlap, 0, MAX_SIDE)
+            if self.window_overlap >= self.window:
+                raise InputError(
+                    f"windows of {self.window} pixels cannot overlap by {self.window_overlap}; enlarge them"
+                )
 
     @property
     def fit_mode(self) -> str:
@@ -105,13 +199,15 @@ class Request:
 @dataclass(frozen=True)
 class Output:
     """One repainted picture: the image, the request it answers, the table that was run, the parameters text that
-    reproduces it, and notes on what was done to the input on its way."""
+    reproduces it, notes on what was done to the input on its way, and the latents' drift of each pass where there are
+    several (see `edits.Drift`)."""
 
     image: Image.Image
     request: Request
     plan: Plan
     parameters: str
     notes: tuple[str, ...]
+    drift: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -225,6 +321,12 @@ def _text(name: str, value: Any) -> None:
         value.encode()
     except UnicodeEncodeError as exc:
         raise InputError(f"{name} has characters that are no Unicode ({exc.reason}); give it as UTF-8") from exc
+
+
+def _levels(name: str, value: Any) -> None:
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 2:
+        found = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise InputError(f"{name} must be uint8 [height, width], not {found}")
 
 
 def _size(value: Any) -> None:

@@ -26,6 +26,11 @@ class State(Protocol):
     """[lines] float32, what the model is told."""
 
     @property
+    def slots(self) -> Array | list[Array]:
+        """[slots] of the latents' shape each."""
+        ...
+
+    @property
     def latents(self) -> Array:
         """Slot 0, x."""
         ...
@@ -38,9 +43,21 @@ class State(Protocol):
         """Take a line: the outputs' weighted sum and the noise, None where it draws none, make new slots."""
         ...
 
+    def put(self, line: int, latents: Array) -> None:
+        """Set x; `line` comes next."""
+        ...
 
-def new_state(plan: Plan, weights: Sequence[float], start: Array) -> State:
-    """The state that begins with the latents `start`, where they live; `weights` are those of the model's outputs."""
+    def restore(self, line: int, slots: Array, denoised: Array) -> None:
+        """Set everything; `line` comes next."""
+        ...
+
+
+Weights = Sequence[Sequence[float]]
+"""Those of the model's outputs, of every line."""
+
+
+def new_state(plan: Plan, weights: Weights, start: Array) -> State:
+    """The state that begins with the latents `start`, where they live."""
     kind = HostState if buffers.device_of(start) == "cpu" else DeviceState
     return kind(plan, weights, start)
 
@@ -48,18 +65,18 @@ def new_state(plan: Plan, weights: Sequence[float], start: Array) -> State:
 class HostState:
     """In numpy."""
 
-    def __init__(self, plan: Plan, weights: Sequence[float], start: Array) -> None:
+    def __init__(self, plan: Plan, weights: Weights, start: Array) -> None:
         self.denoised = start
         self.spoilt = np.zeros(len(plan), bool)
         self.timesteps = plan.timesteps.astype(np.float32)
         self._plan = plan
         self._weights = weights
-        self._slots = [start, *[np.zeros_like(start)] * (plan.slots - 1)]
+        self.slots: list[Array] = [start, *[np.zeros_like(start)] * (plan.slots - 1)]
 
     @property
     def latents(self) -> Array:
         """Slot 0, x."""
-        return self._slots[0]
+        return self.slots[0]
 
     def scaled(self, line: int) -> Array:
         """x as the model takes it on the line that comes next."""
@@ -68,28 +85,36 @@ class HostState:
 
     def take(self, line: int, outputs: Sequence[Array], noise: Array | None) -> None:
         """Take a line; where the model's output is spoilt, nothing becomes of it."""
-        model = lincomb(self._weights, outputs)
+        model = lincomb(self._weights[line], outputs)
         if not np.isfinite(model).all():
             self.spoilt[line] = True
             return
         self.denoised = lincomb(self._plan.denoised[line], (self.latents, model))
-        basis = [*self._slots, model, model if noise is None else noise]
-        self._slots = [lincomb(weights, basis) for weights in self._plan.matrix[line]]
+        basis = [*self.slots, model, model if noise is None else noise]
+        self.slots = [lincomb(weights, basis) for weights in self._plan.matrix[line]]
+
+    def put(self, line: int, latents: Array) -> None:
+        """Set x; `line` comes next."""
+        self.slots[0] = latents
+
+    def restore(self, line: int, slots: Array, denoised: Array) -> None:
+        """Set everything; `line` comes next."""
+        self.slots, self.denoised = list(slots), denoised
 
 
 class DeviceState:
     """On a GPU: a line is one kernel, whose weights were uploaded with the plan, and waits for nothing."""
 
-    def __init__(self, plan: Plan, weights: Sequence[float], start: Array) -> None:
+    def __init__(self, plan: Plan, weights: Weights, start: Array) -> None:
         xp = self._xp = buffers.namespace_of(start)
         self.denoised = start
         self.spoilt = xp.zeros(len(plan), np.int32)
         self.timesteps = xp.asarray(plan.timesteps.astype(np.float32))
         self._plan = plan
         self._table = xp.asarray(table(plan, weights))
-        self._slots = xp.zeros((plan.slots, *start.shape), np.float32)
-        self._slots[0] = start
-        self.latents: Array = self._slots[0]
+        self.slots: Array = xp.zeros((plan.slots, *start.shape), np.float32)
+        self.slots[0] = start
+        self.latents: Array = self.slots[0]
         self._scaled = start * np.float32(plan.scale_in[0])
 
     def scaled(self, line: int) -> Array:
@@ -99,23 +124,37 @@ class DeviceState:
     def take(self, line: int, outputs: Sequence[Array], noise: Array | None) -> None:
         """Queue the kernel of a line."""
         self.denoised = self._xp.empty_like(self.latents)
-        arrays = [self._table[line], self._slots, self.denoised, self._scaled, self.spoilt[line:], *outputs]
+        arrays = [self._table[line], self.slots, self.denoised, self._scaled, self.spoilt[line:], *outputs]
         if noise is not None:
             arrays.append(noise)
         size = self.latents.size
         launch = buffers.kernel(source(len(outputs), self._plan.slots, noise is not None), "take")
         launch((-(-size // _BLOCK),), (_BLOCK,), (*arrays, np.int64(size)))
 
+    def put(self, line: int, latents: Array) -> None:
+        """Set x; `line` comes next."""
+        self.latents[...] = latents
+        if line < len(self._plan):
+            self._scaled = latents * np.float32(self._plan.scale_in[line])
 
-def table(plan: Plan, weights: Sequence[float]) -> Array:
+    def restore(self, line: int, slots: Array, denoised: Array) -> None:
+        """Set everything; `line` comes next."""
+        self.slots[...], self.denoised = slots, denoised
+        self.put(line, self.slots[0])
+
+
+def table(plan: Plan, weights: Weights) -> Array:
     """The weights of every line as its kernel reads them, float32 [lines, ...].
 
-    Those of the model's outputs, of the denoised latents, of each new slot, and the scale of the next line's input.
+    Those of the denoised latents, of each new slot, the scale of the next line's input, and those of the model's
+    outputs, of which a line may have fewer than another.
     """
     lines = len(plan)
     scale = np.append(plan.scale_in[1:], 1.0)[:, None]
-    outputs = np.broadcast_to(weights, (lines, len(weights)))
-    parts = (outputs, plan.denoised, plan.matrix.reshape(lines, -1), scale)
+    outputs = np.zeros((lines, max(map(len, weights))))
+    for line, own in zip(outputs, weights, strict=True):
+        line[: len(own)] = own
+    parts = (plan.denoised, plan.matrix.reshape(lines, -1), scale, outputs)
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
@@ -127,6 +166,7 @@ def source(outputs: int, slots: int, noisy: bool) -> str:
     """
     rows = "".join(f", const float* output{n}" for n in range(outputs)) + (", const float* noise" if noisy else "")
     read = ", ".join(f"output{n}[i]" for n in range(outputs))
+    scale = 2 + slots * (slots + 2)
     held = [*(f"slots[{n} * size + i]" for n in range(slots)), "model", "noise[i]" if noisy else "0.0f"]
     return f"""
 __device__ float sum(const float* weights, const float* terms, int count) {{
@@ -146,14 +186,13 @@ extern "C" __global__ void take(const float* weights, float* slots, float* denoi
     const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const float outputs[] = {{{read}}};
-    const float model = sum(weights, outputs, {outputs});
+    const float model = sum(weights + {scale + 1}, outputs, {outputs});
     if (!isfinite(model)) *spoilt = 1;
     const float basis[] = {{{", ".join(held)}}};
     const float clean[] = {{basis[0], model}};
-    denoised[i] = sum(weights + {outputs}, clean, 2);
-    const float* matrix = weights + {outputs + 2};
-    for (int n = 0; n < {slots}; ++n) slots[n * size + i] = sum(matrix + n * {slots + 2}, basis, {slots + 2});
-    scaled[i] = slots[i] * matrix[{slots * (slots + 2)}];
+    denoised[i] = sum(weights, clean, 2);
+    for (int n = 0; n < {slots}; ++n) slots[n * size + i] = sum(weights + 2 + n * {slots + 2}, basis, {slots + 2});
+    scaled[i] = slots[i] * weights[{scale}];
 }}
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -73,3 +73,44 @@ def blend(shape: tuple[int, ...], parts: Iterable[tuple[Window, Array]], overlap
 def _ramp(length: int, overlap: int) -> Array:
     position = np.arange(length, dtype=np.float32) + 1
     return np.minimum(np.minimum(position, position[::-1]), overlap + 1) / np.float32(overlap + 1)
+
+
+class Mosaic:
+    """Windows over an area, in latents, that are worked on side by side and joined with smooth weights.
+
+    Windows are at most `tile` x `tile`; neighbours share at least `overlap`, over which the one fades into the other.
+    The weights sum to 1 everywhere, so that joining what was cut gives it back.
+    """
+
+    def __init__(self, height: int, width: int, tile: int, overlap: int, multiple: int = 1) -> None:
+        self.windows = windows(height, width, tile, overlap, multiple)
+        self._shape = height, width
+        self._fades = [_fades(length, tile, overlap, multiple) for length in self._shape]
+
+    def __len__(self) -> int:
+        """The number of windows."""
+        return len(self.windows)
+
+    def cut(self, array: Array) -> list[Array]:
+        """The windows of `array` [..., height, width], views."""
+        return [window.cut(array) for window in self.windows]
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """The weighted sum of what the windows became, float32 [..., height, width], on their device."""
+        xp = namespace_of(parts[0])
+        total: Array = xp.zeros((*parts[0].shape[:-2], *self._shape), np.float32)
+        rows, columns = self._fades
+        for window, part in zip(self.windows, parts, strict=True):
+            weights = np.outer(rows[window.top], columns[window.left])
+            window.cut(total)[...] += part * xp.asarray(weights)
+        return total
+
+
+def _fades(length: int, tile: int, overlap: int, multiple: int) -> dict[int, Array]:
+    """The weights along one axis of the window at each start, float32, which sum to 1 at every position."""
+    starts, size = _starts(length, tile, overlap, multiple), min(tile, length)
+    ramp = _ramp(size, overlap).astype(np.float64)
+    total = np.zeros(length)
+    for start in starts:
+        total[start : start + size] += ramp
+    return {start: (ramp / total[start : start + size]).astype(np.float32) for start in starts}

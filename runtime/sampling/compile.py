@@ -96,6 +96,7 @@ def _plan(sampler: str, schedule: str, path: Path, lines: list[Line], start: tup
     names = slot_names(lines)
     clean = [path.predict(line.level)[0].weights for line in lines]
     levels = [line.level for line in lines]
+    left = [*levels[1:], path.end]
     return Plan(
         sampler=sampler,
         schedule=schedule,
@@ -107,4 +108,6 @@ def _plan(sampler: str, schedule: str, path: Path, lines: list[Line], start: tup
         matrix=matrix(lines, names),
         start=np.array(start),
         denoised=np.array([(weights.get("x", 0.0), weights.get("model", 0.0)) for weights in clean]),
+        noised=np.array([strengths.mixed(path, level) for level in left[: len(lines)]]),
+        pass_index=np.zeros(len(lines), np.int64),
     )

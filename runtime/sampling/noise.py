@@ -14,6 +14,9 @@ _PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _PHILOX_WEYL = (0x9E3779B9, 0xBB67AE85)
 _TURN = np.float32(2 * math.pi)
 
+# Of two columns' directions; there the sphere is flat.
+_PARALLEL = 0.9995
+
 KINDS = ("cpu", "gpu", "field")
 
 
@@ -43,6 +46,21 @@ def noise_stream(kind: str, seed: int, *, gpu_threads: int | None = None) -> Noi
         case "field":
             return Field(seed)
     raise unknown("noise", kind, KINDS)
+
+
+def slerp(share: float, low: Array, high: Array) -> Array:
+    """Noise `share` of the way on the sphere from `low` to `high`, both float32 [channels, height, width].
+
+    Shoemake, "Animating rotation with quaternion curves", 1985; column by column of each channel, as A1111's variation
+    seeds do it, and linear where the columns' directions are nearly the same.
+    """
+    lengths = [np.linalg.norm(noise, axis=1, keepdims=True) for noise in (low, high)]
+    cosine = (low / lengths[0] * (high / lengths[1])).sum(axis=1, keepdims=True)
+    if cosine.mean() > _PARALLEL:
+        return low * np.float32(1 - share) + high * np.float32(share)
+    angle = np.arccos(cosine)
+    mixed = (np.sin((1 - share) * angle) * low + np.sin(share * angle) * high) / np.sin(angle)
+    return np.asarray(mixed, np.float32)
 
 
 def check_seed(seed: int) -> int:

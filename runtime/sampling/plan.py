@@ -12,7 +12,7 @@ from ...engines.base import Array, InputError
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One line an evaluation of the model. All numbers are float64 (`step` is int64) and read-only.
+    """One line an evaluation of the model. All numbers are float64 (`step` and `pass_index` int64) and read-only.
 
     The loop keeps `slots` arrays of the latents' shape, all zero except slot 0, which is x. Line i does::
 
@@ -41,6 +41,10 @@ class Plan:
     """[2] x at the beginning = start[0] * clean latents (scaled as the VAE says) + start[1] * unit noise."""
     denoised: Array
     """[n, 2] Weights of (x, model output) that give the predicted clean latents."""
+    noised: Array
+    """[n, 2] Weights of (clean latents, unit noise) that are as noisy as x is after the line."""
+    pass_index: Array
+    """[n] The pass that a line belongs to, from 0; see `passes.join`."""
 
     def __post_init__(self) -> None:
         lines, slots = len(self.sigmas), len(self.names)
@@ -52,9 +56,12 @@ class Plan:
             "matrix": (lines, slots, slots + 2),
             "start": (2,),
             "denoised": (lines, 2),
+            "noised": (lines, 2),
+            "pass_index": (lines,),
         }
         for name, shape in wanted.items():
-            array = np.array(getattr(self, name), dtype=np.int64 if name == "step" else np.float64)
+            whole = name in ("step", "pass_index")
+            array = np.array(getattr(self, name), dtype=np.int64 if whole else np.float64)
             if not lines and not array.size:
                 array = array.reshape(shape)
             if array.shape != shape:
@@ -85,6 +92,11 @@ class Plan:
         """How many steps run, as the user counts them."""
         return int(self.step[-1]) + 1 if len(self) else 0
 
+    @property
+    def passes(self) -> int:
+        """How many passes run."""
+        return int(self.pass_index[-1]) + 1 if len(self) else 0
+
     @cached_property
     def noisy(self) -> Array:
         """[n] bool: does line i draw fresh noise?"""
@@ -109,6 +121,8 @@ class Plan:
         """The plan as aligned text, one row an evaluation; with `coefficients` the equations below each row."""
         rows = [f"{'line':>4} {'step':>4} {'timestep':>9} {'sigma':>10} {'scale in':>9}  noise"]
         for i, noisy in enumerate(self.noisy):
+            if i and self.pass_index[i] != self.pass_index[i - 1]:
+                rows.append(f"pass {self.pass_index[i] + 1}")
             rows.append(
                 f"{i + 1:>4} {self.step[i] + 1:>4} {self.timesteps[i]:>9.3f} {self.sigmas[i]:>10.5f}"
                 f" {self.scale_in[i]:>9.6f}  {'fresh' if noisy else '-'}"

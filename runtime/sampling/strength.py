@@ -128,10 +128,15 @@ def start(convention: str, path: Path, first: Level, strength: float, leading: b
 
     `leading`: is the schedule spaced so? diffusers then adds the image's variance to that of pure noise.
     """
-    scale = 1.0 if path.ve else first.alpha
     if convention in FROM_NOISE and strength == 1.0:
         return (0.0, math.hypot(first.ve, 1.0 if leading else 0.0)) if path.ve else (0.0, 1.0)
+    scale, noise = mixed(path, first)
     top = float(path.model.ve[-1])
     if convention == "comfy" and (first.ve > top or math.isclose(first.ve, top, rel_tol=1e-5)):
         return scale, math.hypot(first.ve, 1.0) if path.ve else 1.0
-    return scale, first.ve if path.ve else first.sigma
+    return scale, noise
+
+
+def mixed(path: Path, level: Level) -> tuple[float, float]:
+    """Weights of (clean latents, unit noise) that make the sampler's x at `level`."""
+    return (1.0, level.ve) if path.ve else (level.alpha, level.sigma)

@@ -1,0 +1,172 @@
+"""A task becomes a job: the latents it begins with, what steers it, and what is done between its lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..engines.base import Array
+from ..engines.buffers import namespace, to_device
+from .edits import Drift, Keep
+from .guidance import guides, shares
+from .imaging import codec
+from .imaging.tiles import Mosaic
+from .job import Edit, Job
+from .request import Change
+from .sampling.noise import NoiseStream, noise_stream, slerp
+from .sampling.strength import FROM_NOISE
+from .state import lincomb
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline, Task
+
+
+class Tally:
+    """Seconds by stage, and encodings that were not made again."""
+
+    def __init__(self) -> None:
+        self.timings = dict.fromkeys(("text", "encode", "denoise", "decode"), 0.0)
+        self.cached = {"text": 0, "encode": 0}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what happens within to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[name] += time.perf_counter() - start
+
+
+class Assembly:
+    """Everything that a job is made of, for one task."""
+
+    def __init__(self, pipeline: Pipeline, task: Task, tally: Tally) -> None:
+        self._pipeline = pipeline
+        self._task = task
+        self._tally = tally
+        self._request = task.request
+        self._facts = pipeline.bundle.model
+        self._device = pipeline.denoiser.engine.device
+        height, width = (length // self._facts.downscale for length in task.picture.pixels.shape[:2])
+        self._shape = self._facts.latent_channels, height, width
+
+    def job(self) -> Job:
+        """The job at its first line.
+
+        Random draws come in diffusers' order: the picture's latents, the first noise, the masked picture's latents.
+        """
+        request, plan = self._request, self._task.plan
+        noise = noise_stream(request.noise, request.seed)
+        clean = self._clean(noise)
+        first = to_device(self._first(noise), self._device)
+        beside = self._beside(noise)
+        edits = self._edits(clean, first, beside is None)
+        return Job(
+            plan,
+            lincomb(plan.start, (clean, first)),
+            guides(request, plan, self._encode_text, self._areas()),
+            noise,
+            guidance_rescale=request.guidance_rescale,
+            beside=beside,
+            mosaic=self._mosaic(),
+            edits=edits,
+        )
+
+    def _clean(self, noise: NoiseStream) -> Array:
+        """The picture's latents; zeros where the run starts from noise alone, so that nothing of it can leak."""
+        request, change = self._request, self._task.change
+        strength = request.passes[0] if request.passes else request.strength
+        if strength == 1 and request.convention in FROM_NOISE and change is None:
+            return to_device(np.zeros(self._shape, np.float32), self._device)
+        clean = self._encode(self._task.picture.on_white, noise)
+        if change is None or change.content == "original":
+            return clean
+        fresh = noise(self._shape) if change.content == "noise" else np.zeros(self._shape, np.float32)
+        share = to_device(self._masked(change), self._device)
+        mixed: Array = clean * (1 - share) + to_device(fresh, self._device) * share
+        return mixed
+
+    def _encode(self, pixels: Array, noise: NoiseStream) -> Array:
+        """The latents of pixels, [height, width, 3] from 0 to 255, on the denoiser's device."""
+        vae = self._pipeline.vae
+        with self._tally.stage("encode"):
+            moments, cached = vae.encode(codec.to_model(pixels)[0])
+            self._tally.cached["encode"] += cached
+            drawn = self._request.posterior == "sample"
+            return to_device(vae.latents(moments, (lambda: noise(self._shape)) if drawn else None), self._device)
+
+    def _first(self, noise: NoiseStream) -> Array:
+        """The noise to begin with, drawn towards another seed's where a variation is asked for."""
+        request, drawn = self._request, noise(self._shape)
+        if request.variation_seed is None or not request.variation_strength:
+            return drawn
+        other = noise_stream(request.noise, request.variation_seed)(self._shape)
+        return slerp(request.variation_strength, drawn, other)
+
+    def _beside(self, noise: NoiseStream) -> Array | None:
+        """What an inpainting U-Net sees below the latents: the mask, and the latents of the picture without what it
+        hides (Rombach et al., arXiv:2112.10752, section 4.5). Everything is hidden where nothing is masked."""
+        if not self._facts.inpaints:
+            return None
+        change = self._task.change
+        pixels = self._task.picture.on_white
+        hidden = np.ones(pixels.shape[:2], bool) if change is None else change.levels >= 128
+        # 127.5 is what the VAE takes as 0, which has no level of its own.
+        shown = np.where(hidden[..., None], np.float32(127.5), pixels)
+        mask = _nearest(hidden, self._facts.downscale).astype(np.float32)
+        latents = self._encode(shown, noise)
+        joined: Array = namespace(self._device).concatenate([to_device(mask[None], self._device), latents])
+        return joined
+
+    def _edits(self, clean: Array, first: Array, alone: bool) -> list[Edit]:
+        request, plan, change = self._request, self._task.plan, self._task.change
+        edits: list[Edit] = []
+        if request.passes:
+            edits.append(Drift(plan, clean, request.drift_correction))
+        if change is not None and (alone or change.gradual):
+            edits.append(Keep(plan, clean, first, self._masked(change), change.gradual))
+        return edits
+
+    def _masked(self, change: Change) -> Array:
+        """A change in latents, float32 [height, width] in [0, 1]."""
+        scale = self._facts.downscale
+        if change.gradual:
+            return _means(change.levels, scale)
+        return _nearest(change.levels >= 128, scale).astype(np.float32)
+
+    def _areas(self) -> list[Array]:
+        if not self._task.regions:
+            return []
+        levels = [_means(region.levels, self._facts.downscale) for region in self._task.regions]
+        return [to_device(area, self._device) for area in shares(levels)]
+
+    def _mosaic(self) -> Mosaic | None:
+        request, scale = self._request, self._facts.downscale
+        _, height, width = self._shape
+        tile = request.window // scale
+        if not tile or tile >= max(height, width):
+            return None
+        overlap = request.window // 4 if request.window_overlap is None else request.window_overlap
+        return Mosaic(height, width, tile, overlap // scale, self._facts.multiple // scale)
+
+    def _encode_text(self, prompt: str) -> Array:
+        with self._tally.stage("text"):
+            embeddings, cached = self._pipeline.text.encode(prompt, self._request.clip_skip)
+            self._tally.cached["text"] += cached
+            return to_device(embeddings, self._device)
+
+
+def _nearest(mask: Array, scale: int) -> Array:
+    """Every `scale`-th element of [height, width], as torch's nearest interpolation takes them."""
+    return mask[::scale, ::scale]
+
+
+def _means(levels: Array, scale: int) -> Array:
+    """Levels uint8 [height, width] as means of squares of `scale`, float32 in [0, 1]."""
+    height, width = (length // scale for length in levels.shape)
+    return np.asarray(levels.reshape(height, scale, width, scale).mean(axis=(1, 3)) / 255, np.float32)

@@ -1,0 +1,71 @@
+"""What is done to latents between two lines: parts of a picture kept as they were, a drift of its colours undone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engines.base import Array
+from ..engines.buffers import namespace_of, to_host
+from .sampling.plan import Plan
+from .state import lincomb
+
+
+class Keep:
+    """Puts the original back where it may not change, as noisy as the latents are, after every line.
+
+    `clean` and `noise` are float32 [channels, height, width], `change` float32 [height, width] in [0, 1] on the host.
+    With `gradual` a position is free for its own share of the steps, the last ones: differential diffusion (Levin and
+    Fried, arXiv:2306.00950). Otherwise `change` is how much of the new latents counts: blended diffusion, as diffusers'
+    StableDiffusionInpaintPipeline does it with models of 4 channels.
+    """
+
+    def __init__(self, plan: Plan, clean: Array, noise: Array, change: Array, gradual: bool) -> None:
+        self._weights = plan.noised
+        self._left = left(plan) if gradual else None
+        self._arrays = clean, noise
+        self._change = namespace_of(clean).asarray(change)
+
+    shifts: tuple[float, ...] = ()
+
+    def __call__(self, line: int, latents: Array, denoised: Array) -> Array:
+        """The latents with the original in its place."""
+        kept = lincomb(self._weights[line], self._arrays)
+        share = self._change if self._left is None else (self._change > self._left[line]).astype(np.float32)
+        merged: Array = latents * share + kept * (1 - share)
+        return merged
+
+
+def left(plan: Plan) -> Array:
+    """[lines] The share of the steps that is still to run after each line, float32."""
+    after = np.append(plan.step[1:], plan.steps)
+    return np.asarray(1 - after / plan.steps, np.float32)
+
+
+class Drift:
+    """Measures after every pass how far the means of the latents' channels have moved, and moves them back if asked.
+
+    `shifts` are the root mean squares of the channels' moves, in standard deviations of the original's latents, where
+    each pass ended: before the correction.
+    """
+
+    def __init__(self, plan: Plan, clean: Array, correct: bool) -> None:
+        self._clean = clean
+        self._scale = plan.noised[:, 0]
+        self._ends = {int(line) for line in np.flatnonzero(np.diff(plan.pass_index, append=-1))}
+        self._correct = correct
+        self._shifts: list[Array] = []
+
+    def __call__(self, line: int, latents: Array, denoised: Array) -> Array:
+        """The latents, at the end of a pass with the original's means if that is asked for."""
+        if line not in self._ends:
+            return latents
+        means = [array.mean(axis=(-2, -1), keepdims=True) for array in (denoised, self._clean)]
+        shift = means[0] - means[1]
+        self._shifts.append(shift / self._clean.std(axis=(-2, -1), keepdims=True))
+        corrected: Array = latents - np.float32(self._scale[line]) * shift
+        return corrected if self._correct else latents
+
+    @property
+    def shifts(self) -> tuple[float, ...]:
+        """The move of each pass that has ended; waits for the device."""
+        return tuple(float(np.sqrt((to_host(shift) ** 2).mean())) for shift in self._shifts)

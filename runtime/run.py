@@ -1,0 +1,128 @@
+"""A batch of requests on its way: from tasks to pictures, a step at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from ..engines.base import Array, InputError
+from .assemble import Assembly, Tally
+from .imaging import resize
+from .job import Job, Mark
+from .loop import Step, run
+from .request import Output, Request, Result
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline, Task
+
+# How many times more or fewer pixels than usual deserve a note.
+FAR = 2.25
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A picture between two steps: what was asked for, and where it is."""
+
+    request: Request
+    mark: Mark
+
+
+class Run:
+    """A batch of requests being answered. Iterating, once, does the work and yields a `Step` for every evaluation.
+
+    Everything that can be known to be wrong with a request is raised when the run is made, before any model runs.
+    """
+
+    def __init__(self, pipeline: Pipeline, requests: Sequence[Request], checkpoint: Checkpoint | None = None) -> None:
+        """`checkpoint` is where the first request goes on from."""
+        if not requests:
+            raise InputError("a run has no request; give at least one")
+        self.tasks = tuple(pipeline.task(request) for request in requests)
+        if checkpoint is not None:
+            _check_resumable(pipeline.task(checkpoint.request), self.tasks[0], checkpoint.mark.line)
+        self._pipeline = pipeline
+        self._marks = {} if checkpoint is None else {0: checkpoint.mark}
+        self._tally = Tally()
+        self._begun = False
+        self._jobs: dict[int, Job] = {}
+        self._result: Result | None = None
+
+    def __iter__(self) -> Iterator[Step]:
+        """Do the work; raises `InputError` the second time."""
+        if self._begun:
+            raise InputError("a run goes once; start another")
+        self._begun = True
+        engines = self._pipeline.engines.values()
+        for engine in engines:
+            engine.begin_run()
+        try:
+            yield from self._steps()
+        finally:
+            for engine in engines:
+                engine.end_run()
+
+    def _steps(self) -> Iterator[Step]:
+        start, away = time.perf_counter(), 0.0
+        self._jobs = {index: self._job(index) for index, task in enumerate(self.tasks) if len(task.plan)}
+        for step in run(self._jobs, self._pipeline.denoiser, self._show):
+            self._tally.timings["denoise"] += step.seconds
+            left = time.perf_counter()
+            yield step
+            away += time.perf_counter() - left
+        outputs = tuple(self._output(index) for index in range(len(self.tasks)))
+        total = time.perf_counter() - start - away
+        labels = {name: engine.label for name, engine in self._pipeline.engines.items()}
+        self._result = Result(outputs, {**self._tally.timings, "total": total}, dict(self._tally.cached), labels)
+
+    def result(self) -> Result:
+        """The result of a run that was iterated to its end; raises `InputError` for one that was not."""
+        if self._result is None:
+            raise InputError("the run has not ended; iterate over it to its end before asking for its result")
+        return self._result
+
+    def checkpoint(self, image: int = 0) -> Checkpoint:
+        """Where a picture of the run is between two steps, for `Pipeline.resume`; raises `InputError` before the first
+        step, and for a picture of which the model computes nothing."""
+        if image not in self._jobs:
+            raise InputError("a checkpoint is of a picture on its way; ask for it between the run's steps")
+        return Checkpoint(self.tasks[image].request, self._jobs[image].mark())
+
+    def _job(self, index: int) -> Job:
+        job = Assembly(self._pipeline, self.tasks[index], self._tally).job()
+        if index in self._marks:
+            job.resume(self._marks[index])
+        return job
+
+    def _show(self, index: int, latents: Array) -> Image.Image:
+        self._jobs[index].check()
+        return resize.restore(self._pipeline.decode(latents), self.tasks[index].placement)
+
+    def _output(self, index: int) -> Output:
+        task, job = self.tasks[index], self._jobs.get(index)
+        with self._tally.stage("decode"):
+            image = self._show(index, job.latents) if job else resize.restore(task.picture.pixels, task.placement)
+        notes = (*task.picture.notes, *self._notes(task))
+        return Output(image, task.request, task.plan, task.parameters, notes, job.drift if job else ())
+
+    def _notes(self, task: Task) -> Iterator[str]:
+        request, (width, height) = task.request, task.picture.size
+        usual = self._pipeline.bundle.model.default_size
+        if len(task.plan) and not 1 / FAR <= width * height / (usual[0] * usual[1]) <= FAR:
+            yield f"worked on {width}x{height} pixels, the model is made for {usual[0]}x{usual[1]}; a size can be given"
+        if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale):
+            yield "guidance at most 1 heeds neither the negative prompt nor the rescaling"
+
+
+def _check_resumable(old: Task, new: Task, line: int) -> None:
+    """Raise `InputError` where the lines before `line` would have been others."""
+    same = old.plan.names == new.plan.names and old.picture.size == new.picture.size
+    if not same or not np.array_equal(old.plan.matrix[:line], new.plan.matrix[:line]) or line > len(new.plan):
+        raise InputError(
+            "the steps before the checkpoint would have been others; keep its size, sampler, schedule, steps and "
+            "strength, or start again"
+        )

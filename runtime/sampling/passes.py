@@ -1,0 +1,59 @@
+"""Several passes as one table: each begins with noise on what the one before has made, and no pixels lie between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...engines.base import Array
+from .plan import Plan
+
+
+def join(plans: Sequence[Plan]) -> Plan:
+    """The plans of one sampler one after another, none of them empty.
+
+    The last line of a pass goes on to the start of the next: x becomes start[0] * x + start[1] * noise, and the history
+    is dropped. It draws that noise afresh.
+    """
+    if len(plans) == 1:
+        return plans[0]
+    slots = max(plan.slots for plan in plans)
+    blocks = [_widened(plan.matrix, slots) for plan in plans]
+    noised = [plan.noised.copy() for plan in plans]
+    for block, weights, after in zip(blocks, noised, plans[1:], strict=False):
+        clean, noise = after.start
+        block[-1, 1:] = 0.0
+        block[-1, 0] *= clean
+        block[-1, 0, -1] = np.hypot(block[-1, 0, -1], noise)
+        weights[-1] = after.start
+
+    def joined(name: str) -> Array:
+        return np.concatenate([getattr(plan, name) for plan in plans])
+
+    return replace(
+        max(plans, key=lambda plan: plan.slots),
+        matrix=np.concatenate(blocks),
+        noised=np.concatenate(noised),
+        start=plans[0].start,
+        step=np.concatenate([plan.step + offset for plan, offset in zip(plans, _offsets(plans), strict=True)]),
+        pass_index=np.repeat(np.arange(len(plans)), [len(plan) for plan in plans]),
+        sigmas=joined("sigmas"),
+        timesteps=joined("timesteps"),
+        scale_in=joined("scale_in"),
+        denoised=joined("denoised"),
+    )
+
+
+def _widened(matrix: Array, slots: int) -> Array:
+    """A plan's matrix with room for more slots, which stay zero."""
+    own = matrix.shape[1]
+    wide = np.zeros((len(matrix), slots, slots + 2))
+    wide[:, :own, :own] = matrix[:, :, :own]
+    wide[:, :own, slots:] = matrix[:, :, own:]
+    return wide
+
+
+def _offsets(plans: Sequence[Plan]) -> Array:
+    return np.cumsum([0, *(plan.steps for plan in plans[:-1])])
