@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from .base import BundleError, TensorSpec
 
-FORMAT = 1
+# 2 brought `conditioning_channels` and `kind`; a manifest of 1 is read with their defaults.
+FORMAT = 2
 MANIFEST = "bundle.json"
 
 
@@ -107,6 +108,8 @@ class ModelFacts:
     """What the runtime has to know about the model; it never guesses from a name.
 
     `downscale` is pixels per latent along an edge; `multiple` is what the pixel height and width must be multiples of.
+    `conditioning_channels` are those that the U-Net's `sample` has after the latents: none, a mask and the masked
+    picture's latents (inpainting, 1 + `latent_channels`), or a picture's latents (InstructPix2Pix, `latent_channels`).
     Latents of the denoiser are `(vae latents - shift_factor) * scaling_factor`. `scheduler` holds the fields of
     `overpaint.runtime.sampling.levels.ModelSchedule`. `default_size` is in pixels, (width, height).
     """
@@ -122,6 +125,17 @@ class ModelFacts:
     default_sampler: str
     scheduler: Mapping[str, Any]
     origin: Mapping[str, str] = field(default_factory=dict)
+    conditioning_channels: int = 0
+
+    @property
+    def unet_channels(self) -> int:
+        """The channels of the U-Net's `sample`."""
+        return self.latent_channels + self.conditioning_channels
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether `sample` is the latents [latent_channels], a mask [1] and the masked picture's latents."""
+        return self.conditioning_channels == self.latent_channels + 1
 
 
 @dataclass(frozen=True)
@@ -184,6 +198,15 @@ class Bundle:
         (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
+def conditionings(latent_channels: int) -> dict[int, str]:
+    """What a U-Net may be shown beside latents of so many channels, by the channels that this takes."""
+    return {
+        0: "nothing",
+        latent_channels: "a picture's latents (InstructPix2Pix)",
+        latent_channels + 1: "a mask and the masked picture's latents (inpainting)",
+    }
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal, read in bounded memory."""
     with path.open("rb") as stream:
@@ -241,6 +264,8 @@ def _check_facts(bundle: Bundle) -> None:
     for name, count in counts.items():
         if type(count) is not int or count < 1:
             raise ValueError(f"{name} is {count!r}")
+    if model.conditioning_channels not in conditionings(model.latent_channels):
+        raise ValueError(f"conditioning_channels is {model.conditioning_channels!r}")
     if model.multiple % model.downscale:
         raise ValueError(f"multiple {model.multiple} is none of downscale {model.downscale}")
     if not float(model.scaling_factor) or not math.isfinite(model.scaling_factor + model.shift_factor):
