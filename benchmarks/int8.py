@@ -44,7 +44,7 @@ def pictures(model: str, folder: Path, count: int, guidance: float, precision: s
 
 def feeds(bundle: Bundle, side: int, rows: int) -> dict[str, Array]:
     rng = np.random.default_rng(0)
-    graph, channels = bundle.graph("unet"), bundle.model.latent_channels
+    graph, channels = bundle.graph("unet"), bundle.model.unet_channels
     dim = next(spec.axes[-1] for spec in graph.inputs if spec.name == "encoder_hidden_states")
     return {
         "sample": rng.standard_normal((rows, channels, side, side)).astype(np.float32),

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from .base import BundleError, TensorSpec
 
-FORMAT = 1
+# 2 brought `conditioning_channels` and `kind`; a manifest of 1 is read with their defaults.
+FORMAT = 2
 MANIFEST = "bundle.json"
 
 
@@ -197,6 +198,15 @@ class Bundle:
         (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
+def conditionings(latent_channels: int) -> dict[int, str]:
+    """What a U-Net may be shown beside latents of so many channels, by the channels that this takes."""
+    return {
+        0: "nothing",
+        latent_channels: "a picture's latents (InstructPix2Pix)",
+        latent_channels + 1: "a mask and the masked picture's latents (inpainting)",
+    }
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal, read in bounded memory."""
     with path.open("rb") as stream:
@@ -254,6 +264,8 @@ def _check_facts(bundle: Bundle) -> None:
     for name, count in counts.items():
         if type(count) is not int or count < 1:
             raise ValueError(f"{name} is {count!r}")
+    if model.conditioning_channels not in conditionings(model.latent_channels):
+        raise ValueError(f"conditioning_channels is {model.conditioning_channels!r}")
     if model.multiple % model.downscale:
         raise ValueError(f"multiple {model.multiple} is none of downscale {model.downscale}")
     if not float(model.scaling_factor) or not math.isfinite(model.scaling_factor + model.shift_factor):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class FakeEngine:
     """Every output is tanh(x / 2 + Σ sin(mean of an input) + a pattern of the position), row by row.
 
-    x is the first input where it has the output's shape, else 0.
+    x is the first input where it has the output's shape, or that and more channels, else 0.
     """
 
     def __init__(self, name: str, graph: Graph) -> None:
@@ -59,13 +59,20 @@ class FakeEngine:
         rows = []
         for index in range(shape[0]):
             row = pattern + sum(np.sin(np.mean(_row(array, index), dtype=np.float64)) for array in feeds.values())
-            rows.append(np.tanh(row + 0.5 * first[index] if first.shape == shape else row))
+            rows.append(np.tanh(row + 0.5 * first[index][: shape[1]] if _begins_with(first.shape, shape) else row))
         return np.stack(rows).astype(spec.dtype)
 
 
 def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> FakeEngine:
     """A fake of the graph; its files are not read."""
     return FakeEngine(name, graph)
+
+
+def _begins_with(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether an array is of the wanted shape once its further channels are left out."""
+    if len(shape) != len(wanted) or len(shape) < 2:
+        return False
+    return shape[1] >= wanted[1] and (shape[0], *shape[2:]) == (wanted[0], *wanted[2:])
 
 
 def _row(array: Array, index: int) -> Array:

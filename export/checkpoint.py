@@ -15,7 +15,12 @@ from ..engines.base import ExportError, InputError
 from .components import Config
 
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
-PIPELINES = {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"}
+PIPELINES = {
+    "StableDiffusionPipeline",
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipeline",
+    "StableDiffusionInstructPix2PixPipeline",
+}
 STEMS = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 
 State = dict[str, Tensor]
@@ -39,7 +44,7 @@ def open_folder(folder: Path, tokenizer: Path | None = None, prediction_type: st
     """Open a diffusers folder; raises `InputError` for one of another kind, with missing parts or pickles."""
     index = read_json(folder / "model_index.json")
     if (pipeline := index.get("_class_name")) not in PIPELINES:
-        raise InputError(f"{folder}: is a {pipeline}; only {' and '.join(sorted(PIPELINES))} can be exported")
+        raise InputError(f"{folder}: is a {pipeline}; only {', '.join(sorted(PIPELINES))} can be exported")
     configs = {part: read_json(folder / part / "config.json") for part in STEMS}
     configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
     if prediction_type is not None:

@@ -77,6 +77,7 @@ def model_facts(checkpoint: Checkpoint, name: str) -> ModelFacts:
         default_sampler=default_sampler(scheduler),
         scheduler=schedule_facts(scheduler),
         origin={**checkpoint.origin, **({"not followed": ignored} if ignored else {})},
+        conditioning_channels=unet["in_channels"] - vae["latent_channels"],
     )
 
 

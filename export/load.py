@@ -14,6 +14,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..engines.base import ExportError, InputError, unknown
+from ..engines.bundle import conditionings
 from .checkpoint import Checkpoint, State, check_state
 from .components import Config, is_tiny
 
@@ -63,10 +64,11 @@ def _check_classes(configs: Mapping[str, Config]) -> None:
 def _check_inputs(unet: Config, vae: Config) -> None:
     if used := [field for field in UNUSED_UNET_FIELDS if unet[field] is not None]:
         raise InputError(f"unet: takes inputs that Stable Diffusion 1.x and 2.x do not have ({', '.join(used)})")
-    if unet["in_channels"] != vae["latent_channels"]:
+    latents, channels = vae["latent_channels"], (unet["in_channels"], unet["out_channels"])
+    if channels[0] - latents not in conditionings(latents) or channels[1] != latents:
         raise InputError(
-            f"unet: takes {unet['in_channels']} channels but the vae's latents have {vae['latent_channels']}; "
-            "inpainting, depth and instruction models cannot be exported, use the base model"
+            f"unet: takes {channels[0]} channels and gives {channels[1]}, the vae's latents have {latents}; base, "
+            "inpainting and InstructPix2Pix models can be exported, depth and upscaling models cannot"
         )
     if not unet["sample_size"]:
         raise InputError("unet: config.json has no sample_size; add the latent size it was trained at (64 for 512 px)")

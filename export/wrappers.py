@@ -31,7 +31,7 @@ class TextEncoder(nn.Module):
 
 class UNet(nn.Module):
     """`sample` [rows, channels, height, width], `timestep` [rows], `encoder_hidden_states` [rows, tokens, dim] ->
-    `model_output` [rows, channels, height, width]; every row has its own timestep."""
+    `model_output` [rows, latent channels, height, width]; every row has its own timestep."""
 
     def __init__(self, model: UNet2DConditionModel) -> None:
         super().__init__()

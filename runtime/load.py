@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..engines.auto import Candidate, faster, fastest, usual_device
 from ..engines.base import BundleError, Engine, InputError, unknown
-from ..engines.bundle import MANIFEST, Bundle
+from ..engines.bundle import MANIFEST, Bundle, conditionings
 from ..engines.registry import EngineOptions, open_engine
 from ..engines.relay import Relay
 from ..engines.store import Store
@@ -141,14 +141,20 @@ def check_signatures(bundle: Bundle) -> None:
                 f"the runtime needs {sorted(inputs)} and {sorted(outputs)}; export again"
             )
     axes = {spec.name: spec.axes for graph in bundle.graphs.values() for spec in (*graph.inputs, *graph.outputs)}
-    channels = bundle.model.latent_channels
-    for name in ("sample", "model_output", "mean", "latents"):
-        if len(axes[name]) != 4 or axes[name][1] != channels:
-            raise BundleError(f"{bundle.folder}: {name} is {axes[name]}, the latents have {channels} channels")
+    model = bundle.model
+    channels = dict.fromkeys(("model_output", "mean", "latents"), model.latent_channels)
+    for name, wanted in {"sample": model.unet_channels, **channels}.items():
+        if len(axes[name]) != 4 or axes[name][1] != wanted:
+            raise BundleError(f"{bundle.folder}: {name} is {axes[name]}, the model's facts say {wanted} channels")
+    if model.conditioning_channels and not model.inpaints:
+        raise BundleError(
+            f"{bundle.folder}: its U-Net is shown {conditionings(model.latent_channels)[model.conditioning_channels]}, "
+            "which this version cannot run yet; take a model for image-to-image or inpainting"
+        )
     if axes["embeddings"][-1] != axes["encoder_hidden_states"][-1]:
         raise BundleError(f"{bundle.folder}: the text encoder and the U-Net differ in the width of the conditioning")
-    wanted = {"unet": ("rows", "tokens", "height", "width"), "text_encoder": ("clip_skip",)}
-    for name, ranges in wanted.items():
+    needed = {"unet": ("rows", "tokens", "height", "width"), "text_encoder": ("clip_skip",)}
+    for name, ranges in needed.items():
         if missing := set(ranges) - bundle.graph(name).ranges.keys():
             raise BundleError(
                 f"{bundle.folder}: graph {name!r} has no range of {', '.join(sorted(missing))}; export again"

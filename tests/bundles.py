@@ -45,14 +45,14 @@ RANGES = {
 SMALL = {"height": RANGES["latent_height"], "width": RANGES["latent_width"]}
 
 
-def fake_bundle(folder: Path) -> Bundle:
-    """Write and read back a bundle whose graphs are empty files."""
+def fake_bundle(folder: Path, conditioning_channels: int = 0) -> Bundle:
+    """Write and read back a bundle whose graphs are empty files; its U-Net takes so many channels beside latents."""
     (folder / "tokenizer").mkdir(parents=True)
     words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="z"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer/tokenizer.json"))
-    graphs = {name: _graph(folder, name) for name in SIGNATURES}
+    graphs = {name: _graph(folder, name, conditioning_channels) for name in SIGNATURES}
     facts = TokenizerFacts(File.of(folder, "tokenizer/tokenizer.json"), LENGTH, 1, 2, 0)
     scheduler = {
         "prediction_type": "epsilon",
@@ -60,7 +60,19 @@ def fake_bundle(folder: Path) -> Bundle:
         "beta_start": 0.00085,
         "beta_end": 0.012,
     }
-    model = ModelFacts("fake", "stable-diffusion", CHANNELS, DOWNSCALE, 8, 0.5, 0.1, (64, 64), "ddim", scheduler)
+    model = ModelFacts(
+        "fake",
+        "stable-diffusion",
+        CHANNELS,
+        DOWNSCALE,
+        8,
+        0.5,
+        0.1,
+        (64, 64),
+        "ddim",
+        scheduler,
+        conditioning_channels=conditioning_channels,
+    )
     Bundle(folder, model, facts, graphs, "test").write_manifest()
     return Bundle.read(folder)
 
@@ -71,9 +83,11 @@ def edit_manifest(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def _graph(folder: Path, name: str) -> Graph:
+def _graph(folder: Path, name: str, more: int) -> Graph:
     (folder / f"{name}.onnx").write_bytes(hashlib.sha256(name.encode()).digest())
     inputs, outputs = SIGNATURES[name]
+    if name == "unet":
+        inputs = inputs | {"sample": ("float32", ("rows", CHANNELS + more, *SAMPLE[2:]))}
     return Graph(
         File.of(folder, f"{name}.onnx"),
         tuple(TensorSpec(key, dtype, axes) for key, (dtype, axes) in inputs.items()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+CONDITIONED = {5: "StableDiffusionInpaintPipeline", 4: "StableDiffusionInstructPix2PixPipeline"}
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 WORDS = "the a photo of red green blue fox cat dog style sketch ink painting castle on hill at night it's you're 1girl"
 
@@ -125,6 +128,32 @@ def tiny_checkpoint(
     text_encoder = tiny_text_encoder(tokenizer, **(text or {}))
     scheduler = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
     return _save(path, text_encoder, tiny_unet(**unet), tiny_vae(vae), tokenizer, scheduler, prediction_type, dtype)
+
+
+def conditioned_checkpoint(base: Path, path: Path, *, channels: int = 5, seed: int = 0) -> Path:
+    """Save the diffusers checkpoint `base` under `path` with `channels` more on the U-Net's `sample`, and return it.
+
+    5 make an inpainting model (mask and masked latents), 4 an InstructPix2Pix one. Their weights in `conv_in` are
+    normal, with a third of the standard deviation of the others.
+    """
+    shutil.copytree(base, path)
+    _edit(path / "model_index.json", _class_name=CONDITIONED[channels])
+    config = _edit(path / "unet" / "config.json")
+    _edit(path / "unet" / "config.json", in_channels=config["in_channels"] + channels)
+    (weights,) = (path / "unet").glob("*.safetensors")
+    state = load_file(weights)
+    kernel = state["conv_in.weight"]
+    generator = torch.Generator().manual_seed(seed)
+    more = torch.randn((len(kernel), channels, *kernel.shape[2:]), generator=generator) * kernel.float().std() / 3
+    state["conv_in.weight"] = torch.cat([kernel, more.to(kernel.dtype)], dim=1)
+    save_file(state, weights, {"format": "pt"})
+    return path
+
+
+def _edit(path: Path, **changes: Any) -> dict[str, Any]:
+    record = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps(record, indent=2))
+    return record
 
 
 def sd15_checkpoint(path: Path, *, seed: int = 0, dtype: torch.dtype = torch.float32, vae: str = "kl") -> Path:

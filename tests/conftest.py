@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 import overpaint
+from overpaint.engines.bundle import Bundle
 from tests.bundles import fake_bundle
 from tests.device import cupy as cupy
 
@@ -24,6 +25,23 @@ def built_engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fake_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle for the fake engine."""
     return fake_bundle(tmp_path_factory.mktemp("bundles") / "fake").folder
+
+
+@pytest.fixture(scope="session")
+def inpainting_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny diffusers checkpoint whose U-Net takes 9 channels: latents, mask, latents of the masked picture."""
+    from tests.checkpoints import conditioned_checkpoint, tiny_checkpoint
+
+    folder = tmp_path_factory.mktemp("inpainting")
+    return conditioned_checkpoint(tiny_checkpoint(folder / "base", seed=1), folder / "checkpoint")
+
+
+@pytest.fixture(scope="session")
+def inpainting_bundle(inpainting_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of `inpainting_checkpoint`."""
+    from overpaint.export import export_bundle
+
+    return export_bundle(inpainting_checkpoint, tmp_path_factory.mktemp("inpainting") / "bundle")
 
 
 @pytest.fixture

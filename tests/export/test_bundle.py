@@ -355,7 +355,7 @@ def test_garbled_config(copy: Path, tmp_path: Path) -> None:
     ("file", "changes", "message"),
     [
         ("model_index.json", {"_class_name": "StableDiffusionXLPipeline"}, "StableDiffusionXLPipeline"),
-        ("unet/config.json", {"in_channels": 9}, "inpainting"),
+        ("unet/config.json", {"in_channels": 5}, "depth"),
         ("unet/config.json", {"time_cond_proj_dim": 256}, "time_cond_proj_dim"),
         ("unet/config.json", {"sample_size": None}, "sample_size"),
         ("vae/config.json", {"_class_name": "VQModel"}, "VQModel"),
