@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
-from ...engines.base import Array
+from ...engines.base import Array, unknown
 from ...engines.buffers import namespace_of
 
 
@@ -25,9 +25,24 @@ class Window:
         """The window of `array` [..., height, width], a view."""
         return array[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The window of pixels [height, width, ...]: `pixels[window.slices]` is a view."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
     def scaled(self, down: int) -> Window:
         """The same window in units that are `down` times as coarse."""
         return Window(*(length // down for length in (self.top, self.left, self.height, self.width)))
+
+
+RAMPS = ("linear", "cosine")
+STRIP_PIXELS = 2**20
+
+
+def strips(height: int, width: int) -> Iterator[slice]:
+    """The rows of an area in strips of about `STRIP_PIXELS`, so that floats of a large picture stay few at a time."""
+    rows = max(STRIP_PIXELS // max(width, 1), 1)
+    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def windows(height: int, width: int, tile: int, overlap: int, multiple: int = 1) -> list[Window]:
@@ -48,12 +63,16 @@ def _starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
     return [last * index // (count - 1) // multiple * multiple for index in range(count - 1)] + [last]
 
 
-def blend(shape: tuple[int, ...], parts: Iterable[tuple[Window, Array]], overlap: int) -> Array:
+def blend(
+    shape: tuple[int, ...], parts: Iterable[tuple[Window, Array]], overlap: int, ramp: str = "linear"
+) -> Array:
     """The weighted mean of the parts, float32 of `shape` [..., height, width], on their device.
 
-    A part's weight falls linearly towards each edge over `overlap`, so that no seam shows where parts differ. A single
-    part that is the whole is returned as it is.
+    A part's weight falls towards each edge over `overlap`, so that no seam shows where parts differ: along a "linear"
+    ramp, or a "cosine" one, which has no kinks. A single part that is the whole is returned as it is.
     """
+    if ramp not in RAMPS:
+        raise unknown("ramp", ramp, RAMPS)
     parts = iter(parts)
     window, part = next(parts)
     if part.shape == shape:
@@ -63,16 +82,17 @@ def blend(shape: tuple[int, ...], parts: Iterable[tuple[Window, Array]], overlap
     total: Array = xp.zeros(shape, np.float32)
     weight = xp.zeros(shape[-2:], np.float32)
     for window, part in parts:
-        mask = xp.asarray(np.outer(_ramp(window.height, overlap), _ramp(window.width, overlap)))
+        mask = xp.asarray(np.outer(_weights(window.height, overlap, ramp), _weights(window.width, overlap, ramp)))
         window.cut(total)[...] += part * mask
         window.cut(weight)[...] += mask
     blended: Array = total / weight
     return blended
 
 
-def _ramp(length: int, overlap: int) -> Array:
+def _weights(length: int, overlap: int, ramp: str) -> Array:
     position = np.arange(length, dtype=np.float32) + 1
-    return np.minimum(np.minimum(position, position[::-1]), overlap + 1) / np.float32(overlap + 1)
+    rise = np.minimum(np.minimum(position, position[::-1]), overlap + 1) / np.float32(overlap + 1)
+    return rise if ramp == "linear" else np.float32(0.5) - np.cos(np.float32(np.pi) * rise) / 2
 
 
 class Mosaic:
@@ -109,7 +129,7 @@ class Mosaic:
 def _fades(length: int, tile: int, overlap: int, multiple: int) -> dict[int, Array]:
     """The weights along one axis of the window at each start, float32, which sum to 1 at every position."""
     starts, size = _starts(length, tile, overlap, multiple), min(tile, length)
-    ramp = _ramp(size, overlap).astype(np.float64)
+    ramp = _weights(size, overlap, "cosine").astype(np.float64)
     total = np.zeros(length)
     for start in starts:
         total[start : start + size] += ramp

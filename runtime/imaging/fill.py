@@ -1,0 +1,152 @@
+"""What stands where nothing is known yet: masked content of inpainting, and the margins of outpainting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from ...engines.base import Array, InputError, unknown
+from .match import transfer
+from .tiles import Window
+
+# Radius and how often: A1111's.
+_BLURS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
+_BINS = 4096
+
+
+@dataclass(frozen=True)
+class Margins:
+    """By how many pixels a picture is to grow on each side, each at least 0."""
+
+    left: int = 0
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for a side that would shrink."""
+        if min(self.left, self.top, self.right, self.bottom) < 0:
+            raise InputError(f"a picture grows by 0 pixels or more, not by {self}; crop it to make it smaller")
+
+    def window(self, size: tuple[int, int]) -> Window:
+        """Where a picture of (width, height) lies in the grown one."""
+        return Window(self.top, self.left, size[1], size[0])
+
+    def mask(self, size: tuple[int, int]) -> Array:
+        """The mask of the grown picture of (width, height), uint8: 255 in the margins, 0 where the picture is."""
+        levels = np.full((size[1] + self.top + self.bottom, size[0] + self.left + self.right), 255, np.uint8)
+        levels[self.window(size).slices] = 0
+        return levels
+
+    @property
+    def sides(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """((top, bottom), (left, right), (0, 0)): what `np.pad` takes for pixels."""
+        return (self.top, self.bottom), (self.left, self.right), (0, 0)
+
+
+def spread(pixels: Array, levels: Array) -> Array:
+    """Pixels uint8 [height, width, 3] with the colours around the mask spread into it: A1111's masked content "fill".
+
+    Ever less blurred copies of what is known, uint8 mask [height, width] below 255, lie on top of each other. Where
+    none of them reaches, there is the mean of what is known. Pixels of mask 0 stay as they are.
+
+    Raises `InputError` for a mask that leaves nothing to spread.
+    """
+    known = 255 - levels
+    if not known.any():
+        raise InputError("the mask covers the whole picture, which leaves no colours to fill it with; choose 'noise'")
+    layer = Image.fromarray(pixels).convert("RGBA")
+    layer.putalpha(Image.fromarray(known))
+    layer = layer.convert("RGBa")
+    canvas = Image.new("RGBA", layer.size)
+    for radius, times in _BLURS:
+        blurred = layer.filter(ImageFilter.GaussianBlur(radius)).convert("RGBA")
+        for _ in range(times):
+            canvas.alpha_composite(blurred)
+    filled = np.asarray(canvas)
+    spread_out = filled[..., :3].copy()
+    unreached = filled[..., 3] == 0
+    if unreached.any():
+        spread_out[unreached] = np.rint(np.average(pixels.reshape(-1, 3), axis=0, weights=known.ravel()))
+    return spread_out
+
+
+def pad(
+    pixels: Array, margins: Margins, mode: str = "edge", *, colour: tuple[int, int, int] = (127, 127, 127), seed: int = 0
+) -> Array:
+    """Pixels uint8 [height, width, 3] with margins; the picture itself is in them as it was, bit for bit.
+
+    "edge" repeats the outermost pixels; "reflect" mirrors the picture, as often as it takes; "noise" is Gaussian noise
+    with the picture's spectrum, colours and histogram, from `seed`; "colour" is `colour`, of levels 0 to 255.
+
+    Raises `InputError` for an unknown mode and for a colour that is none.
+    """
+    if mode not in PADDINGS:
+        raise unknown("padding", mode, PADDINGS)
+    return PADDINGS[mode](pixels, margins, colour, seed)
+
+
+def _edge(pixels: Array, margins: Margins, colour: tuple[int, int, int], seed: int) -> Array:
+    return np.pad(pixels, margins.sides, "edge")
+
+
+def _reflect(pixels: Array, margins: Margins, colour: tuple[int, int, int], seed: int) -> Array:
+    return np.pad(pixels, margins.sides, "symmetric")
+
+
+def _colour(pixels: Array, margins: Margins, colour: tuple[int, int, int], seed: int) -> Array:
+    if len(colour) != 3 or not all(0 <= level <= 255 for level in colour):
+        raise InputError(f"a colour is three levels of 0 to 255, not {colour!r}")
+    return _framed(pixels, margins, lambda height, width: np.full((height, width, 3), colour, np.uint8))
+
+
+def _noise(pixels: Array, margins: Margins, colour: tuple[int, int, int], seed: int) -> Array:
+    return _framed(pixels, margins, lambda height, width: matched_noise(pixels, height, width, seed))
+
+
+PADDINGS: dict[str, Callable[[Array, Margins, tuple[int, int, int], int], Array]] = {
+    "edge": _edge,
+    "reflect": _reflect,
+    "noise": _noise,
+    "colour": _colour,
+}
+
+
+def matched_noise(pixels: Array, height: int, width: int, seed: int, variation: float = 0.05) -> Array:
+    """Noise of the picture's structure, uint8 [height, width, 3], at least of the picture's size.
+
+    It is asymptotic discrete spot noise (Galerne, Gousseau and Morel 2011, "Random Phase Textures"): white noise
+    convolved with the picture less its mean, so that the spectrum is the picture's, and the correlation of its channels
+    too, since they share the noise but for `variation`. Each channel then gets the picture's histogram.
+    """
+    random = np.random.default_rng(seed)
+    shared = random.standard_normal((height, width), np.float32)
+    noise = np.empty((height, width, 3), np.uint8)
+    rest = np.float32(np.sqrt(1 - variation**2))
+    window = np.outer(*(np.hanning(length + 2)[1:-1].astype(np.float32) for length in pixels.shape[:2]))
+    for channel in range(3):
+        own = random.standard_normal((height, width), np.float32)
+        plane = pixels[..., channel]
+        spot = (plane - plane.mean(dtype=np.float32)) * window
+        spectrum = np.fft.rfft2(spot, (height, width)) * np.fft.rfft2(rest * shared + np.float32(variation) * own)
+        noise[..., channel] = _with_levels_of(np.fft.irfft2(spectrum, (height, width)), plane)
+    return noise
+
+
+def _with_levels_of(values: Array, plane: Array) -> Array:
+    """Floats moved to the histogram of levels uint8, by rank."""
+    low, high = values.min(), values.max()
+    bins = np.minimum((values - low) * (_BINS / max(high - low, np.finfo(np.float32).tiny)), _BINS - 1).astype(np.int32)
+    target = np.bincount(plane.ravel(), minlength=_BINS)
+    levels = np.rint(transfer(np.bincount(bins.ravel(), minlength=_BINS), target))
+    return levels.astype(np.uint8)[bins]
+
+
+def _framed(pixels: Array, margins: Margins, canvas: Callable[[int, int], Array]) -> Array:
+    height, width = pixels.shape[:2]
+    framed = canvas(height + margins.top + margins.bottom, width + margins.left + margins.right)
+    framed[margins.window((width, height)).slices] = pixels
+    return framed
