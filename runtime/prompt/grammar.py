@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from functools import partial
 
-from .scan import CLOSERS, Symbol, a1111, comfy, fault, pairs
+from .scan import Symbol, a1111, comfy, fault, pairs
 from .tree import Alternation, Body, Break, Moment, Node, Stages, Text, Weighted
 
 MORE, LESS = 1.1, 1 / 1.1
@@ -118,7 +118,7 @@ class _Parser:
         if fits and colons and not bars and (edit := self.edit(opener, colons, closer, depth)):
             return (edit,)
         if bars and colons:
-            self.broken(opener, rf"[a|b] and [a:b:n] in one bracket; nest them, or write \| or \: for text")
+            self.broken(opener, r"[a|b] and [a:b:n] in one bracket; nest them, or write \| or \: for text")
         return (Weighted(self.body(opener + 1, closer, depth), LESS),)
 
     def edit(self, opener: int, colons: list[int], closer: int, depth: int) -> Stages | None:

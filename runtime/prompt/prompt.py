@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ...engines.base import InputError, unknown
 from .grammar import parse_a1111, parse_comfy
+from .scan import fault
 from .tree import Body, Moment, Phrase, Stages, Text, resolve
 
 SYNTAXES = ("a1111", "comfy", "plain")
@@ -51,6 +54,8 @@ def parse(text: str, syntax: str = "a1111", broken: str = "error") -> Prompt:
     """
     if not isinstance(text, str):
         raise InputError(f"a prompt is text, not {text!r}")
+    if half := re.search(r"[\ud800-\udfff]", text):
+        raise fault(text, half.start(), f"{half[0]!r} is half a character; write the prompt anew")
     if syntax not in SYNTAXES:
         raise unknown("prompt syntax", str(syntax), SYNTAXES)
     if broken not in BROKEN:
@@ -73,11 +78,11 @@ def from_steps(stages: Sequence[tuple[float, str]], syntax: str = "a1111", broke
     fractions = [_fraction(fraction) for fraction, _ in pairs]
     if fractions[0] != 0:
         raise InputError(f"the first text begins at {fractions[0]:g} of the steps; begin one at 0")
-    if any(later <= earlier for earlier, later in zip(fractions, fractions[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(fractions)):
         raise InputError(f"the fractions {', '.join(f'{f:g}' for f in fractions)} do not rise; sort the texts by them")
     prompts = [parse(text, syntax, broken) for _, text in pairs]
     if any(len(prompt.parts) > 1 for prompt in prompts):
-        raise InputError("AND composes whole prompts and goes with no list of steps; use [from:to:when] within its parts")
+        raise InputError("AND goes with no list of steps; write [from:to:when] inside the prompts that it joins")
     bodies = tuple(prompt.parts[0].body for prompt in prompts)
     return Prompt((Part((Stages(bodies, tuple(Moment(f, True) for f in fractions[1:])),), syntax),))
 
