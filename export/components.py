@@ -51,12 +51,17 @@ def text_encoder(config: Config) -> Component:
 
     def ids(rng: np.random.Generator, shape: tuple[int, ...], _: Lengths) -> Array:
         drawn = rng.integers(0, config["vocab_size"], shape)
+        drawn[rng.random(shape) < 0.1] = -1
         drawn[:, shape[1] // 2] = min(config.get("eos_token_id", 49407), config["vocab_size"] - 1)
         return drawn
 
     return Component(
         "text_encoder",
-        (TensorSpec("input_ids", "int64", ("rows", "tokens")), TensorSpec("clip_skip", "int64", ())),
+        (
+            TensorSpec("input_ids", "int64", ("rows", "tokens")),
+            _float("vectors", "rows", "tokens", dim),
+            TensorSpec("clip_skip", "int64", ()),
+        ),
         (_float("embeddings", "rows", "tokens", dim), _float("pooled", "rows", dim)),
         {"rows": Range(1, 2, 64), "tokens": Range(2, longest, longest), "clip_skip": Range(0, 0, layers - 1)},
         {"rows": 2, "tokens": longest // 4, "clip_skip": 0},
@@ -65,7 +70,11 @@ def text_encoder(config: Config) -> Component:
             {"rows": 3, "tokens": longest, "clip_skip": 1},
             {"rows": 5, "tokens": longest // 2, "clip_skip": layers - 1},
         ),
-        {"input_ids": ids, "clip_skip": lambda _rng, _shape, lengths: np.array(lengths["clip_skip"])},
+        {
+            "input_ids": ids,
+            "vectors": _normal,
+            "clip_skip": lambda _rng, _shape, lengths: np.array(lengths["clip_skip"]),
+        },
     )
 
 

@@ -9,19 +9,27 @@ from transformers import CLIPTextModel
 
 
 class TextEncoder(nn.Module):
-    """`input_ids` int64 [rows, tokens], `clip_skip` int64 [] -> `embeddings` [rows, tokens, dim], `pooled` [rows, dim].
+    """`input_ids` int64 [rows, tokens], `vectors` [rows, tokens, dim], `clip_skip` int64 [] -> `embeddings`
+    [rows, tokens, dim], `pooled` [rows, dim].
 
-    The embeddings are the hidden states before the last `clip_skip` layers, through the final layer norm; `pooled` is
-    the last layer's state at the end-of-text token.
+    A negative id stands for no token: its place takes its embedding from `vectors`, which are not heeded elsewhere
+    (textual inversion). The embeddings are the hidden states before the last `clip_skip` layers, through the final
+    layer norm; `pooled` is the last layer's state at the end-of-text token.
     """
 
     def __init__(self, model: CLIPTextModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, clip_skip: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, vectors: Tensor, clip_skip: Tensor) -> tuple[Tensor, Tensor]:
         """Encode rows of token ids."""
-        outputs = self.model(input_ids, output_hidden_states=True)
+        given = input_ids < 0
+
+        def insert(_module: nn.Module, _inputs: tuple[Tensor, ...], embedded: Tensor) -> Tensor:
+            return torch.where(given[..., None], vectors.to(embedded.dtype), embedded)
+
+        with self.model.get_input_embeddings().register_forward_hook(insert):
+            outputs = self.model(input_ids.masked_fill(given, 0), output_hidden_states=True)
         states = torch.stack(outputs.hidden_states)
         chosen = (states.shape[0] - 1 - clip_skip).reshape(1)
         final_layer_norm = getattr(self.model, "text_model", self.model).final_layer_norm

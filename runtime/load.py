@@ -17,7 +17,7 @@ from ..engines.store import Store
 from .denoiser import Denoiser
 from .pipeline import Pipeline
 from .sampling.levels import ModelSchedule
-from .text import TextEncoder, load_tokenizer
+from .text import VECTORS, TextEncoder, load_tokenizer
 from .vae import Autoencoder
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -27,6 +27,8 @@ SIGNATURES: Mapping[str, tuple[set[str], set[str]]] = {
     "vae_encoder": ({"pixels"}, {"mean"}),
     "vae_decoder": ({"latents"}, {"pixels"}),
 }
+# What a graph may take besides: a bundle of before this input was thought of does without.
+OPTIONAL: Mapping[str, set[str]] = {"text_encoder": {VECTORS}}
 # 64 x 64 latents are a row of 512 x 512 pixels in Stable Diffusion: on two cores larger calls are no faster a row.
 AREAS = {"cpu": 4096, "cuda": 16 * 4096}
 CPU_TILE = 1024
@@ -135,7 +137,7 @@ def check_signatures(bundle: Bundle) -> None:
     for name, (inputs, outputs) in SIGNATURES.items():
         graph = bundle.graph(name)
         given, made = {spec.name for spec in graph.inputs}, {spec.name for spec in graph.outputs}
-        if given != inputs or not outputs <= made:
+        if given - OPTIONAL.get(name, set()) != inputs or not outputs <= made:
             raise BundleError(
                 f"{bundle.folder}: graph {name!r} takes {sorted(given)} and gives {sorted(made)}, "
                 f"the runtime needs {sorted(inputs)} and {sorted(outputs)}; export again"

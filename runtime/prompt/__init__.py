@@ -1,0 +1,1 @@
+"""The language of prompts: weights, editing over the steps, composition, textual inversion."""
