@@ -14,8 +14,10 @@ from ..engines.buffers import namespace, to_device
 from .edits import Drift, Keep
 from .guidance import guides, shares
 from .imaging import codec
+from .imaging.mask import to_latents
 from .imaging.tiles import Mosaic
 from .job import Edit, Job
+from .prompt.tree import Phrase
 from .request import Change
 from .sampling.noise import NoiseStream, noise_stream, slerp
 from .sampling.strength import FROM_NOISE
@@ -115,10 +117,10 @@ class Assembly:
             return None
         change = self._task.change
         pixels = self._task.picture.on_white
-        hidden = np.ones(pixels.shape[:2], bool) if change is None else change.levels >= 128
+        levels = np.full(pixels.shape[:2], 255, np.uint8) if change is None else change.levels
         # 127.5 is what the VAE takes as 0, which has no level of its own.
-        shown = np.where(hidden[..., None], np.float32(127.5), pixels)
-        mask = _nearest(hidden, self._facts.downscale).astype(np.float32)
+        shown = np.where(levels[..., None] >= 128, np.float32(127.5), pixels)
+        mask = to_latents(levels, self._facts.downscale)
         latents = self._encode(shown, noise)
         joined: Array = namespace(self._device).concatenate([to_device(mask[None], self._device), latents])
         return joined
@@ -134,15 +136,12 @@ class Assembly:
 
     def _masked(self, change: Change) -> Array:
         """A change in latents, float32 [height, width] in [0, 1]."""
-        scale = self._facts.downscale
-        if change.gradual:
-            return _means(change.levels, scale)
-        return _nearest(change.levels >= 128, scale).astype(np.float32)
+        return to_latents(change.levels, self._facts.downscale, "area" if change.gradual else change.latent_mask)
 
     def _areas(self) -> list[Array]:
         if not self._task.regions:
             return []
-        levels = [_means(region.levels, self._facts.downscale) for region in self._task.regions]
+        levels = [to_latents(region.levels, self._facts.downscale, "area") for region in self._task.regions]
         return [to_device(area, self._device) for area in shares(levels)]
 
     def _mosaic(self) -> Mosaic | None:
@@ -154,19 +153,9 @@ class Assembly:
         overlap = request.window // 4 if request.window_overlap is None else request.window_overlap
         return Mosaic(height, width, tile, overlap // scale, self._facts.multiple // scale)
 
-    def _encode_text(self, prompt: str) -> Array:
+    def _encode_text(self, phrase: Phrase) -> Array:
+        request = self._request
         with self._tally.stage("text"):
-            embeddings, cached = self._pipeline.text.encode(prompt, self._request.clip_skip)
+            embeddings, cached = self._pipeline.text.encode(phrase, request.clip_skip, request.weighting)
             self._tally.cached["text"] += cached
             return to_device(embeddings, self._device)
-
-
-def _nearest(mask: Array, scale: int) -> Array:
-    """Every `scale`-th element of [height, width], as torch's nearest interpolation takes them."""
-    return mask[::scale, ::scale]
-
-
-def _means(levels: Array, scale: int) -> Array:
-    """Levels uint8 [height, width] as means of squares of `scale`, float32 in [0, 1]."""
-    height, width = (length // scale for length in levels.shape)
-    return np.asarray(levels.reshape(height, scale, width, scale).mean(axis=(1, 3)) / 255, np.float32)

@@ -7,42 +7,92 @@ from functools import cache
 
 import numpy as np
 
-from ..engines.base import Array
+from ..engines.base import Array, InputError
 from .job import Guide
+from .prompt.prompt import Prompt, from_steps, parse
+from .prompt.tree import Phrase
 from .request import Request
 from .sampling.plan import Plan
 
-Encode = Callable[[str], Array]
+Encode = Callable[[Phrase], Array]
+Timeline = list[tuple[float, list[Phrase]]]
+"""Of every part of a prompt its weight, and what it says at every step."""
 
 
 def guides(request: Request, plan: Plan, encode: Encode, areas: Sequence[Array]) -> list[tuple[Guide, ...]]:
-    """The guides of every line of a plan; `areas` are where the regions count, float32 [height, width], on the device.
+    """The guides of every line of a plan; `areas` are where the regions count and where the prompt does, float32
+    [height, width] on the device, or none.
 
-    Classifier-free guidance: a prompt's weight is g, the negative prompt's 1 - g, and with g at most 1 there is no
-    negative prompt. Regions share the prompt's weight by position.
+    A part of a prompt has g times its weight, the negative prompt the rest to 1, and is left out where that is nothing
+    (Liu et al., arXiv:2206.01714, equation 11). The prompts' steps begin anew in every pass.
     """
     encode = cache(encode)
     scale = max(request.guidance_scale, 1.0)
+    passes = [_Pass(request, plan, index) for index in range(plan.passes)]
     lines = []
-    for prompt in _prompts(request, plan):
-        asked = [Guide(scale, encode(prompt))]
-        if areas:
-            texts = [region.prompt for region in request.regions] + [prompt]
-            asked = [Guide(scale, encode(text), area) for text, area in zip(texts, areas, strict=True)]
-        if scale > 1:
-            asked.append(Guide(1 - scale, encode(request.negative_prompt)))
+    for step, index in zip(plan.step, plan.pass_index, strict=True):
+        at = passes[index]
+        now = int(step) - at.first
+        asked = [
+            Guide(scale * weight, encode(phrases[now]), area)
+            for timeline, area in zip(at.timelines, areas or (None,), strict=True)
+            for weight, phrases in timeline
+        ]
+        rest = 1 - scale * sum(weight for weight, _ in at.timelines[-1])
+        if abs(rest) > 1e-9:
+            asked.append(Guide(rest, encode(at.negative[now])))
         lines.append(tuple(asked))
     return lines
 
 
-def _prompts(request: Request, plan: Plan) -> Iterator[str]:
-    for step, turn in zip(plan.step, plan.pass_index, strict=True):
-        if request.pass_prompts:
-            yield request.pass_prompts[turn]
-        elif request.prompts:
-            yield next(text for share, text in reversed(request.prompts) if step >= share * plan.steps)
-        else:
-            yield request.prompt
+class _Pass:
+    """What the prompts say at every step of one pass: those of the regions, then the request's own."""
+
+    def __init__(self, request: Request, plan: Plan, index: int) -> None:
+        steps = plan.step[plan.pass_index == index]
+        self.first = int(steps[0])
+        # A1111 counts the steps of the whole schedule, most of which img2img may not run.
+        count = request.steps if request.convention == "a1111" else int(steps[-1]) - self.first + 1
+        count = max(count, int(steps[-1]) - self.first + 1)
+        self.timelines = [_timeline(prompt, count) for prompt in (*_regional(request), _own(request, index))]
+        [(_, self.negative)] = _timeline(negative(request), count)
+
+
+def _timeline(prompt: Prompt, steps: int) -> Timeline:
+    return [(part.weight, part.timeline(steps)) for part in prompt.parts]
+
+
+def _regional(request: Request) -> Iterator[Prompt]:
+    for region in request.regions:
+        yield parse(region.prompt, request.prompt_syntax, request.broken_prompt)
+
+
+def _own(request: Request, index: int) -> Prompt:
+    way = request.prompt_syntax, request.broken_prompt
+    if request.prompts:
+        return from_steps(request.prompts, *way)
+    return parse(request.pass_prompts[index] if request.pass_prompts else request.prompt, *way)
+
+
+def negative(request: Request) -> Prompt:
+    """The negative prompt; raises `InputError` for one that is composed."""
+    prompt = parse(request.negative_prompt, request.prompt_syntax, request.broken_prompt)
+    if len(prompt.parts) > 1:
+        raise InputError("AND composes prompts, not negative prompts; join what is not wanted with commas")
+    return prompt
+
+
+def check_prompts(request: Request) -> None:
+    """Raise `InputError` for a prompt that is broken, and for regions whose parts have not the weights of the others.
+
+    The negative prompt has one weight everywhere, so what the prompts weigh has to be the same everywhere.
+    """
+    own = [_own(request, index) for index in range(max(len(request.passes), 1))]
+    negative(request)
+    totals = [sum(part.weight for part in prompt.parts) for prompt in (*_regional(request), *own)]
+    if request.regions and not np.allclose(totals, totals[0]):
+        shown = ", ".join(f"{total:g}" for total in totals)
+        raise InputError(f"the weights of the regions' prompts and the prompt sum to {shown}; make the sums equal")
 
 
 def shares(levels: Sequence[Array]) -> list[Array]:

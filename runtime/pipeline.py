@@ -13,6 +13,7 @@ from ..engines.base import Array, Engine, InputError
 from ..engines.buffers import to_host
 from ..engines.bundle import Bundle
 from .denoiser import Denoiser
+from .guidance import check_prompts
 from .imaging import codec, resize
 from .imaging.codec import Picture
 from .imaging.metadata import Parameters, format_parameters
@@ -147,6 +148,7 @@ class Pipeline:
         facts = self.bundle.model
         picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
         self._check_size(picture)
+        check_prompts(request)
         plan = self.plan(request)
         parameters = self._parameters(request, plan, placement.size)
         change = request.change and replace(request.change, levels=self._fit_levels(request, request.change.levels))

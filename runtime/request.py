@@ -13,7 +13,10 @@ from PIL import Image
 
 from ..engines.base import Array, InputError, unknown
 from .imaging.codec import MAX_SIDE, Picture
+from .imaging.mask import LATENT_MODES
 from .imaging.resize import MODES as RESIZE_MODES
+from .prompt.emphasis import WEIGHTINGS
+from .prompt.prompt import BROKEN, SYNTAXES
 from .sampling.names import find_schedule, resolve
 from .sampling.noise import KINDS as NOISE_KINDS
 from .sampling.noise import check_seed
@@ -45,17 +48,20 @@ class Change:
     """Which of a picture's pixels may change: `levels` uint8 [height, width], 255 where they may, 0 where not.
 
     With `gradual` the levels between are strengths of their own: 128 is half the request's. Without, 128 and more is
-    all. `content` is what the latents begin with there: the original's, noise alone, or nothing (zeros).
+    all. `content` is what the latents begin with there: the original's, noise alone, or nothing (zeros). `latent_mask`
+    is how the levels come to the latents' size, see `imaging.mask.to_latents`; levels between always as means.
     """
 
     levels: Array
     gradual: bool = False
     content: str = "original"
+    latent_mask: str = "diffusers"
 
     def __post_init__(self) -> None:
         """Raise `InputError` for levels of another kind and an unknown content."""
         _levels("a change's levels", self.levels)
         _choice("masked content", self.content, CONTENTS)
+        _choice("latent mask", self.latent_mask, LATENT_MODES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +88,13 @@ class Request:
     with one. `posterior` says whether the VAE's latents are drawn ("sample", as diffusers and A1111 do) or their mean.
     `noise` "cpu" carries the seeds of torch's CPU generator, "gpu" of torch-CUDA's, "field" keys noise by position.
 
-    `passes` are strengths in (0, 1] of several passes in latents, instead of `strength`; `pass_prompts` the prompt of
-    each; `drift_correction` gives the latents the original's means after every pass. `prompts` are (share of the steps,
-    prompt) pairs instead of `prompt`, the first at 0. `variation_strength` in [0, 1] draws the first noise towards that
-    of `variation_seed`. `change` and `regions` are of the picture's size. `window` > 0 runs the model on overlapping
-    windows of the latents, of at most that many pixels a side, which share at least `window_overlap`.
+    `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see `prompt.prompt.parse` and
+    `prompt.emphasis`. `prompts` are (share of the steps, prompt) pairs instead of `prompt`, the first at 0. `passes` are
+    strengths in (0, 1] of several passes in latents, instead of `strength`; `pass_prompts` the prompt of each;
+    `drift_correction` gives the latents the original's means after every pass. `variation_strength` in [0, 1] draws the
+    first noise towards that of `variation_seed`. `change` and `regions` are of the picture's size. `window` > 0 runs
+    the model on overlapping windows of the latents, of at most that many pixels a side, which share at least
+    `window_overlap` (a quarter).
     """
 
     image: Picture
@@ -106,6 +114,9 @@ class Request:
     posterior: str = "sample"
     size: tuple[int, int] | None = None
     resize_mode: str | None = None
+    prompt_syntax: str = "a1111"
+    weighting: str = "a1111"
+    broken_prompt: str = "error"
     passes: tuple[float, ...] = ()
     pass_prompts: tuple[str, ...] = ()
     drift_correction: bool = False
@@ -138,6 +149,9 @@ class Request:
         _choice("strength convention", self.convention, CONVENTIONS)
         _choice("noise", self.noise, NOISE_KINDS)
         _choice("posterior", self.posterior, POSTERIORS)
+        _choice("prompt syntax", self.prompt_syntax, SYNTAXES)
+        _choice("weighting", self.weighting, WEIGHTINGS)
+        _choice("way with broken prompts", self.broken_prompt, BROKEN)
         if self.resize_mode is not None:
             _choice("resize mode", self.resize_mode, RESIZE_MODES)
         self._check_passes()

@@ -75,7 +75,12 @@ def spread(pixels: Array, levels: Array) -> Array:
 
 
 def pad(
-    pixels: Array, margins: Margins, mode: str = "edge", *, colour: tuple[int, int, int] = (127, 127, 127), seed: int = 0
+    pixels: Array,
+    margins: Margins,
+    mode: str = "edge",
+    *,
+    colour: tuple[int, int, int] = (127, 127, 127),
+    seed: int = 0,
 ) -> Array:
     """Pixels uint8 [height, width, 3] with margins; the picture itself is in them as it was, bit for bit.
 

@@ -172,7 +172,7 @@ def _eight_bit(source: Source, notes: list[str]) -> Source:
     """An integer image of no more than 8 bits as one: read as 16 bits its white would be nearly black."""
     if isinstance(source, Image.Image) and source.mode in _INTEGER_MODES:
         levels = np.asarray(source)
-        if levels.size and 0 <= levels.min() and levels.max() <= 255:
+        if levels.size and levels.min() >= 0 and levels.max() <= 255:
             notes.append(f"mask: no level of the image of mode {source.mode} is above 255; it is read as 8-bit")
             return levels.astype(np.uint8)
     return source
