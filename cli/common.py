@@ -1,0 +1,206 @@
+"""What commands share: options, progress, and how a missing extra is told."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..runtime.pipeline import Pipeline
+    from ..runtime.request import Output, Result
+    from ..runtime.run import Run
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Say which extra to install where an import fails."""
+    from ..engines.base import ExportError
+
+    try:
+        yield
+    except ImportError as exc:
+        raise ExportError(f"{exc.name} is not installed; run: pip install 'overpaint[{name}]'") from exc
+
+
+def report(stage: str) -> None:
+    """Say what is being done."""
+    print(stage, file=sys.stderr, flush=True)
+
+
+def drive(runs: Sequence[Run]) -> Iterator[Result]:
+    """Drive runs to their ends, with a progress bar on a terminal."""
+    from tqdm import tqdm
+
+    total = sum(len(task.plan) for run in runs for task in run.tasks)
+    with tqdm(total=total, unit="eval", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for run in runs:
+            for step in run:
+                bar.set_postfix(sigma=f"{step.sigma:.3g}", refresh=False)
+                bar.update()
+            yield run.result()
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[str, float], bool]]:
+    """What draws how much of something is done, a bar on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=1.0, bar_format="{desc} {percentage:3.0f}% {bar}", disable=not sys.stderr.isatty(), leave=False
+    ) as bar:
+
+        def report(name: str, done: float) -> bool:
+            bar.set_description_str(name, refresh=False)
+            bar.update(done - bar.n)
+            return True
+
+        yield report
+
+
+def waiting(name: str) -> None:
+    """Say that another process is at work."""
+    print(f"{name}: another process is building it; waiting", file=sys.stderr, flush=True)
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT in pixels."""
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 512x768") from None
+    return width, height
+
+
+def add_engine(parser: Any) -> None:
+    """What runs the graphs."""
+    parser.add_argument(
+        "--engine", default="auto", metavar="NAME", help="such as openvino or onnxruntime (the fastest)"
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, gpu or cuda, as the engine has it")
+    parser.add_argument("--precision", metavar="NAME", help="float32, bfloat16 or float16 (the engine's fastest)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (all)")
+    parser.add_argument(
+        "--no-verify", dest="verify", action="store_false", help="do not compare files with their hashes"
+    )
+
+
+def add_sampling(parser: Any) -> None:
+    """The model, and the table that is run."""
+    parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
+    parser.add_argument(
+        "--strength", type=float, default=0.6, metavar="S", help="0 keeps the picture, 1 ignores it (0.6)"
+    )
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="length of the whole schedule (20)")
+    parser.add_argument("--sampler", metavar="NAME", help="such as euler_a or 'DPM++ 2M Karras' (the model's own)")
+    parser.add_argument("--schedule", metavar="NAME", help="such as karras (the model's own)")
+    parser.add_argument(
+        "--convention",
+        default="contract",
+        metavar="NAME",
+        help="what strength means: contract, continuous, diffusers, a1111 or comfy (contract)",
+    )
+    parser.add_argument(
+        "--eta", type=float, help="fresh noise of ddim, tcd and the ancestral samplers (the sampler's own)"
+    )
+
+
+def add_guidance(parser: Any) -> None:
+    """How much the prompt counts."""
+    parser.add_argument(
+        "--guidance",
+        dest="guidance_scale",
+        type=float,
+        default=7.5,
+        metavar="G",
+        help="classifier-free guidance; at most 1 is none (7.5)",
+    )
+
+
+def add_prompting(parser: Any) -> None:
+    """What is asked for besides the prompt, and how prompts are read."""
+    parser.add_argument(
+        "--negative", dest="negative_prompt", metavar="PROMPT", default="", help="what the picture shall not be"
+    )
+    add_guidance(parser)
+    parser.add_argument("--guidance-rescale", type=float, default=0.0, metavar="R", help="0 to 1 (0)")
+    parser.add_argument("--clip-skip", type=int, default=0, metavar="N", help="last text layers passed over (0)")
+    parser.add_argument(
+        "--prompt-syntax",
+        default="a1111",
+        metavar="NAME",
+        help="a1111, comfy, or plain for text that is taken as it stands (a1111)",
+    )
+    parser.add_argument(
+        "--weighting", default="a1111", metavar="NAME", help="what (word:1.3) does: as a1111 or as comfy (a1111)"
+    )
+    parser.add_argument(
+        "--broken-prompt", default="error", metavar="WAY", help="error, or literal to take it for text (error)"
+    )
+    parser.add_argument(
+        "--embedding",
+        dest="embeddings",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a textual inversion, used where a prompt has the file's name; may be repeated",
+    )
+
+
+def add_request(parser: Any) -> None:
+    """What noise and latents are drawn from."""
+    parser.add_argument("--noise", default="cpu", metavar="KIND", help="whose seeds: cpu, gpu or field (cpu)")
+    parser.add_argument(
+        "--posterior", default="sample", metavar="HOW", help="the VAE's latents: sample or mode (sample)"
+    )
+
+
+def add_saving(parser: Any) -> None:
+    """How results are written."""
+    parser.add_argument(
+        "--quality", type=int, default=95, choices=range(1, 101), metavar="Q", help="of JPEG and WebP, 1 to 100 (95)"
+    )
+    parser.add_argument("--strip-metadata", action="store_true", help="write no parameters into the files")
+
+
+def teach(pipe: Pipeline, embeddings: Sequence[Path]) -> None:
+    """Have a pipeline's prompts use textual inversions."""
+    from ..runtime.prompt.embeddings import read_embedding
+
+    for path in embeddings:
+        pipe.text.add_embedding(read_embedding(path))
+
+
+def save(path: Path, made: Output, quality: int, strip: bool) -> None:
+    """Write a result, and say where, with which seed, and what there is to know."""
+    from ..runtime.imaging.output import write
+
+    notes = write(path, made.image, made.parameters, quality=quality, strip=strip)
+    print(f"{path}  seed {made.request.seed}", flush=True)
+    for note in (*made.notes, *notes):
+        print(f"overpaint: note: {path.name}: {note}", file=sys.stderr)
+
+
+def told(result: Result) -> None:
+    """Say what a run took."""
+    stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in result.timings.items())
+    print(f"{len(result.plan)} model evaluations an image; seconds: {stages}", flush=True)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between them."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers, such as 0.7,0.5") from None

@@ -1,0 +1,184 @@
+"""Commands that repaint pictures, or say how they would be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .common import (
+    add_engine,
+    add_guidance,
+    add_prompting,
+    add_request,
+    add_sampling,
+    add_saving,
+    count,
+    drive,
+    numbers,
+    report,
+    save,
+    size,
+    teach,
+    told,
+)
+
+
+def img2img(
+    images: list[Path],
+    prompt: str,
+    output: Path,
+    n: int,
+    batch: int,
+    seed: int | None,
+    negative_prompt: str,
+    embeddings: list[Path],
+    quality: int,
+    strip_metadata: bool,
+    model: str,
+    engine: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Repaint pictures and write what comes out."""
+    from ..runtime.imaging.codec import read
+    from ..runtime.imaging.output import check_writable, numbered
+    from ..runtime.load import load
+    from ..runtime.request import expand
+
+    pictures = [read(image) for image in images]
+    requests = expand(pictures, [prompt], [negative_prompt], seed, n, options)
+    paths = numbered(output, len(requests))
+    for path in paths:
+        check_writable(path)
+    # One size, one run: a graph compiled for it alone pays at once.
+    alone = len(requests) <= batch and len({request.size or request.image.size for request in requests}) == 1
+    pipe = load(model, shapes="static" if alone else "auto", **engine)
+    teach(pipe, embeddings)
+    # All runs are made, and so checked, before the first begins; each run's pictures are written when it ends.
+    runs = [pipe.run(requests[start : start + batch]) for start in range(0, len(requests), batch)]
+    tasks = [task for run in runs for task in run.tasks]
+    for path, task in zip(paths, tasks, strict=True):
+        check_writable(path, task.placement.size, None if strip_metadata else task.parameters)
+    waiting = iter(paths)
+    for result in drive(runs):
+        for made in result.outputs:
+            save(next(waiting), made, quality, strip_metadata)
+        told(result)
+
+
+def plan(model: str, sampler: str | None, coefficients: bool, **options: Any) -> None:
+    """Print the table that a request would run, without running it."""
+    from ..engines.bundle import Bundle
+    from ..runtime.load import find, read_schedule
+    from ..runtime.sampling.compile import compile_plan
+
+    bundle = Bundle.read(find(model), verify=False)
+    made = compile_plan(read_schedule(bundle), sampler=sampler or bundle.model.default_sampler, **options)
+    print(made.table(coefficients=True) if coefficients else made)
+
+
+def bench(
+    model: str,
+    size: tuple[int, int] | None,
+    repeats: int,
+    warmup: int,
+    record: Path | None,
+    engine: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Time a bundle on this machine: seconds by stage, the first picture, pictures a second, peak memory."""
+    from ..runtime.bench import bench as measure
+    from ..runtime.imaging.output import check_place, replace
+
+    if record:
+        check_place(record)
+
+    loading = {"shapes": "static", **engine}
+    made = measure(model, size=size, repeats=repeats, warmup=warmup, loading=loading, progress=report, **options)
+    print(made.table())
+    if record:
+        replace(record, json.dumps(made.record(), indent=2).encode())
+
+
+def demo(output: Path) -> None:
+    """Repaint a picture and draw the contact sheet."""
+    from ..runtime.demo import demo as run
+
+    for line in run(output):
+        print(line, flush=True)
+
+
+def add(commands: Any) -> None:
+    """Add this file's commands to the parser's."""
+    _add_img2img(commands)
+    _add_plan(commands)
+    _add_bench(commands)
+    _add_demo(commands)
+
+
+def _add_img2img(commands: Any) -> None:
+    parser = commands.add_parser("img2img", help="repaint pictures", description=img2img.__doc__)
+    parser.set_defaults(command=img2img)
+    parser.add_argument("images", metavar="IN", nargs="+", type=Path, help="pictures to repaint")
+    parser.add_argument("prompt", help="what they shall become")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="a .png, .jpg or .webp file; several images are numbered",
+    )
+    parser.add_argument("--seed", type=int, help="counts up over the images (default: drawn, and printed)")
+    parser.add_argument("--n", type=int, default=1, help="images a picture (1)")
+    parser.add_argument("--batch", type=count, default=8, metavar="N", help="images that run together (8)")
+    parser.add_argument("--size", type=size, metavar="WxH", help="size of the result (default: the input's)")
+    parser.add_argument(
+        "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
+    )
+    parser.add_argument("--variation-seed", type=int, metavar="SEED", help="whose noise the first is drawn towards")
+    parser.add_argument("--variation-strength", type=float, metavar="S", help="how far, 0 to 1 (0)")
+    parser.add_argument(
+        "--passes",
+        type=numbers,
+        metavar="S,S,...",
+        help="strengths of several passes in latents, instead of --strength",
+    )
+    parser.add_argument(
+        "--pass-prompt", dest="pass_prompts", action="append", metavar="PROMPT", help="of each pass; repeat it"
+    )
+    parser.add_argument(
+        "--drift-correction", action="store_true", help="undo the drift of the latents' means after every pass"
+    )
+    add_sampling(parser)
+    add_prompting(parser)
+    add_request(parser)
+    add_saving(parser)
+    add_engine(parser)
+
+
+def _add_plan(commands: Any) -> None:
+    parser = commands.add_parser("plan", help="print the table of a run without running it", description=plan.__doc__)
+    parser.set_defaults(command=plan)
+    parser.add_argument("--coefficients", action="store_true", help="print every line's equations too")
+    add_sampling(parser)
+
+
+def _add_bench(commands: Any) -> None:
+    parser = commands.add_parser("bench", help="time a bundle on this machine", description=bench.__doc__)
+    parser.set_defaults(command=bench)
+    parser.add_argument("--size", type=size, metavar="WxH", help="of the pictures (the model's own)")
+    parser.add_argument("--repeats", type=count, default=5, metavar="N", help="pictures that count (5)")
+    parser.add_argument("--warmup", type=count, default=1, metavar="N", help="pictures before them (1)")
+    parser.add_argument("--json", dest="record", metavar="FILE", type=Path, help="write the figures there too")
+    add_sampling(parser)
+    add_guidance(parser)
+    add_engine(parser)
+
+
+def _add_demo(commands: Any) -> None:
+    parser = commands.add_parser("demo", help="repaint a picture and draw a contact sheet", description=demo.__doc__)
+    parser.add_argument(
+        "-o", "--out", dest="output", type=Path, default=Path("out"), help="folder for the pictures (out)"
+    )
+    parser.set_defaults(command=demo)
