@@ -44,7 +44,9 @@ def paste(original: Array, repainted: Array, levels: Array) -> Array:
     for rows in strips(*levels.shape):
         weight = levels[rows]
         if weight.any():
-            painted[rows] = _mix(painted[rows], repainted[rows], weight.reshape(*weight.shape, *[1] * (result.ndim - 2)))
+            painted[rows] = _mix(
+                painted[rows], repainted[rows], weight.reshape(*weight.shape, *[1] * (result.ndim - 2))
+            )
     return result
 
 

@@ -20,8 +20,8 @@ ORDERS = ("linear", "chess")
 class Tiling:
     """How an area of `height` x `width` pixels is cut: into tiles of `tile`, from the top left, the last ones smaller.
 
-    The model sees `padding` pixels around what it replaces; masks are blurred by a Gaussian of sigma `blur` px; sides of
-    what it sees are multiples of `multiple` where the area is that large.
+    The model sees `padding` pixels around what it replaces; masks are blurred by a Gaussian of sigma `blur` px; sides
+    of what it sees are multiples of `multiple` where the area is that large.
     """
 
     height: int
@@ -49,9 +49,7 @@ class Tiling:
     @property
     def borders(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The first rows, and the first columns, of all tiles but those at the edges: where seams would be."""
-        rows, columns = (
-            tuple(range(self.tile, length, self.tile)) for length in (self.height, self.width)
-        )
+        rows, columns = (tuple(range(self.tile, length, self.tile)) for length in (self.height, self.width))
         return rows, columns
 
 
@@ -171,12 +169,17 @@ def _columns(height: int, width: int) -> Array:
 
 def _radial(height: int, width: int) -> Array:
     y, x = ((np.arange(length) + 0.5) * (2 / length) - 1 for length in (height, width))
-    return np.rint(255 * np.maximum(1 - np.hypot(y[:, None], x[None]), 0)).astype(np.uint8)
+    return _levels(1 - np.hypot(y[:, None], x[None]))
 
 
 def _rise(length: int) -> Array:
-    """From nearly 0 at both ends to 255 in the middle."""
-    return np.rint(255 * (1 - np.abs((np.arange(length) + 0.5) * (2 / length) - 1))).astype(np.uint8)
+    """From nearly 0 at both ends to nearly 255 in the middle."""
+    return _levels(1 - np.abs((np.arange(length) + 0.5) * (2 / length) - 1))
+
+
+def _levels(share: Array) -> Array:
+    levels: Array = np.rint(255 * np.maximum(share, 0))
+    return levels.astype(np.uint8)
 
 
 GRADIENTS: dict[str, Callable[[int, int], Array]] = {

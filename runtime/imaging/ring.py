@@ -80,7 +80,8 @@ def _corrected(original: Array, repainted: Array, area: Window, masked: Array, a
 def _terms(rows: Array, columns: Array, shape: tuple[int, ...], order: int) -> Array:
     """The polynomial's terms at pixels, float32 [n, terms], of coordinates that are -1 to 1 over the area."""
     y, x = (
-        (index.astype(np.float32) + 0.5) * (2 / length) - 1 for index, length in zip((rows, columns), shape, strict=True)
+        (index.astype(np.float32) + 0.5) * (2 / length) - 1
+        for index, length in zip((rows, columns), shape, strict=True)
     )
     return np.stack([y**i * x**j for i in range(order + 1) for j in range(order + 1 - i)], axis=1)
 

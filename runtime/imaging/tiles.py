@@ -63,9 +63,7 @@ def _starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
     return [last * index // (count - 1) // multiple * multiple for index in range(count - 1)] + [last]
 
 
-def blend(
-    shape: tuple[int, ...], parts: Iterable[tuple[Window, Array]], overlap: int, ramp: str = "linear"
-) -> Array:
+def blend(shape: tuple[int, ...], parts: Iterable[tuple[Window, Array]], overlap: int, ramp: str = "linear") -> Array:
     """The weighted mean of the parts, float32 of `shape` [..., height, width], on their device.
 
     A part's weight falls towards each edge over `overlap`, so that no seam shows where parts differ: along a "linear"
