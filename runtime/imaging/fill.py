@@ -144,10 +144,12 @@ def matched_noise(pixels: Array, height: int, width: int, seed: int, variation: 
 def _with_levels_of(values: Array, plane: Array) -> Array:
     """Floats moved to the histogram of levels uint8, by rank."""
     low, high = values.min(), values.max()
-    bins = np.minimum((values - low) * (_BINS / max(high - low, np.finfo(np.float32).tiny)), _BINS - 1).astype(np.int32)
+    # A flat picture makes no noise: then all is one bin.
+    bins = np.minimum((values - low) * (_BINS / ((high - low) or 1)), _BINS - 1).astype(np.int32)
     target = np.bincount(plane.ravel(), minlength=_BINS)
-    levels = np.rint(transfer(np.bincount(bins.ravel(), minlength=_BINS), target))
-    return levels.astype(np.uint8)[bins]
+    levels: Array = np.rint(transfer(np.bincount(bins.ravel(), minlength=_BINS), target)).astype(np.uint8)
+    matched: Array = levels[bins]
+    return matched
 
 
 def _framed(pixels: Array, margins: Margins, canvas: Callable[[int, int], Array]) -> Array:

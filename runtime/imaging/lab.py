@@ -18,7 +18,8 @@ _KNEE = 6 / 29
 
 
 def _linear(encoded: Array) -> Array:
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    linear: Array = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    return linear
 
 
 _LINEAR = _linear(np.arange(256) / 255).astype(np.float32)
@@ -40,4 +41,5 @@ def from_lab(lab: Array) -> Array:
     ratios = np.where(roots > _KNEE, roots**3, np.float32(3 * _KNEE**2) * (roots - np.float32(4 / 29)))
     light = np.clip(ratios @ _TO_RGB.T.astype(np.float32), 0, 1)
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** np.float32(1 / 2.4) - np.float32(0.055))
-    return np.rint(encoded * 255).astype(np.uint8)
+    levels: Array = np.rint(encoded * 255)
+    return levels.astype(np.uint8)

@@ -56,7 +56,7 @@ def read(
     height): a mask of another is refused, or with `resize` scaled bilinearly.
 
     Raises `InputError` as `codec.read` does, for an unknown channel, for "alpha" where there is none, for another size
-    without `resize`, and for a mask of only the levels 0 and 1, which is meant to be another kind of array.
+    without `resize`, and for a mask whose brightest level is 1, which must be meant otherwise.
     """
     if channel not in CHANNELS:
         raise unknown("mask channel", channel, CHANNELS)
@@ -67,7 +67,9 @@ def read(
     if levels is None:
         levels = _luma(picture)
         if levels.max() == 1:
-            raise InputError("the mask has only the levels 0 and 1 of 255; give bools, or multiply it by 255")
+            raise InputError(
+                "the mask's brightest level is 1 of 255; give a map of 0 and 1 as bools, and 16-bit levels up to 65535"
+            )
     if invert:
         levels = 255 - levels
     levels = _sized(levels, picture.size, size, resize, notes)
@@ -127,7 +129,8 @@ def region(levels: Array, padding: int = 0, size: tuple[int, int] | None = None)
     expanded to that aspect as far as the picture goes: "only masked" of A1111 (get_crop_region_v2 and
     expand_crop_region) and `padding_mask_crop` of diffusers (`VaeImageProcessor.get_crop_region`), which agree.
     """
-    spans = [_span(levels.any(axis=axis), padding) for axis in (1, 0)]
+    masked: list[Array] = [np.any(levels, axis=axis) for axis in (1, 0)]
+    spans = [_span(line, padding) for line in masked]
     if None in spans:
         return None
     (top, bottom), (left, right) = (span for span in spans if span)
@@ -170,7 +173,7 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
 
 def _eight_bit(source: Source, notes: list[str]) -> Source:
     """An integer image of no more than 8 bits as one: read as 16 bits its white would be nearly black."""
-    if isinstance(source, Image.Image) and source.mode in _INTEGER_MODES:
+    if isinstance(source, Image.Image) and source.mode in _INTEGER_MODES and "transparency" not in source.info:
         levels = np.asarray(source)
         if levels.size and levels.min() >= 0 and levels.max() <= 255:
             notes.append(f"mask: no level of the image of mode {source.mode} is above 255; it is read as 8-bit")

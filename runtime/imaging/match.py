@@ -33,7 +33,7 @@ def histogram(pixels: Array, source: Array, luminance: float = 0.0) -> Array:
     """
     _check(pixels, source)
     ours, theirs = _counts(pixels), _counts(source)
-    shifts = [_transfer(*pair, limits) for *pair, limits in zip(ours, theirs, RANGES, strict=True)]
+    shifts = [_shift(*each) for each in zip(ours, theirs, RANGES, strict=True)]
     shifts[0] *= np.float32(luminance)
     return _in_lab(pixels, lambda channel, values: values + shifts[channel][_bins(values, RANGES[channel])])
 
@@ -87,7 +87,8 @@ METHODS: dict[str, Callable[[Array, Array], Array]] = {"histogram": histogram, "
 def transfer(counts: Array, target: Array) -> Array:
     """Where histogram matching moves each bin, as fractional bins; counts are integers [bins], both not all 0.
 
-    A filled bin goes to where the target's cumulative share is the same, empty ones stay. Equal histograms move nothing.
+    A filled bin goes to where the target's cumulative share is the same, empty ones stay. Equal histograms move
+    nothing.
     """
     filled, wanted = np.flatnonzero(counts), np.flatnonzero(target)
     shares = np.cumsum(counts[filled]) / counts.sum()
@@ -96,7 +97,7 @@ def transfer(counts: Array, target: Array) -> Array:
     return moved
 
 
-def _transfer(counts: Array, target: Array, limits: tuple[float, float]) -> Array:
+def _shift(counts: Array, target: Array, limits: tuple[float, float]) -> Array:
     """What is added to the values of each bin, so that within a bin nothing is rounded."""
     shift = (transfer(counts, target) - np.arange(_BINS)) * (limits[1] - limits[0]) / _BINS
     return shift.astype(np.float32)

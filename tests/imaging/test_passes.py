@@ -1,0 +1,163 @@
+"""Passes of tiled upscaling cover their area, and the seams between tiles are found by their score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import overpaint
+from overpaint.engines.base import InputError
+from overpaint.runtime.imaging.compose import paste
+from overpaint.runtime.imaging.passes import ORDERS, SEAM_FIXES, Tiling, redraw
+from overpaint.runtime.imaging.seams import LIMIT, seams
+
+EXAMPLES = sorted((Path(overpaint.__file__).parent / "models/examples").glob("*.png"))
+
+tilings = st.builds(
+    Tiling,
+    height=st.integers(1, 200),
+    width=st.integers(1, 200),
+    tile=st.sampled_from([32, 48, 64]),
+    padding=st.integers(0, 20),
+    blur=st.sampled_from([0, 1, 2.5, 4]),
+    multiple=st.sampled_from([1, 8]),
+)
+
+
+def check(tiling, passes):
+    for item in passes:
+        window = item.window
+        assert item.weights.shape == (window.height, window.width)
+        assert window.top >= 0
+        assert window.left >= 0
+        assert window.top + window.height <= tiling.height
+        assert window.left + window.width <= tiling.width
+        for length, whole in ((window.height, tiling.height), (window.width, tiling.width)):
+            assert length % tiling.multiple == 0 or length == whole
+
+
+@settings(max_examples=60, deadline=None)
+@given(tilings, st.sampled_from(ORDERS))
+def test_redraw_replaces_every_pixel(tiling, order):
+    passes = redraw(tiling, order)
+    check(tiling, passes)
+    assert len(passes) == tiling.rows * tiling.columns
+    assert len({(item.window.height, item.window.width) for item in passes}) == 1
+    total = np.zeros((tiling.height, tiling.width))
+    for item in passes:
+        total[item.window.slices] += item.weights
+    # Tiles share what is blurred between them: together they replace each pixel once.
+    np.testing.assert_allclose(total, 255, atol=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tilings, st.sampled_from(ORDERS))
+def test_without_blur_the_last_word_on_each_pixel_is_a_tiles(tiling, order):
+    tiling = Tiling(tiling.height, tiling.width, tiling.tile, tiling.padding, 0, tiling.multiple)
+    canvas = np.zeros((tiling.height, tiling.width), np.uint8)
+    for item in redraw(tiling, order):
+        canvas[item.window.slices] = paste(canvas[item.window.slices], np.full_like(item.weights, 9), item.weights)
+    assert (canvas == 9).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(tilings, st.sampled_from(sorted(SEAM_FIXES)))
+def test_seam_fixes_lie_on_the_borders(tiling, name):
+    passes = SEAM_FIXES[name](tiling)
+    check(tiling, passes)
+    expected = {
+        "none": 0,
+        "bands": tiling.rows + tiling.columns - 2,
+        "half_tile": (tiling.rows - 1) * tiling.columns + tiling.rows * (tiling.columns - 1),
+    }
+    corners = (tiling.rows - 1) * (tiling.columns - 1)
+    assert len(passes) == expected.get(name, expected["half_tile"] + corners)
+    if name == "half_tile" and tiling.blur == 0:
+        strongest = np.zeros((tiling.height, tiling.width), np.uint8)
+        for item in passes:
+            strongest[item.window.slices] = np.maximum(strongest[item.window.slices], item.weights)
+        rows, columns = tiling.borders
+        assert (strongest[list(rows)] > 230).all()
+        assert (strongest[:, list(columns)] > 230).all()
+
+
+def test_chess_takes_one_colour_first():
+    tiling = Tiling(96, 96, 32, 0, 0)
+    starts = [(item.window.top + item.window.left) // 32 % 2 for item in redraw(tiling, "chess")]
+    assert starts == [0] * 5 + [1] * 4
+    order = [(item.window.top, item.window.left) for item in redraw(tiling, "linear")]
+    assert order == sorted(order)
+
+
+def test_gradients_fall_to_the_sides():
+    tiling = Tiling(128, 128, 64, 0, 0)
+    row, *_, corner = SEAM_FIXES["half_tile_intersections"](tiling)
+    assert row.weights[32].min() > 245
+    assert row.weights[0].max() < 8
+    assert corner.weights[32, 32] > 240
+    assert max(corner.weights[0].max(), corner.weights[:, 0].max()) < 8
+    (band, _) = SEAM_FIXES["bands"](Tiling(128, 128, 64, 16, 0))
+    assert (band.window.left, band.window.width, band.window.height) == (16, 96, 128)
+
+
+def test_inner_passes_share_their_weights():
+    passes = redraw(Tiling(4096, 4096, 256))
+    assert len({id(item.weights) for item in passes}) <= 25
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: Tiling(64, 64, 0), "1 or more"),
+        (lambda: Tiling(64, 64, 32, -1), "0 or more"),
+        (lambda: redraw(Tiling(64, 64, 32), "chequers"), "unknown tile order"),
+        (lambda: seams(np.zeros((64, 64, 3), np.uint8), [64], []), "leave it out"),
+    ],
+)
+def test_bad_input_names_cause_and_mend(wrong, message):
+    with pytest.raises(InputError, match=message):
+        wrong()
+
+
+def enlarged(path, size=512):
+    return np.asarray(Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+
+
+def stepped(pixels, tile, step):
+    """Every other tile of the board is off by `step` levels."""
+    row, column = np.indices(pixels.shape[:2]) // tile
+    shift = np.where((row + column) % 2, step, 0)[..., None] * np.where(pixels > 127, -1, 1)
+    return (pixels + shift).astype(np.uint8)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_seams_are_found_where_there_are_some(path):
+    pixels, tiling = enlarged(path), Tiling(512, 512, 128)
+    clean = seams(pixels, *tiling.borders)
+    assert len(clean.lines) == 6
+    assert np.median([line.score for line in clean.lines]) == pytest.approx(1, abs=0.2)
+    assert clean.over() == ()
+    scores = [seams(stepped(pixels, 128, step), *tiling.borders) for step in (2, 4, 8)]
+    assert all(min(line.score for line in scored.lines) > LIMIT for scored in scores)
+    assert scores[0].worst < scores[1].worst < scores[2].worst
+    assert len(scores[0].over()) == 6
+
+
+def test_a_step_in_noise_is_found_as_it_grows():
+    noisy = np.random.default_rng(0).normal(90, 5, (512, 512, 3)).round().astype(np.uint8)
+    assert seams(noisy, [128, 256], [300]).worst < 1.4
+    by_step = [seams(stepped(noisy, 256, step), [256], []).worst for step in (2, 4, 8)]
+    assert by_step == sorted(by_step)
+    assert by_step[2] > LIMIT
+
+
+def test_flat_pictures_and_no_borders_score_one():
+    flat = np.full((64, 64, 3), 50, np.uint8)
+    assert seams(flat, [32], [2, 62]).worst == 1
+    assert seams(flat, [], []).worst == 1
+    assert seams(stepped(flat, 32, 2), [32], []).worst == pytest.approx(9)
