@@ -1,6 +1,7 @@
 """Phrases through the shipped text encoder: weights by their formulas, embeddings in their places."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from overpaint.runtime.prompt.embeddings import Embedding
 from overpaint.runtime.prompt.prompt import parse
 from overpaint.runtime.prompt.tree import Phrase
 from overpaint.runtime.text import TextEncoder
+from tests.runtime.test_device import OnDevice
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.standard_normal((3, 128)).astype(np.float32)
@@ -109,6 +111,18 @@ def test_every_engine_takes_embeddings() -> None:
         encoder.add_embedding(Embedding("toy", VECTORS))
         made.append(encode(encoder, phrase("a (toy:1.2) fox BREAK fox")))
     np.testing.assert_allclose(*made, atol=1e-4)
+
+
+@pytest.mark.parametrize("weighting", ["a1111", "comfy"])
+@pytest.mark.usefixtures("cupy")
+def test_weights_on_a_device_are_the_host_s(text: TextEncoder, weighting: str) -> None:
+    text.add_embedding(Embedding("toy", VECTORS))
+    wanted = encode(text, phrase(PROMPT + " toy"), weighting=weighting)
+    other = overpaint.load("tiny", engine="onnxruntime", verify=False).text
+    other.add_embedding(Embedding("toy", VECTORS))
+    other.engine = OnDevice(other.engine)
+    made: Any = encode(other, phrase(PROMPT + " toy"), weighting=weighting)
+    np.testing.assert_array_equal(made.host, wanted)
 
 
 def test_threads_may_add_and_encode(text: TextEncoder) -> None:
