@@ -88,9 +88,7 @@ class TextEncoder:
         states, cached = self._states(windows, clip_skip)
         if (windows.weights != 1).any():
             weights = to_device(windows.weights, self.engine.device)
-            states = WEIGHTINGS[weighting](
-                namespace(self.engine.device), states, weights, lambda: self._states(self._windows(""), clip_skip)[0]
-            )
+            states = WEIGHTINGS[weighting](states, weights, lambda: self._states(self._windows(""), clip_skip)[0])
         return states.reshape(-1, states.shape[-1]), cached
 
     def _windows(self, prompt: str | Phrase) -> Windows:

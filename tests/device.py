@@ -89,7 +89,7 @@ class Array(NDArrayOperatorsMixin):
         return len(self.host)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in {"astype", "copy", "reshape", "transpose", "std", "all", "any", "argmax"}:
+        if name not in {"astype", "copy", "reshape", "transpose", "mean", "std", "all", "any", "argmax"}:
             raise AttributeError(name)
         return lambda *values, **options: Array(getattr(self.host, name)(*values, **options))
 

@@ -11,7 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ...engines import bundle as manifest
-from ...engines.base import Array, InputError, unknown
+from ...engines.base import Array, BundleError, InputError, unknown
 from .embeddings import PICKLES, Embedding
 from .tree import Phrase
 
@@ -51,9 +51,14 @@ class Windows:
 
 
 class PromptTokenizer:
-    """Cuts phrases into tokens and knows the embeddings' names; threads may share it."""
+    """Cuts phrases into tokens and knows the embeddings' names; threads may share it.
+
+    Raises `BundleError` for windows without room.
+    """
 
     def __init__(self, tokenizer: Tokenizer, facts: manifest.Tokenizer) -> None:
+        if facts.length < 3:
+            raise BundleError(f"the tokenizer's length is {facts.length}, a frame leaves no room; export again")
         self._tokenizer = tokenizer
         self._facts = facts
         self._comma = tokenizer.token_to_id(COMMA)

@@ -97,9 +97,9 @@ def test_text_encoder_as_the_pipeline_encodes(
     pipeline = StableDiffusionPipeline.from_pretrained(checkpoint)
     prompts = ["a red fox on a hill", "ink painting of the castle at night", ""]
     ids = pipeline.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="np").input_ids
-    outputs = run(
-        bundle.folder, bundle.graphs["text_encoder"], input_ids=ids, clip_skip=np.array(clip_skip or 0, np.int64)
-    )
+    unheeded = normal(*ids.shape, pipeline.text_encoder.config.hidden_size)
+    feeds = {"input_ids": ids, "vectors": unheeded, "clip_skip": np.array(clip_skip or 0, np.int64)}
+    outputs = run(bundle.folder, bundle.graphs["text_encoder"], **feeds)
     expected, _ = pipeline.encode_prompt(prompts, "cpu", 1, False, clip_skip=clip_skip)
     with torch.no_grad():
         pooled = pipeline.text_encoder(torch.from_numpy(ids)).pooler_output
