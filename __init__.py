@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .runtime.pipeline import Pipeline, Run
     from .runtime.request import Output, Request, Result
     from .runtime.sampling.plan import Plan
+    from .runtime.upscaler import Upscaler, load_upscaler
 
 __version__ = "0.1.0"
 
@@ -46,8 +47,10 @@ _HOMES = {
     "Result": ".runtime.request",
     "Run": ".runtime.pipeline",
     "Step": ".runtime.loop",
+    "Upscaler": ".runtime.upscaler",
     "bundled": ".runtime.load",
     "load": ".runtime.load",
+    "load_upscaler": ".runtime.upscaler",
     "read": ".runtime.imaging.codec",
 }
 __all__ = [
@@ -66,8 +69,10 @@ __all__ = [
     "Result",
     "Run",
     "Step",
+    "Upscaler",
     "bundled",
     "load",
+    "load_upscaler",
     "read",
 ]
 
