@@ -52,13 +52,16 @@ class Upscaler:
                 "read the picture with overpaint.read"
             )
         height, width = pixels.shape[:2]
-        padded = _padded(pixels, self.bundle.model.multiple).transpose(2, 0, 1)
-        made = np.empty((*(length * self.scale for length in padded.shape[1:]), 3), np.uint8)
-        tiles = windows(*padded.shape[1:], self._tile, self._overlap, self.bundle.model.multiple)
+        multiple = self.bundle.model.multiple
+        padded = _padded(pixels, multiple)
+        high, wide = padded.shape[:2]
+        made = np.empty((high * self.scale, wide * self.scale, 3), np.uint8)
+        tiles = windows(high, wide, self._tile, self._overlap, multiple)
         self.engine.begin_run()
         try:
             for done, window in enumerate(tiles, 1):
-                self._place(window, padded, made.transpose(2, 0, 1))
+                kept = window.inside(high, wide, self._overlap // 2)
+                self._place(window, kept, padded.transpose(2, 0, 1), made.transpose(2, 0, 1))
                 report(done, len(tiles))
         finally:
             self.engine.end_run()
@@ -68,9 +71,8 @@ class Upscaler:
         """Release the engine's memory."""
         self.engine.close()
 
-    def _place(self, window: Window, pixels: Array, made: Array) -> None:
-        """Enlarge one window of `pixels` [3, height, width] and write what is right of that into `made`, likewise."""
-        kept = window.inside(*pixels.shape[1:], self._overlap // 2)
+    def _place(self, window: Window, kept: Window, pixels: Array, made: Array) -> None:
+        """Enlarge a window of `pixels` [3, height, width] and write what shall be kept of it into `made`, likewise."""
         whole, wanted = window.scaled_up(self.scale), kept.scaled_up(self.scale)
         wanted.cut(made)[...] = wanted.within(whole).cut(self._enlarged(window.cut(pixels)))
 

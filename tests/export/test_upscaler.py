@@ -93,7 +93,7 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.pth").write_bytes(b"")
     (tmp_path / "garbage.pth").write_bytes(bytes(range(256)))
     (tmp_path / "cut.safetensors").write_bytes(write(compact(), tmp_path / "net.safetensors").read_bytes()[:500])
-    (tmp_path / "code.pth").write_bytes(pickle.dumps({"params": Code()}))
+    (tmp_path / "code.pth").write_bytes(pickle.dumps({"params": Code()}, 2))
     torch.save([1, 2], tmp_path / "list.pth")
     (tmp_path / "net.onnx").write_bytes(b"")
     messages = {

@@ -13,6 +13,7 @@ import overpaint
 from overpaint.engines.base import BundleError, InputError
 from overpaint.engines.upscaler import UpscalerBundle
 from overpaint.export.upscaler import export_upscaler
+from overpaint.runtime.trajectories import Recorder
 from tests.upscalers import compact, rrdb, run_compact, run_rrdb, write
 
 Pixels = NDArray[np.uint8]
@@ -68,17 +69,18 @@ def test_sides_that_are_no_multiples_are_continued(upscaler: UpscalerBundle) -> 
 
 
 def test_tiles_are_told_and_bounded(upscaler: UpscalerBundle) -> None:
-    upscale, told = overpaint.load_upscaler(upscaler.folder, engine="fake", tile=20, overlap=4), []
-    seen: list[tuple[int, ...]] = []
-    engine = type(upscale.engine).__call__
-    upscale.engine.__class__ = type(
-        "Watched",
-        (type(upscale.engine),),
-        {"__call__": lambda self, feeds: (seen.append(feeds["pixels"].shape), engine(self, feeds))[1]},
-    )
-    upscale(picture(50, 30), lambda done, total: told.append((done, total)))
+    upscale = overpaint.load_upscaler(upscaler.folder, engine="fake", tile=20, overlap=4)
+    recorder = upscale.engine = Recorder(upscale.engine)
+    told: list[tuple[int, int]] = []
+    shapes: set[tuple[int, ...]] = set()
+
+    def report(done: int, total: int) -> None:
+        told.append((done, total))
+        shapes.add(recorder.last["pixels"].shape)
+
+    upscale(picture(50, 30), report)
     assert told == [(index, 6) for index in range(1, 7)]
-    assert set(seen) == {(1, 3, 20, 20)}
+    assert shapes == {(1, 3, 20, 20)}
 
 
 def test_what_is_raised_while_it_works_ends_it(small: Path) -> None:
