@@ -15,8 +15,11 @@ from .base import BundleError, TensorSpec
 # 2 brought `conditioning_channels` and `kind`; a manifest of 1 is read with their defaults.
 FORMAT = 2
 MANIFEST = "bundle.json"
-# What a bundle may be, and what loads it. A manifest that does not say is a model's.
-KINDS = {"model": "overpaint.load", "upscaler": "overpaint.load_upscaler"}
+# What a bundle may be, what loads it and what makes one. A manifest that does not say is a model's.
+KINDS = {
+    "model": ("overpaint.load", "overpaint export"),
+    "upscaler": ("overpaint.load_upscaler", "overpaint export-upscaler"),
+}
 
 
 @dataclass(frozen=True)
@@ -261,9 +264,9 @@ def write_manifest(folder: Path, kind: str, bundle: Mapping[str, Any]) -> None:
 
 def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     """The manifest of a bundle of this kind; raises `BundleError` where there is none, or it is of another."""
-    record = read_any(folder)
+    record = read_any(folder, KINDS[kind][1])
     if (found := kind_of(record)) != kind:
-        mend = KINDS.get(str(found), "a version of overpaint that knows it")
+        mend = KINDS.get(str(found), ("a version of overpaint that knows it",))[0]
         raise BundleError(f"{folder}: is a bundle of kind {found!r}, not {kind!r}; load it with {mend}")
     return record
 
@@ -273,15 +276,16 @@ def kind_of(record: Mapping[str, Any]) -> Any:
     return record.get("kind", "model")
 
 
-def read_any(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle of any kind; raises `BundleError` where there is none, or it is newer."""
+def read_any(folder: Path, command: str = "overpaint export") -> dict[str, Any]:
+    """The manifest of a bundle of any kind; raises `BundleError` where there is none, or it is newer.
+
+    `command` is what makes one, for the message.
+    """
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise BundleError(f"{folder}: no such bundle; make one with `overpaint export CHECKPOINT {folder}`")
+        raise BundleError(f"{folder}: no such bundle; make one with `{command} CHECKPOINT {folder}`")
     if not path.is_file():
-        raise BundleError(
-            f"{folder}: not a bundle, it has no {MANIFEST}; make one with `overpaint export CHECKPOINT BUNDLE`"
-        )
+        raise BundleError(f"{folder}: not a bundle, it has no {MANIFEST}; make one with `{command} CHECKPOINT BUNDLE`")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as exc:
