@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .runtime.request import Change, Output, Region, Request, Result
     from .runtime.run import Checkpoint, Run
     from .runtime.sampling.plan import Plan
+    from .runtime.upscaler import Upscaler, load_upscaler
 
 __version__ = "0.1.0"
 
@@ -50,8 +51,10 @@ _HOMES = {
     "Result": ".runtime.request",
     "Run": ".runtime.run",
     "Step": ".runtime.loop",
+    "Upscaler": ".runtime.upscaler",
     "bundled": ".runtime.load",
     "load": ".runtime.load",
+    "load_upscaler": ".runtime.upscaler",
     "read": ".runtime.imaging.codec",
 }
 __all__ = [
@@ -73,8 +76,10 @@ __all__ = [
     "Result",
     "Run",
     "Step",
+    "Upscaler",
     "bundled",
     "load",
+    "load_upscaler",
     "read",
 ]
 

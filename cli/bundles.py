@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .common import bar, count, extra, report, waiting
 
 if TYPE_CHECKING:
-    from ..engines.bundle import Bundle
+    from ..engines.bundle import Bundle, Graphs
 
 CALIBRATION = ("pictures", "prompts", "samples", "held_out", "seed", "limit")
 
@@ -17,10 +17,10 @@ CALIBRATION = ("pictures", "prompts", "samples", "held_out", "seed", "limit")
 def info(bundle: str, engines: bool) -> None:
     """Print what is inside a bundle, every file compared with its hash, or which engines can run it here."""
     from ..engines.auto import candidates
-    from ..engines.bundle import Bundle
+    from ..engines.upscaler import open_bundle
     from ..runtime.load import find
 
-    found = Bundle.read(find(bundle))
+    found = open_bundle(find(bundle))
     if not engines:
         print(found.describe())
         return
@@ -63,6 +63,13 @@ def export(checkpoint: Path, bundle: Path, int8: bool, overwrite: bool, **option
         print(quantizer(exported.folder, bundle, overwrite).describe())
 
 
+def export_upscaler(checkpoint: Path, bundle: Path, **options: Any) -> None:
+    """Turn an upscaler's weights into a bundle."""
+    with extra("export"):
+        from ..export.upscaler import export_upscaler as run
+    print(run(checkpoint, bundle, report=report, **options).describe())
+
+
 def quantize(bundle: str, target: Path, overwrite: bool, **calibration: Any) -> None:
     """Turn a bundle into one whose U-Net is int8, calibrated on runs of its own."""
     from ..runtime.load import find
@@ -84,13 +91,13 @@ def build(
     from tqdm import tqdm
 
     from ..engines.base import InputError
-    from ..engines.bundle import Bundle
     from ..engines.profile import Sizes, parse_batch
+    from ..engines.upscaler import open_bundle
     from ..export.tensorrt import build as run
     from ..export.tensorrt import target
     from ..runtime.load import find
 
-    opened = Bundle.read(find(bundle))
+    opened = open_bundle(find(bundle))
     if builder == "onnxruntime":
         if words or graphs or processors or refittable or weightless or batch != "1":
             raise InputError("onnxruntime's variants are for every size, and have no options; leave them out")
@@ -106,7 +113,7 @@ def build(
                 print("\n  ".join([line, *map(str, made.profiles)]), flush=True)
 
 
-def _build_variants(bundle: Bundle) -> None:
+def _build_variants(bundle: Graphs) -> None:
     with extra("export"):
         from ..export.fuse import build_onnxruntime
     for path in build_onnxruntime(bundle, report):
@@ -141,6 +148,7 @@ def _quantizer(
 def add(commands: Any) -> None:
     """Add this file's commands to the parser's."""
     _add_export(commands)
+    _add_export_upscaler(commands)
     _add_build(commands)
     _add_quantize(commands)
     _add_info(commands)
@@ -153,20 +161,40 @@ def _add_export(commands: Any) -> None:
     parser.add_argument(
         "checkpoint", type=Path, help="a diffusers folder or a .safetensors file of Stable Diffusion 1.x or 2.x"
     )
+    _add_output(parser)
+    parser.add_argument(
+        "--tokenizer", type=Path, metavar="DIR", help="a CLIP tokenizer's folder, for a .safetensors file"
+    )
+    parser.add_argument("--prediction-type", help="epsilon, v_prediction or sample, where the checkpoint does not say")
+    parser.add_argument("--int8", action="store_true", help="quantise the U-Net afterwards, as `quantize` does")
+    _add_calibration(parser)
+
+
+def _add_export_upscaler(commands: Any) -> None:
+    parser = commands.add_parser(
+        "export-upscaler", help="turn an upscaler into a bundle", description=export_upscaler.__doc__
+    )
+    parser.set_defaults(command=export_upscaler)
+    parser.add_argument(
+        "checkpoint", type=Path, help="a .safetensors or .pth file of the ESRGAN family (RRDBNet or SRVGGNetCompact)"
+    )
+    _add_output(parser)
+    _add_overwrite(parser)
+
+
+def _add_output(parser: Any) -> None:
     parser.add_argument("bundle", type=Path, help="the folder to make")
     parser.add_argument(
         "--precision", choices=("float32", "float16"), default="float32", help="of the arithmetic (float32)"
     )
     parser.add_argument("--weights", choices=("float32", "float16"), help="of the stored weights (as --precision)")
     parser.add_argument(
-        "--tokenizer", type=Path, metavar="DIR", help="a CLIP tokenizer's folder, for a .safetensors file"
-    )
-    parser.add_argument("--prediction-type", help="epsilon, v_prediction or sample, where the checkpoint does not say")
-    parser.add_argument(
         "--opset", type=int, default=23, metavar="N", help="of ONNX, 18 to 23; 23 has fused attention (23)"
     )
-    parser.add_argument("--int8", action="store_true", help="quantise the U-Net afterwards, as `quantize` does")
-    _add_calibration(parser)
+
+
+def _add_overwrite(parser: Any) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
 
 
 def _add_quantize(commands: Any) -> None:
@@ -178,7 +206,7 @@ def _add_quantize(commands: Any) -> None:
 
 
 def _add_calibration(parser: Any) -> None:
-    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    _add_overwrite(parser)
     options = parser.add_argument_group("calibration of int8")
     options.add_argument("--pictures", type=Path, metavar="DIR", help="pictures to repaint (those of the package)")
     options.add_argument("--prompts", type=Path, metavar="FILE", help="prompts, one a line (emoji in several styles)")

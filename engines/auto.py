@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .base import EngineError, unknown
-from .bundle import Bundle
+from .bundle import Graphs
 
 # What the others are compared with: it runs every graph as it was exported.
 REFERENCE = ("onnxruntime", "cpu")
 INSTALL_CUDA = "run: pip uninstall onnxruntime onnxruntime-gpu, then pip install 'overpaint[gpu]'"
 
-Obstacle = Callable[[Bundle], str | None]
+Obstacle = Callable[[Graphs], str | None]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Candidate:
     obstacle: str | None
 
 
-def candidates(bundle: Bundle) -> list[Candidate]:
+def candidates(bundle: Graphs) -> list[Candidate]:
     """All engines that a bundle could run on, the fastest first (by benchmarks/RESULTS.md, on the same device)."""
     return [
         Candidate(engine, device, next(filter(None, (obstacle(bundle) for obstacle in obstacles)), None))
@@ -35,7 +35,7 @@ def candidates(bundle: Bundle) -> list[Candidate]:
     ]
 
 
-def fastest(bundle: Bundle, device: str | None = None) -> Candidate:
+def fastest(bundle: Graphs, device: str | None = None) -> Candidate:
     """The first of the candidates that can run, on `device` where one is named.
 
     Raises `InputError` for a device that no engine has, `EngineError` where none can run, with what keeps each.
@@ -50,7 +50,7 @@ def fastest(bundle: Bundle, device: str | None = None) -> Candidate:
     return usable[0]
 
 
-def faster(bundle: Bundle, than: Candidate) -> Candidate | None:
+def faster(bundle: Graphs, than: Candidate) -> Candidate | None:
     """The first of the candidates that can run now, of those on the same device that come before another."""
     found = candidates(bundle)
     before = found[: [(one.engine, one.device) for one in found].index((than.engine, than.device))]
@@ -63,13 +63,13 @@ def usual_device(engine: str) -> str:
 
 
 def _library(module: str, extra: str) -> Obstacle:
-    def obstacle(bundle: Bundle) -> str | None:
+    def obstacle(bundle: Graphs) -> str | None:
         return None if find_spec(module) else f"{module} is not installed; run: pip install 'overpaint[{extra}]'"
 
     return obstacle
 
 
-def _gpu(bundle: Bundle) -> str | None:
+def _gpu(bundle: Graphs) -> str | None:
     count = ctypes.c_int(0)
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -79,7 +79,7 @@ def _gpu(bundle: Bundle) -> str | None:
     return None if found else "there is no NVIDIA GPU"
 
 
-def _cuda_build(bundle: Bundle) -> str | None:
+def _cuda_build(bundle: Graphs) -> str | None:
     """Whether the onnxruntime that is installed is the one for GPUs, without importing it."""
     spec = find_spec("onnxruntime")
     homes = (Path(home) for home in (spec and spec.submodule_search_locations) or ())
@@ -89,7 +89,7 @@ def _cuda_build(bundle: Bundle) -> str | None:
 
 
 def _built(library: str) -> Obstacle:
-    def obstacle(bundle: Bundle) -> str | None:
+    def obstacle(bundle: Graphs) -> str | None:
         from .tensorrt import usable
 
         try:

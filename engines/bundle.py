@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from .base import BundleError, TensorSpec
 
 # 2 brought `conditioning_channels` and `kind`; a manifest of 1 is read with their defaults.
 FORMAT = 2
 MANIFEST = "bundle.json"
+# What a bundle may be, what loads it and what makes one. A manifest that does not say is a model's.
+KINDS = {
+    "model": ("overpaint.load", "overpaint export"),
+    "upscaler": ("overpaint.load_upscaler", "overpaint export-upscaler"),
+}
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,25 @@ class Graph:
     @property
     def sha256(self) -> str:
         """One hash for the graph and its weights, wherever they are stored."""
-        return hashlib.sha256("".join(file.sha256 for file in (self.file, *self.data)).encode()).hexdigest()
+        return hashlib.sha256("".join(file.sha256 for file in self.files()).encode()).hexdigest()
 
     @property
     def size(self) -> int:
         """The bytes of the graph and its weights on disk."""
-        return self.file.size + sum(file.size for file in self.data)
+        return sum(file.size for file in self.files())
+
+    def files(self) -> Iterator[File]:
+        """The graph's own file, and those of its weights."""
+        yield self.file
+        yield from self.data
+
+    def describe(self, name: str) -> list[str]:
+        """Its signature, size and parity receipt, as lines of text."""
+        lines = [f"{name}: {self.size / 1e6:.1f} MB, {self.precision}, weights {self.weights}"]
+        lines += [f"  in   {spec}" for spec in self.inputs] + [f"  out  {spec}" for spec in self.outputs]
+        lines += [f"  axis {axis}: {lengths}" for axis, lengths in self.ranges.items()]
+        lines += [f"  parity with {self.receipt.source}, tolerance {self.receipt.tolerance:g}:"]
+        return lines + [f"    {check}" for check in self.receipt.checks]
 
 
 @dataclass(frozen=True)
@@ -138,6 +156,32 @@ class ModelFacts:
         return self.conditioning_channels == self.latent_channels + 1
 
 
+class Extent(Protocol):
+    """What engines are told of the pictures that a bundle is for; the fields are those of `ModelFacts`."""
+
+    @property
+    def downscale(self) -> int: ...  # noqa: D102
+    @property
+    def multiple(self) -> int: ...  # noqa: D102
+    @property
+    def default_size(self) -> tuple[int, int]: ...  # noqa: D102
+
+
+class Graphs(Protocol):
+    """What a bundle of any kind is to engines."""
+
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+    @property
+    def model(self) -> Extent: ...  # noqa: D102
+    @property
+    def graphs(self) -> Mapping[str, Graph]: ...  # noqa: D102
+
+    def graph(self, name: str) -> Graph:
+        """The graph called `name`; raises `BundleError` where the bundle has none."""
+        ...
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A manifest and the folder it was read from."""
@@ -154,17 +198,15 @@ class Bundle:
 
         Raises `BundleError` for a folder without a readable manifest, a newer format, and a missing or altered file.
         """
-        bundle = _parse(folder, _manifest(folder))
-        for file in bundle.files():
-            _check_file(folder, file, verify)
+        bundle = _parse(folder, read_manifest(folder, "model"))
+        check_files(folder, bundle.files(), verify)
         return bundle
 
     def files(self) -> Iterator[File]:
         """Every file the manifest names."""
         yield self.tokenizer.file
         for graph in self.graphs.values():
-            yield graph.file
-            yield from graph.data
+            yield from graph.files()
 
     def graph(self, name: str) -> Graph:
         """The graph called `name`; raises `BundleError` where the bundle has none."""
@@ -176,26 +218,11 @@ class Bundle:
 
     def describe(self) -> str:
         """What is inside, as lines of text: the model's facts, and every graph's signature, size and parity receipt."""
-        model = self.model
-        facts = asdict(model) | {"scheduler": ", ".join(f"{key} {value}" for key, value in model.scheduler.items())}
-        facts |= {"default_size": "x".join(map(str, model.default_size))}
-        facts |= {"origin": ", ".join(f"{key} {value}" for key, value in model.origin.items())}
-        lines = [f"{self.folder} (by {self.producer})", ""]
-        lines += [f"  {key.replace('_', ' '):<16} {value}" for key, value in facts.items()]
-        for name, graph in self.graphs.items():
-            lines += ["", f"{name}: {graph.size / 1e6:.1f} MB, {graph.precision}, weights {graph.weights}"]
-            lines += [f"  in   {spec}" for spec in graph.inputs] + [f"  out  {spec}" for spec in graph.outputs]
-            lines += [f"  axis {axis}: {lengths}" for axis, lengths in graph.ranges.items()]
-            lines += [f"  parity with {graph.receipt.source}, tolerance {graph.receipt.tolerance:g}:"]
-            lines += [f"    {check}" for check in graph.receipt.checks]
-        return "\n".join(lines)
+        return describe(self.folder, self.producer, asdict(self.model), self.graphs)
 
     def write_manifest(self) -> None:
         """Write `bundle.json` into the folder; the last step of an export."""
-        record = asdict(self)
-        del record["folder"]
-        text = json.dumps({"format": FORMAT, **record}, indent=2, ensure_ascii=False)
-        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        write_manifest(self.folder, "model", asdict(self))
 
 
 def conditionings(latent_channels: int) -> dict[int, str]:
@@ -213,14 +240,52 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def describe(folder: Path, producer: str, facts: Mapping[str, Any], graphs: Mapping[str, Graph]) -> str:
+    """What is inside a bundle, as lines of text."""
+    lines = [f"{folder} (by {producer})", ""]
+    lines += [f"  {key.replace('_', ' '):<16} {_fact(value)}" for key, value in facts.items()]
+    for name, graph in graphs.items():
+        lines += ["", *graph.describe(name)]
+    return "\n".join(lines)
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def write_manifest(folder: Path, kind: str, bundle: Mapping[str, Any]) -> None:
+    """Write the fields of a bundle, but for its folder, as the manifest of a kind in `KINDS`."""
+    record = {"format": FORMAT, "kind": kind, **{key: value for key, value in bundle.items() if key != "folder"}}
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
+    """The manifest of a bundle of this kind; raises `BundleError` where there is none, or it is of another."""
+    record = read_any(folder, KINDS[kind][1])
+    if (found := kind_of(record)) != kind:
+        mend = KINDS.get(str(found), ("a version of overpaint that knows it",))[0]
+        raise BundleError(f"{folder}: is a bundle of kind {found!r}, not {kind!r}; load it with {mend}")
+    return record
+
+
+def kind_of(record: Mapping[str, Any]) -> Any:
+    """Of which kind a manifest is."""
+    return record.get("kind", "model")
+
+
+def read_any(folder: Path, command: str = "overpaint export") -> dict[str, Any]:
+    """The manifest of a bundle of any kind; raises `BundleError` where there is none, or it is newer.
+
+    `command` is what makes one, for the message.
+    """
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise BundleError(f"{folder}: no such bundle; make one with `overpaint export CHECKPOINT {folder}`")
+        raise BundleError(f"{folder}: no such bundle; make one with `{command} CHECKPOINT {folder}`")
     if not path.is_file():
-        raise BundleError(
-            f"{folder}: not a bundle, it has no {MANIFEST}; make one with `overpaint export CHECKPOINT BUNDLE`"
-        )
+        raise BundleError(f"{folder}: not a bundle, it has no {MANIFEST}; make one with `{command} CHECKPOINT BUNDLE`")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as exc:
@@ -240,7 +305,7 @@ def _parse(folder: Path, record: dict[str, Any]) -> Bundle:
         model["default_size"] = tuple(model["default_size"])
         tokenizer = dict(record["tokenizer"])
         tokenizer["file"] = File(**tokenizer["file"])
-        graphs = {name: _graph(graph) for name, graph in record["graphs"].items()}
+        graphs = {name: parse_graph(graph) for name, graph in record["graphs"].items()}
         bundle = Bundle(folder, ModelFacts(**model), Tokenizer(**tokenizer), graphs, record["producer"])
         _check_facts(bundle)
         return bundle
@@ -272,7 +337,8 @@ def _check_facts(bundle: Bundle) -> None:
         raise ValueError(f"scaling {model.scaling_factor!r}, shift {model.shift_factor!r}")
 
 
-def _graph(record: dict[str, Any]) -> Graph:
+def parse_graph(record: dict[str, Any]) -> Graph:
+    """A graph from its part of a manifest; raises as Python does where a field is missing, unknown or wrong."""
     receipt = record["receipt"]
     checks = tuple(Check(**check) for check in receipt["checks"])
     parsed = {
@@ -288,6 +354,12 @@ def _graph(record: dict[str, Any]) -> Graph:
 
 def _spec(record: dict[str, Any]) -> TensorSpec:
     return TensorSpec(record["name"], record["dtype"], tuple(record["axes"]))
+
+
+def check_files(folder: Path, files: Iterable[File], verify: bool) -> None:
+    """Raise `BundleError` for a file that is missing or altered; `verify` also compares each with its SHA-256."""
+    for file in files:
+        _check_file(folder, file, verify)
 
 
 def _check_file(folder: Path, file: File, verify: bool) -> None:

@@ -9,17 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .base import Array, EngineError, InputError, TensorSpec
-from .bundle import Bundle, Graph, ModelFacts, Range
+from .bundle import Extent, Graph, Graphs, Range
 
 # The longest prompt that engines are built for, in chunks of the tokenizer's length.
 MOST_CHUNKS = 3
 # Rows of a call for one picture, at least and at most, and of a call for the smallest batch, usually. Guidance
-# doubles the rows of the U-Net and its kin; the VAE is given one picture a call, the text encoder one prompt in chunks.
+# doubles the rows of the U-Net and its kin; the VAE and upscalers are given one picture a call, the text encoder one
+# prompt in chunks.
 DENOISER = Range(1, 2, 2)
 ROWS: Mapping[str, Range] = {
     "text_encoder": Range(1, 1, MOST_CHUNKS),
     "vae_encoder": Range(1, 1, 1),
     "vae_decoder": Range(1, 1, 1),
+    "upscaler": Range(1, 1, 1),
 }
 
 _SIDE = r"([0-9]{1,6})(?:x([0-9]{1,6}))?"
@@ -113,7 +115,7 @@ def parse_batch(word: str) -> Range:
     return Range(least, least, most)
 
 
-def profiles(name: str, graph: Graph, facts: ModelFacts, sizes: Iterable[Sizes], batch: Range) -> tuple[Profile, ...]:
+def profiles(name: str, graph: Graph, facts: Extent, sizes: Iterable[Sizes], batch: Range) -> tuple[Profile, ...]:
     """The profiles of the graph `name` for pictures of these sizes, narrowest first.
 
     A single size makes two: one of nothing but the usual rows and tokens, which is fastest, and one of all of them.
@@ -142,7 +144,7 @@ def lengths_of(name: str, specs: Iterable[TensorSpec], feeds: Mapping[str, Array
     return lengths
 
 
-def advice(bundle: Bundle, library: str, name: str, wanted: Sequence[Mapping[str, Range]]) -> str:
+def advice(bundle: Graphs, library: str, name: str, wanted: Sequence[Mapping[str, Range]]) -> str:
     """What gives an engine of the graph `name` for these lengths of its axes: the command that builds it.
 
     Where the prompt is too long for any engine, it is to shorten that.
@@ -172,7 +174,7 @@ class Sides:
     pixels: int
 
 
-def sides_of(graph: Graph, facts: ModelFacts) -> Sides | None:
+def sides_of(graph: Graph, facts: Extent) -> Sides | None:
     """Which axes of a graph are a picture's sides: the last two of its inputs of four; None where it has none.
 
     An input called "pixels" counts those, any other latents.
@@ -183,7 +185,7 @@ def sides_of(graph: Graph, facts: ModelFacts) -> Sides | None:
     return None
 
 
-def _axes(name: str, graph: Graph, facts: ModelFacts, sizes: Sizes, batch: Range) -> dict[str, Range]:
+def _axes(name: str, graph: Graph, facts: Extent, sizes: Sizes, batch: Range) -> dict[str, Range]:
     spans = {}
     for axis in dict.fromkeys(axis for spec in graph.inputs for axis in spec.axes if isinstance(axis, str)):
         usual, most = graph.ranges[axis].usual, graph.ranges[axis].most
@@ -208,7 +210,7 @@ def _rows(name: str, batch: Range) -> Range:
     return rows or Range(DENOISER.least * batch.least, DENOISER.usual * batch.usual, DENOISER.most * batch.most)
 
 
-def _span(sizes: Sizes, index: int, pixels: int, facts: ModelFacts) -> Range:
+def _span(sizes: Sizes, index: int, pixels: int, facts: Extent) -> Range:
     """One side of the pictures along a graph's axis; the usual one is the model's default, or the nearest to that."""
     least, most = sizes.least[index], sizes.most[index]
     for length in (least, most):

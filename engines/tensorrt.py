@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .base import Array, EngineError, InputError, check_feeds, check_precision, unknown
 from .built import WEIGHTLESS, WHOLE, Mend, choose, engine_key, profiles_of, rebuild
-from .bundle import Bundle, Graph, Range
+from .bundle import Graph, Range
 from .execution import Device, Execution, ExecutionContext
 from .profile import Profile, advice, lengths_of
 from .store import Key, Store, write_whole
+from .upscaler import open_bundle
 
 if TYPE_CHECKING:
     from .registry import EngineOptions
@@ -312,7 +313,7 @@ def usable(builder: str, name: str, graph: Graph, folder: Path) -> list[Key]:
 
 
 def _mend(builder: str, name: str, folder: Path) -> Mend:
-    return lambda lengths: advice(Bundle.read(folder, verify=False), builder, name, lengths)
+    return lambda lengths: advice(open_bundle(folder, verify=False), builder, name, lengths)
 
 
 def load(trt: Any, store: Store, key: Key, onnx: Path, architecture: str, mend: Mend) -> LibraryEngine:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -22,7 +23,7 @@ from .onnx import write_graph
 from .publish import check_space, publish, remove_stale
 from .single_file import open_single_file
 from .tokenizer import write_tokenizer
-from .verify import compare, reference
+from .verify import LIBRARIES, compare, reference
 
 Precision = Literal["float32", "float16"]
 Report = Callable[[str], None]
@@ -35,10 +36,11 @@ OPSETS = range(18, 24)
 
 @dataclass(frozen=True)
 class Part:
-    """One graph to export: its specification and what builds its module from the checkpoint."""
+    """One graph to export: its specification, what builds its module from the checkpoint, and whose code that runs."""
 
     component: Component
     build: Callable[[], torch.nn.Module]
+    libraries: Sequence[ModuleType] = LIBRARIES
 
 
 def export_bundle(
@@ -66,8 +68,8 @@ def export_bundle(
     refuses.
     """
     checkpoint, bundle = Path(checkpoint), Path(bundle)
-    stored = _stored(precision, weights)
-    _check_opset(opset)
+    stored = stored_precision(precision, weights)
+    check_opset(opset)
     source = supported(open_checkpoint(checkpoint, tokenizer, prediction_type))
     model = model_facts(source, bundle.name)
     if ignored := model.origin.get("not followed"):
@@ -98,7 +100,7 @@ def open_checkpoint(checkpoint: Path, tokenizer: Path | None = None, prediction_
     return open_single_file(checkpoint, tokenizer, prediction_type)
 
 
-def _stored(precision: str, weights: str | None) -> str:
+def stored_precision(precision: str, weights: str | None) -> str:
     """The dtype that weights are stored in; raises `InputError` for a pair of options that does not go together."""
     for option in (precision, weights or precision):
         if option not in PRECISIONS:
@@ -108,7 +110,8 @@ def _stored(precision: str, weights: str | None) -> str:
     return weights or precision
 
 
-def _check_opset(opset: int) -> None:
+def check_opset(opset: int) -> None:
+    """Raise `InputError` for an opset that graphs cannot be written in."""
     if opset not in OPSETS:
         raise InputError(f"opset {opset} cannot be written; choose {OPSETS[0]} to {OPSETS[-1]}")
 
@@ -149,7 +152,7 @@ def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: 
     del module
     gc.collect()
     report(f"{component.name}: verifying")
-    receipt = compare(path, component, expected, precision, weights)
+    receipt = compare(path, component, expected, precision, weights, part.libraries)
     return Graph(
         file=File.of(folder, path.name),
         inputs=component.inputs,

@@ -1,4 +1,4 @@
-"""The four graphs of a bundle, each as one frozen specification: signature, ranges, the shapes traced and checked."""
+"""The graphs of bundles, each as one frozen specification: signature, ranges, the shapes traced and checked."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ Draw = Callable[[np.random.Generator, tuple[int, ...], Lengths], Array]
 
 MOST_PIXELS = 4096
 MOST_CHUNKS = 16
+UPSCALER_TILE = 256
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,25 @@ def vae_decoder(config: Config, downscale: int, size: tuple[int, int]) -> Compon
         {"rows": 2, "h": 5, "w": 7},
         _vae_checks("h", "w", (size[0] // downscale, size[1] // downscale), 1),
         {"latents": lambda rng, shape, _: rng.standard_normal(shape) / scale},
+    )
+
+
+def upscaler(scale: int, multiple: int) -> Component:
+    """An upscaler, whose input's height and width are multiples of `multiple`."""
+    sides = Range(multiple, UPSCALER_TILE, MOST_PIXELS, multiple)
+    made = Range(multiple * scale, UPSCALER_TILE * scale, MOST_PIXELS * scale, multiple * scale)
+    return Component(
+        "upscaler",
+        (_float("pixels", "rows", 3, "height", "width"),),
+        (_float("upscaled", "rows", 3, "upscaled_height", "upscaled_width"),),
+        {"rows": Range(1, 1, 16), "height": sides, "width": sides, "upscaled_height": made, "upscaled_width": made},
+        {"rows": 2, "height": multiple * 5, "width": multiple * 7},
+        (
+            {"rows": 1, "height": 64, "width": 48},
+            {"rows": 3, "height": multiple * 3, "width": multiple * 8},
+            {"rows": 2, "height": multiple, "width": multiple * 2},
+        ),
+        {"pixels": lambda rng, shape, _: rng.uniform(0, 1, shape)},
     )
 
 

@@ -10,7 +10,7 @@ from onnxscript import ir
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
 from ..engines.base import ExportError
-from ..engines.bundle import Bundle, Graph
+from ..engines.bundle import Graph, Graphs
 from ..engines.compare import random_feeds, worst
 from ..engines.ort import OrtEngine, variant_key
 from ..engines.registry import EngineOptions
@@ -22,7 +22,7 @@ TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-2}
 _SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
 
 
-def build_onnxruntime(bundle: Bundle, report: Callable[[str], None] = lambda stage: None) -> list[Path]:
+def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda stage: None) -> list[Path]:
     """Make the variants of a bundle's graphs in its store; gives the files of the graphs that have one.
 
     A variant holds no weights: it names the graph's own files as theirs. `report` is told each stage as it begins.

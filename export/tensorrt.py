@@ -15,7 +15,7 @@ from typing import Any
 
 from ..engines.base import EngineError, InputError, unknown
 from ..engines.built import REFITTABLE, WEIGHTLESS, WHOLE, engine_key
-from ..engines.bundle import Bundle, Graph, Range
+from ..engines.bundle import Graph, Graphs, Range
 from ..engines.profile import Profile, Sizes, profiles
 from ..engines.store import Store, write_whole
 from ..engines.tensorrt import library, logger
@@ -70,7 +70,7 @@ def target(
 
 
 def build(
-    bundle: Bundle,
+    bundle: Graphs,
     aim: Target,
     sizes: Sequence[Sizes],
     batch: Range,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import diffusers
 import onnxruntime
@@ -24,6 +25,8 @@ ORT_ERRORS = (
     state.NotImplemented,
     state.RuntimeException,
 )
+# What made the outputs that graphs are held against.
+LIBRARIES = (torch, diffusers, transformers)
 TOLERANCE = {"float32": 1e-4, "float16": 1e-2}
 
 
@@ -42,8 +45,15 @@ def reference(module: torch.nn.Module, component: Component) -> list[Outputs]:
         ]
 
 
-def compare(path: Path, component: Component, expected: Sequence[Outputs], precision: str, weights: str) -> Receipt:
-    """Run the graph at `path` on ONNX Runtime's CPU and hold it against `expected` (from `reference`).
+def compare(
+    path: Path,
+    component: Component,
+    expected: Sequence[Outputs],
+    precision: str,
+    weights: str,
+    libraries: Sequence[ModuleType] = LIBRARIES,
+) -> Receipt:
+    """Run the graph at `path` on ONNX Runtime's CPU and hold it against `expected` (from `reference`, by `libraries`).
 
     The relative error is ‖graph - source‖₂ / ‖source‖₂, the worst over the outputs. Raises `ExportError` naming the
     graph, the shape and the error where it exceeds the tolerance of the precision.
@@ -62,7 +72,7 @@ def compare(path: Path, component: Component, expected: Sequence[Outputs], preci
             )
         checks.append(Check(dict(lengths), error))
     rounded = ", weights rounded to float16" if (precision, weights) == ("float32", "float16") else ""
-    source = f"torch {torch.__version__}, diffusers {diffusers.__version__}, transformers {transformers.__version__}"
+    source = ", ".join(f"{library.__name__} {library.__version__}" for library in libraries)
     return Receipt(f"{source}, float32{rounded}", tolerance, tuple(checks))
 
 

@@ -77,6 +77,18 @@ class TinyVaeEncoder(nn.Module):
         return (self.model.encode(pixels.to(self.model.dtype)).latents.float(),)
 
 
+class Upscaler(nn.Module):
+    """`pixels` [rows, 3, height, width] in [0, 1] -> `upscaled` [rows, 3, h, w], about [0, 1], not clipped."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor]:
+        """Enlarge pictures."""
+        return (self.model(pixels.to(next(self.model.parameters()).dtype)).float(),)
+
+
 class VaeDecoder(nn.Module):
     """`latents` [rows, channels, h, w], unscaled -> `pixels` [rows, 3, height, width], about [-1, 1], not clipped."""
 

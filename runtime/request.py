@@ -89,8 +89,8 @@ class Request:
     `noise` "cpu" carries the seeds of torch's CPU generator, "gpu" of torch-CUDA's, "field" keys noise by position.
 
     `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see `prompt.prompt.parse` and
-    `prompt.emphasis`. `prompts` are (share of the steps, prompt) pairs instead of `prompt`, the first at 0. `passes` are
-    strengths in (0, 1] of several passes in latents, instead of `strength`; `pass_prompts` the prompt of each;
+    `prompt.emphasis`. `prompts` are (share of the steps, prompt) pairs instead of `prompt`, the first at 0. `passes`
+    are strengths in (0, 1] of several passes in latents, instead of `strength`; `pass_prompts` the prompt of each;
     `drift_correction` gives the latents the original's means after every pass. `variation_strength` in [0, 1] draws the
     first noise towards that of `variation_seed`. `change` and `regions` are of the picture's size. `window` > 0 runs
     the model on overlapping windows of the latents, of at most that many pixels a side, which share at least

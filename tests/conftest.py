@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 import overpaint
 from overpaint.engines.bundle import Bundle
+from overpaint.engines.upscaler import UpscalerBundle
 from tests.bundles import fake_bundle
 from tests.device import cupy as cupy
 
@@ -42,6 +43,16 @@ def inpainting_bundle(inpainting_checkpoint: Path, tmp_path_factory: pytest.Temp
     from overpaint.export import export_bundle
 
     return export_bundle(inpainting_checkpoint, tmp_path_factory.mktemp("inpainting") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def upscaler(tmp_path_factory: pytest.TempPathFactory) -> UpscalerBundle:
+    """A small Real-ESRGAN x2: its sides are multiples of 2; `tests.upscalers.rrdb("realesrgan", 2, 2)`."""
+    from overpaint.export.upscaler import export_upscaler
+    from tests.upscalers import rrdb, write
+
+    folder = tmp_path_factory.mktemp("upscaler")
+    return export_upscaler(write(rrdb("realesrgan", 2, 2), folder / "net.pth", "params_ema"), folder / "bundle")
 
 
 @pytest.fixture

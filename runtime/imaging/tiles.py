@@ -34,6 +34,21 @@ class Window:
         """The same window in units that are `down` times as coarse."""
         return Window(*(length // down for length in (self.top, self.left, self.height, self.width)))
 
+    def scaled_up(self, up: int) -> Window:
+        """The same window in units that are `up` times as fine."""
+        return Window(*(length * up for length in (self.top, self.left, self.height, self.width)))
+
+    def within(self, other: Window) -> Window:
+        """The same window, counted from the corner of another."""
+        return Window(self.top - other.top, self.left - other.left, self.height, self.width)
+
+    def inside(self, height: int, width: int, margin: int) -> Window:
+        """What of the window lies at least `margin` from those of its edges that are not the area's."""
+        top, left = self.top and self.top + margin, self.left and self.left + margin
+        bottom, right = self.top + self.height, self.left + self.width
+        bottom, right = bottom - margin * (bottom < height), right - margin * (right < width)
+        return Window(top, left, bottom - top, right - left)
+
 
 RAMPS = ("linear", "cosine")
 STRIP_PIXELS = 2**20
