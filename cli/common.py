@@ -142,7 +142,7 @@ def add_prompting(parser: Any) -> None:
         help="a1111, comfy, or plain for text that is taken as it stands (a1111)",
     )
     parser.add_argument(
-        "--weighting", default="a1111", metavar="NAME", help="what (word:1.3) does: as a1111 or as comfy (a1111)"
+        "--weighting", metavar="NAME", help="what (word:1.3) does: as a1111 or as comfy (as the syntax)"
     )
     parser.add_argument(
         "--broken-prompt", default="error", metavar="WAY", help="error, or literal to take it for text (error)"

@@ -156,6 +156,6 @@ class Assembly:
     def _encode_text(self, phrase: Phrase) -> Array:
         request = self._request
         with self._tally.stage("text"):
-            embeddings, cached = self._pipeline.text.encode(phrase, request.clip_skip, request.weighting)
+            embeddings, cached = self._pipeline.text.encode(phrase, request.clip_skip, request.emphasis)
             self._tally.cached["text"] += cached
             return to_device(embeddings, self._device)

@@ -89,12 +89,12 @@ class Request:
     `noise` "cpu" carries the seeds of torch's CPU generator, "gpu" of torch-CUDA's, "field" keys noise by position.
 
     `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see `prompt.prompt.parse` and
-    `prompt.emphasis`. `prompts` are (share of the steps, prompt) pairs instead of `prompt`, the first at 0. `passes`
-    are strengths in (0, 1] of several passes in latents, instead of `strength`; `pass_prompts` the prompt of each;
-    `drift_correction` gives the latents the original's means after every pass. `variation_strength` in [0, 1] draws the
-    first noise towards that of `variation_seed`. `change` and `regions` are of the picture's size. `window` > 0 runs
-    the model on overlapping windows of the latents, of at most that many pixels a side, which share at least
-    `window_overlap` (a quarter).
+    `prompt.emphasis`; weighting None goes with the syntax. `prompts` are (share of the steps, prompt) pairs instead of
+    `prompt`, the first at 0. `passes` are strengths in (0, 1] of several passes in latents, instead of `strength`;
+    `pass_prompts` the prompt of each; `drift_correction` gives the latents the original's means after every pass.
+    `variation_strength` in [0, 1] draws the first noise towards that of `variation_seed`. `change` and `regions` are of
+    the picture's size. `window` > 0 runs the model on overlapping windows of the latents, of at most that many pixels a
+    side, which share at least `window_overlap` (a quarter).
     """
 
     image: Picture
@@ -115,7 +115,7 @@ class Request:
     size: tuple[int, int] | None = None
     resize_mode: str | None = None
     prompt_syntax: str = "a1111"
-    weighting: str = "a1111"
+    weighting: str | None = None
     broken_prompt: str = "error"
     passes: tuple[float, ...] = ()
     pass_prompts: tuple[str, ...] = ()
@@ -150,7 +150,8 @@ class Request:
         _choice("noise", self.noise, NOISE_KINDS)
         _choice("posterior", self.posterior, POSTERIORS)
         _choice("prompt syntax", self.prompt_syntax, SYNTAXES)
-        _choice("weighting", self.weighting, WEIGHTINGS)
+        if self.weighting is not None:
+            _choice("weighting", self.weighting, WEIGHTINGS)
         _choice("way with broken prompts", self.broken_prompt, BROKEN)
         if self.resize_mode is not None:
             _choice("resize mode", self.resize_mode, RESIZE_MODES)
@@ -203,6 +204,11 @@ class Request:
                 raise InputError(
                     f"windows of {self.window} pixels cannot overlap by {self.window_overlap}; enlarge them"
                 )
+
+    @property
+    def emphasis(self) -> str:
+        """The weighting that applies."""
+        return self.weighting or ("comfy" if self.prompt_syntax == "comfy" else "a1111")
 
     @property
     def fit_mode(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from overpaint import ModelOutputError, Pipeline
+from overpaint import Change, ModelOutputError, Pipeline, Region
 from overpaint.engines.base import Engine
 from overpaint.engines.wrapper import Wrapper
 from overpaint.runtime.sampling.samplers import SAMPLERS
@@ -65,12 +65,37 @@ def test_guidance_is_the_hosts(device: Pipeline, fake: Pipeline, picture: Pixels
     assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(ours, theirs, strict=True))
 
 
+HALF = np.tile(np.repeat(np.uint8([255, 0]), 28), (40, 1))
+TOOLS: dict[str, dict[str, Any]] = {
+    "kept": {"change": Change(HALF), "strength": 0.8},
+    "gradual": {"change": Change(HALF // 2, gradual=True)},
+    "regions": {"regions": (Region("b", HALF),), "guidance_rescale": 0.7},
+    "passes": {"passes": (0.8, 0.6), "drift_correction": True},
+    "editing": {"prompt": "[a:b:0.5] AND c:0.5"},
+    "windows": {"window": 32, "noise": "field"},
+    "variation": {"variation_seed": 5, "variation_strength": 0.3},
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_tools_are_the_hosts(device: Pipeline, fake: Pipeline, picture: Pixels, tool: str) -> None:
+    options = {"prompt": "a", "seed": 1, "steps": 6, "sampler": "dpmpp_2m"} | TOOLS[tool]
+    ours, theirs = (pipe(picture, **options).images[0] for pipe in (device, fake))
+    assert np.array_equal(np.asarray(ours), np.asarray(theirs))
+
+
 @pytest.mark.parametrize("options", [{}, {"guidance_rescale": 0.7}], ids=str)
 def test_no_step_waits_for_the_device(device: Pipeline, picture: Pixels, options: dict[str, Any]) -> None:
     run = device.start([picture, picture[:32]], "a", seed=1, sampler="euler_a", steps=6, **options)
     waits = [Array.waits for _ in run]
     assert len(set(waits)) == 1
     assert Array.waits > waits[0]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_no_step_of_a_tool_waits_for_the_device(device: Pipeline, picture: Pixels, tool: str) -> None:
+    run = device.start(picture, **{"prompt": "a", "seed": 1, "sampler": "euler_a", "steps": 6} | TOOLS[tool])
+    assert len({Array.waits for _ in run}) == 1
 
 
 def test_a_tiled_picture_stays_on_the_device(device: Pipeline, fake: Pipeline) -> None:
