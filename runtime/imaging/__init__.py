@@ -1,1 +1,1 @@
-"""Pictures in and out: decoding, colour, resizing, metadata, encoding."""
+"""Pictures in and out: decoding, colour, resizing, metadata, encoding; masks, filling, matching, tiles, composing."""

@@ -9,11 +9,14 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ...engines.base import Array, InputError, unknown
+from .mask import region
 from .match import transfer
-from .tiles import Window
+from .tiles import Window, strips
 
 # Radius and how often: A1111's.
 _BLURS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
+# Pillow's blur is of three boxes, each of about this radius: no pixel further away than these counts.
+_REACH = 3 * (256 + 2)
 _BINS = 4096
 
 
@@ -55,23 +58,37 @@ def spread(pixels: Array, levels: Array) -> Array:
 
     Raises `InputError` for a mask that leaves nothing to spread.
     """
-    known = 255 - levels
-    if not known.any():
+    if levels.min() == 255:
         raise InputError("the mask covers the whole picture, which leaves no colours to fill it with; choose 'noise'")
+    result = pixels.copy()
+    around = region(levels, _REACH)
+    if around is not None:
+        filled = _spread(pixels[around.slices], around.cut(levels))
+        unreached = filled[..., 3] == 0
+        result[around.slices] = filled[..., :3]
+        if unreached.any():
+            result[around.slices][unreached] = _mean(pixels, 255 - levels)
+    return result
+
+
+def _mean(pixels: Array, weights: Array) -> Array:
+    sums = np.zeros(3)
+    for rows in strips(*weights.shape):
+        sums += np.tensordot(weights[rows].astype(np.float32), pixels[rows].astype(np.float32), 2)
+    mean: Array = np.rint(sums / weights.sum(dtype=np.float64))
+    return mean
+
+
+def _spread(pixels: Array, levels: Array) -> Array:
     layer = Image.fromarray(pixels).convert("RGBA")
-    layer.putalpha(Image.fromarray(known))
+    layer.putalpha(Image.fromarray(255 - levels))
     layer = layer.convert("RGBa")
     canvas = Image.new("RGBA", layer.size)
     for radius, times in _BLURS:
         blurred = layer.filter(ImageFilter.GaussianBlur(radius)).convert("RGBA")
         for _ in range(times):
             canvas.alpha_composite(blurred)
-    filled = np.asarray(canvas)
-    spread_out = filled[..., :3].copy()
-    unreached = filled[..., 3] == 0
-    if unreached.any():
-        spread_out[unreached] = np.rint(np.average(pixels.reshape(-1, 3), axis=0, weights=known.ravel()))
-    return spread_out
+    return np.asarray(canvas)
 
 
 def pad(

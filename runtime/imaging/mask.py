@@ -84,7 +84,8 @@ def blur(levels: Array, x: float, y: float | None = None, kind: str = "a1111") -
     """The mask uint8 [height, width] blurred by a Gaussian of sigma `x` along rows and `y` (or `x`) along columns, px.
 
     "a1111" is its mask blur: OpenCV's GaussianBlur with kernels of 2 int(2.5 sigma + 0.5) + 1 taps, edges mirrored,
-    rounded after each axis; "diffusers" is `VaeImageProcessor.blur`: Pillow's, of three box filters.
+    rounded after each axis (OpenCV's 8-bit kernels are coarser: it is up to some levels off); "diffusers" is
+    `VaeImageProcessor.blur`: Pillow's, of three box filters. Raises `InputError` for another kind or a negative sigma.
     """
     y = x if y is None else y
     if not (x >= 0 and y >= 0):

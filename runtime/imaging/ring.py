@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,23 +59,42 @@ def ring(original: Array, repainted: Array, levels: Array, width: int = 16, fiel
 
 
 def _corrected(original: Array, repainted: Array, area: Window, masked: Array, around: Array, order: int) -> RingMatch:
-    ours, truth = repainted[area.slices], original[area.slices]
-    rows, columns = np.nonzero(around)
-    difference = ours[rows, columns].astype(np.float32) - truth[rows, columns]
-    terms = _terms(rows, columns, masked.shape, order)
-    # The normal equations of a few terms; the least-norm solution where a thin ring does not tell all of them.
-    fit = np.linalg.lstsq(terms.T @ terms, terms.T @ difference, rcond=1e-6)[0]
-    fitted = terms @ fit
-    low, high = fitted.min(axis=0), fitted.max(axis=0)
     result = repainted.copy()
-    inside = result[area.slices]
-    for strip in strips(*masked.shape):
-        rows_in, columns_in = np.nonzero(masked[strip])
-        rows_in += strip.start
-        shift = np.clip(_terms(rows_in, columns_in, masked.shape, order) @ fit, low, high)
-        inside[rows_in, columns_in] = np.rint(np.clip(inside[rows_in, columns_in] - shift, 0, 255))
-    cells = rows * _CELLS // masked.shape[0] * _CELLS + columns * _CELLS // masked.shape[1]
-    return RingMatch(result, _off(cells, difference), _off(cells, difference - fitted))
+    inside, truth = result[area.slices], original[area.slices]
+    gram, moments = np.zeros(1), np.zeros(1)
+    for rows, columns in _where(around):
+        terms = _terms(rows, columns, masked.shape, order)
+        gram = gram + terms.T @ terms
+        moments = moments + terms.T @ _off(inside, truth, rows, columns)
+    # The least-norm solution of the normal equations, where a thin ring does not tell all terms.
+    fit = np.linalg.lstsq(gram, moments, rcond=1e-6)[0].astype(np.float32)
+    low, high = np.full(3, np.inf, np.float32), np.full(3, -np.inf, np.float32)
+    before, after = np.zeros((_CELLS**2, 3)), np.zeros((_CELLS**2, 3))
+    counts = np.zeros(_CELLS**2)
+    for rows, columns in _where(around):
+        off, fitted = _off(inside, truth, rows, columns), _terms(rows, columns, masked.shape, order) @ fit
+        low, high = np.minimum(low, fitted.min(axis=0)), np.maximum(high, fitted.max(axis=0))
+        cells = rows * _CELLS // masked.shape[0] * _CELLS + columns * _CELLS // masked.shape[1]
+        counts += np.bincount(cells, minlength=_CELLS**2)
+        before += _by_cell(cells, off)
+        after += _by_cell(cells, off - fitted)
+    for rows, columns in _where(masked):
+        shift = np.clip(_terms(rows, columns, masked.shape, order) @ fit, low, high)
+        inside[rows, columns] = np.rint(np.clip(inside[rows, columns] - shift, 0, 255))
+    return RingMatch(result, _mean_size(before, counts), _mean_size(after, counts))
+
+
+def _where(pixels: Array) -> Iterator[tuple[Array, Array]]:
+    """Rows and columns where bools [height, width] are set, a strip at a time, those that have some."""
+    for strip in strips(*pixels.shape):
+        rows, columns = np.nonzero(pixels[strip])
+        if rows.size:
+            yield rows + strip.start, columns
+
+
+def _off(ours: Array, truth: Array, rows: Array, columns: Array) -> Array:
+    difference: Array = ours[rows, columns].astype(np.float32) - truth[rows, columns]
+    return difference
 
 
 def _terms(rows: Array, columns: Array, shape: tuple[int, ...], order: int) -> Array:
@@ -86,8 +106,11 @@ def _terms(rows: Array, columns: Array, shape: tuple[int, ...], order: int) -> A
     return np.stack([y**i * x**j for i in range(order + 1) for j in range(order + 1 - i)], axis=1)
 
 
-def _off(cells: Array, difference: Array) -> Levels:
-    counts = np.bincount(cells)
-    means = [np.abs(np.bincount(cells, channel)[counts > 0] / counts[counts > 0]).mean() for channel in difference.T]
-    red, green, blue = (float(value) for value in means)
+def _by_cell(cells: Array, values: Array) -> Array:
+    return np.stack([np.bincount(cells, channel, _CELLS**2) for channel in values.T], axis=1)
+
+
+def _mean_size(sums: Array, counts: Array) -> Levels:
+    filled = counts > 0
+    red, green, blue = np.abs(sums[filled] / counts[filled, None]).mean(axis=0).tolist()
     return red, green, blue

@@ -62,10 +62,11 @@ def seams(pixels: Array, rows: Iterable[int], columns: Iterable[int]) -> Seams:
 def _score(pixels: Array, at: int) -> float:
     """The score of the border before row `at`."""
     height = len(pixels)
-    if not 2 <= at <= height - 2:
-        raise InputError(f"a border before {at} has no two pixels on both sides within {height}; leave it out")
-    first, last = max(at - _REACH, 2), min(at + _REACH, height - 2)
-    jumps = _jumps(pixels[first - 2 : last + 2].astype(np.float32))
+    if not 0 < at < height:
+        raise InputError(f"a border before {at} is not between two of {height} rows or columns; leave it out")
+    first, last = max(at - _REACH, 1), min(at + _REACH, height - 1)
+    band = pixels[np.clip(np.arange(first - 2, last + 2), 0, height - 1)]  # level beyond the picture's edges
+    jumps = _jumps(band.astype(np.float32))
     away = np.abs(np.arange(first, last + 1) - at)
     beside, near = jumps[away > 1], jumps[(away > 1) & (away <= _NEAR)]
     usual = max(float(np.median(beside)), float(near.mean())) if near.size else 0.0

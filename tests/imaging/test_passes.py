@@ -51,8 +51,8 @@ def test_redraw_replaces_every_pixel(tiling, order):
     total = np.zeros((tiling.height, tiling.width))
     for item in passes:
         total[item.window.slices] += item.weights
-    # Tiles share what is blurred between them: together they replace each pixel once.
-    np.testing.assert_allclose(total, 255, atol=4)
+    # Tiles share what is blurred between them: together they replace each pixel once, to a level's rounding a tile.
+    np.testing.assert_allclose(total, 255, atol=9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -158,6 +158,6 @@ def test_a_step_in_noise_is_found_as_it_grows():
 
 def test_flat_pictures_and_no_borders_score_one():
     flat = np.full((64, 64, 3), 50, np.uint8)
-    assert seams(flat, [32], [2, 62]).worst == 1
+    assert seams(flat, [32], [1, 2, 62, 63]).worst == 1
     assert seams(flat, [], []).worst == 1
     assert seams(stepped(flat, 32, 2), [32], []).worst == pytest.approx(9)
