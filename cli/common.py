@@ -166,6 +166,15 @@ def add_request(parser: Any) -> None:
     )
 
 
+def add_colour(parser: Any) -> None:
+    """Whose colours the result has."""
+    parser.add_argument(
+        "--colour-match",
+        metavar="HOW",
+        help="give the result the input's colours: histogram, mean or wavelet (none)",
+    )
+
+
 def add_saving(parser: Any) -> None:
     """How results are written."""
     parser.add_argument(
@@ -187,7 +196,11 @@ def save(path: Path, made: Output, quality: int, strip: bool) -> None:
     from ..runtime.imaging.output import write
 
     notes = write(path, made.image, made.parameters, quality=quality, strip=strip)
-    print(f"{path}  seed {made.request.seed}", flush=True)
+    request = made.request
+    variation = f", variation seed {request.variation_seed}" if request.variation_strength else ""
+    print(f"{path}  seed {request.seed}{variation}", flush=True)
+    if made.drift:
+        print(f"drift of each pass, in deviations: {', '.join(f'{drift:.3f}' for drift in made.drift)}", flush=True)
     for note in (*made.notes, *notes):
         print(f"overpaint: note: {path.name}: {note}", file=sys.stderr)
 

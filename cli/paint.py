@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .common import (
+    add_colour,
     add_engine,
     add_guidance,
     add_prompting,
@@ -37,14 +38,26 @@ def img2img(
     strip_metadata: bool,
     model: str,
     engine: dict[str, Any],
+    loops: int | None,
+    final_strength: float | None,
+    strength_curve: str | None,
     **options: Any,
 ) -> None:
     """Repaint pictures and write what comes out."""
+    from ..engines.base import InputError
     from ..runtime.imaging.codec import read
     from ..runtime.imaging.output import check_writable, numbered
     from ..runtime.load import load
     from ..runtime.request import expand
+    from ..runtime.sampling.passes import loopback
 
+    if loops is None and (final_strength is not None or strength_curve is not None):
+        raise InputError("a final strength and a curve are those of a loopback; give --loops too")
+    if loops is not None and options["passes"]:
+        raise InputError("passes are given twice, by --passes and by --loops; choose one")
+    if loops is not None:
+        last = 0.5 if final_strength is None else final_strength
+        options["passes"] = loopback(loops, options["strength"], last, strength_curve or "linear")
     pictures = [read(image) for image in images]
     requests = expand(pictures, [prompt], [negative_prompt], seed, n, options)
     paths = numbered(output, len(requests))
@@ -136,8 +149,27 @@ def _add_img2img(commands: Any) -> None:
     parser.add_argument(
         "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
     )
+    _add_variation(parser)
+    _add_passes(parser)
+    add_sampling(parser)
+    add_prompting(parser)
+    add_request(parser)
+    add_colour(parser)
+    add_saving(parser)
+    add_engine(parser)
+
+
+def _add_variation(parser: Any) -> None:
     parser.add_argument("--variation-seed", type=int, metavar="SEED", help="whose noise the first is drawn towards")
-    parser.add_argument("--variation-strength", type=float, metavar="S", help="how far, 0 to 1 (0)")
+    parser.add_argument(
+        "--variation-strength",
+        type=float,
+        metavar="S",
+        help="how far, 0 to 1 (0); above 0 the variation seed counts up instead of the seed",
+    )
+
+
+def _add_passes(parser: Any) -> None:
     parser.add_argument(
         "--passes",
         type=numbers,
@@ -147,14 +179,17 @@ def _add_img2img(commands: Any) -> None:
     parser.add_argument(
         "--pass-prompt", dest="pass_prompts", action="append", metavar="PROMPT", help="of each pass; repeat it"
     )
+    parser.add_argument("--loops", type=count, metavar="N", help="as many passes, the first of --strength")
+    parser.add_argument("--final-strength", type=float, metavar="S", help="of the last pass with --loops (0.5)")
+    parser.add_argument(
+        "--strength-curve", metavar="NAME", help="how strength gets there: linear, aggressive or lazy (linear)"
+    )
+    parser.add_argument(
+        "--through-pixels", action="store_true", help="decode and encode between passes, as loops over pictures do"
+    )
     parser.add_argument(
         "--drift-correction", action="store_true", help="undo the drift of the latents' means after every pass"
     )
-    add_sampling(parser)
-    add_prompting(parser)
-    add_request(parser)
-    add_saving(parser)
-    add_engine(parser)
 
 
 def _add_plan(commands: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..engines.base import Array
 from ..engines.buffers import namespace, to_device
-from .edits import Drift, Keep
+from .edits import Drift, Keep, ThroughPixels
 from .guidance import guides, shares
 from .imaging import codec
 from .imaging.mask import to_latents
@@ -102,6 +102,12 @@ class Assembly:
             drawn = self._request.posterior == "sample"
             return to_device(vae.latents(moments, (lambda: noise(self._shape)) if drawn else None), self._device)
 
+    def _trip(self, clean: Array) -> Array:
+        """Latents through pixels and back to their mean; its seconds are counted with the line's."""
+        vae = self._pipeline.vae
+        moments, _ = vae.encode(codec.to_model(self._pipeline.decode(clean))[0])
+        return to_device(vae.latents(moments, None), self._device)
+
     def _first(self, noise: NoiseStream) -> Array:
         """The noise to begin with, drawn towards another seed's where a variation is asked for."""
         request, drawn = self._request, noise(self._shape)
@@ -130,6 +136,8 @@ class Assembly:
         edits: list[Edit] = []
         if request.passes:
             edits.append(Drift(plan, clean, request.drift_correction))
+        if request.through_pixels:
+            edits.append(ThroughPixels(plan, self._trip))
         if change is not None and (alone or change.gradual):
             edits.append(Keep(plan, clean, first, self._masked(change), change.gradual))
         return edits

@@ -1,6 +1,9 @@
-"""What is done to latents between two lines: parts of a picture kept as they were, a drift of its colours undone."""
+"""What is done to latents between two lines: parts of a picture kept as they were, a drift of its colours undone, a
+way through pixels."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -27,7 +30,7 @@ class Keep:
 
     shifts: tuple[float, ...] = ()
 
-    def __call__(self, line: int, latents: Array, denoised: Array) -> Array:
+    def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
         """The latents with the original in its place."""
         kept = lincomb(self._weights[line], self._arrays)
         share = self._change if self._left is None else (self._change > self._left[line]).astype(np.float32)
@@ -41,6 +44,11 @@ def left(plan: Plan) -> Array:
     return np.asarray(1 - after / plan.steps, np.float32)
 
 
+def ends(plan: Plan) -> set[int]:
+    """The last line of each pass."""
+    return {int(line) for line in np.flatnonzero(np.diff(plan.pass_index, append=-1))}
+
+
 class Drift:
     """Measures after every pass how far the means of the latents' channels have moved, and moves them back if asked.
 
@@ -51,11 +59,11 @@ class Drift:
     def __init__(self, plan: Plan, clean: Array, correct: bool) -> None:
         self._clean = clean
         self._scale = plan.noised[:, 0]
-        self._ends = {int(line) for line in np.flatnonzero(np.diff(plan.pass_index, append=-1))}
+        self._ends = ends(plan)
         self._correct = correct
         self._shifts: list[Array] = []
 
-    def __call__(self, line: int, latents: Array, denoised: Array) -> Array:
+    def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
         """The latents, at the end of a pass with the original's means if that is asked for."""
         if line not in self._ends:
             return latents
@@ -69,3 +77,26 @@ class Drift:
     def shifts(self) -> tuple[float, ...]:
         """The move of each pass that has ended; waits for the device."""
         return tuple(float(np.sqrt((to_host(shift) ** 2).mean())) for shift in self._shifts)
+
+
+class ThroughPixels:
+    """Takes what a pass has made through pixels before the next begins, as a loop over saved pictures does.
+
+    `trip` gives clean latents as the VAE's two halves and 8-bit pixels leave them. The noise of the next pass stays.
+    """
+
+    shifts: tuple[float, ...] = ()
+
+    def __init__(self, plan: Plan, trip: Callable[[Array], Array]) -> None:
+        self._weights = np.stack([plan.noised[:, 0], plan.matrix[:, 0, -1]], axis=1)
+        # After the last pass comes the picture; and of a pass that begins with noise alone nothing is left.
+        self._ends = {line for line in ends(plan) - {len(plan) - 1} if plan.noised[line, 0]}
+        self._trip = trip
+
+    def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
+        """The latents, at the end of a pass made anew from what its pixels give."""
+        if line not in self._ends or noise is None:
+            return latents
+        clean, share = self._weights[line]
+        seen = self._trip((latents - np.float32(share) * noise) / np.float32(clean))
+        return lincomb((clean, share), (seen, noise))

@@ -40,19 +40,21 @@ class Edit(Protocol):
         """Drifts that were measured, in standard deviations."""
         ...
 
-    def __call__(self, line: int, latents: Array, denoised: Array) -> Array:
-        """The latents to go on with after `line`; `denoised` is the model's idea of the clean ones."""
+    def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
+        """The latents to go on with after `line`; `denoised` is the model's idea of the clean ones, `noise` what the
+        line drew."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """A job between two lines, on the host: the lines taken, the slots, and the noise that will be drawn."""
+    """A job between two lines, on the host: the lines taken, the slots, the noise to draw, and the drift so far."""
 
     line: int
     slots: Array
     denoised: Array
     noise: NoiseStream
+    drift: tuple[float, ...]
 
 
 class Job:
@@ -86,6 +88,7 @@ class Job:
         self._beside = beside
         self._mosaic = mosaic
         self._edits = edits
+        self._drifted: tuple[float, ...] = ()
         # The state sums the outputs itself where only numbers weigh them.
         weights = [[1.0] if self._sums(line) else [guide.weight for guide in line] for line in guides]
         self._state = new_state(plan, weights, start)
@@ -93,7 +96,7 @@ class Job:
     @property
     def drift(self) -> tuple[float, ...]:
         """What the edits measured of each pass that has ended; see `edits.Drift`."""
-        return tuple(shift for edit in self._edits for shift in edit.shifts)
+        return self._drifted + tuple(shift for edit in self._edits for shift in edit.shifts)
 
     @property
     def done(self) -> bool:
@@ -131,13 +134,14 @@ class Job:
             outputs = [self._mosaic.join(list(islice(parts, len(self._mosaic)))) for _ in guides]
         if self._sums(guides):
             outputs = [combined(guides, outputs, self._rescale)]
-        self._state.take(line, outputs, self._draw() if self.plan.noisy[line] else None)
+        noise = self._draw() if self.plan.noisy[line] else None
+        self._state.take(line, outputs, noise)
         self.line += 1
         if self.device == "cpu":
             self.check()
         latents = self.latents
         for edit in self._edits:
-            latents = edit(line, latents, self.denoised)
+            latents = edit(line, latents, self.denoised, noise)
         if self._edits:
             self._state.put(self.line, latents)
 
@@ -155,11 +159,11 @@ class Job:
     def mark(self) -> Mark:
         """Where the job is, to go on from later; waits for the device."""
         slots = np.stack([buffers.to_host(slot) for slot in self._state.slots])
-        return Mark(self.line, slots, buffers.to_host(self.denoised).copy(), copy.deepcopy(self._noise))
+        return Mark(self.line, slots, buffers.to_host(self.denoised).copy(), copy.deepcopy(self._noise), self.drift)
 
     def resume(self, mark: Mark) -> None:
         """Go to where another job of the same plan and shapes was; the lines before are not run."""
-        self.line, self._noise = mark.line, copy.deepcopy(mark.noise)
+        self.line, self._noise, self._drifted = mark.line, copy.deepcopy(mark.noise), mark.drift
         slots, denoised = (buffers.to_device(array, self.device) for array in (mark.slots, mark.denoised))
         self._state.restore(self.line, slots, denoised)
 

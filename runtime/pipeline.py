@@ -184,6 +184,14 @@ class Pipeline:
         }
         if request.eta is not None:
             extra["Eta"] = str(request.eta)
+        if request.variation_strength:
+            extra["Variation seed"] = str(request.variation_seed)
+            extra["Variation seed strength"] = str(request.variation_strength)
+        if request.passes:
+            extra["Passes"] = ", ".join(map(str, request.passes))
+            extra["Between passes"] = "pixels" if request.through_pixels else "latents"
+        if request.colour_match:
+            extra["Colour match"] = request.colour_match
         if request.guidance_rescale:
             extra["CFG Rescale phi"] = str(request.guidance_rescale)
         return format_parameters(

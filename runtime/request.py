@@ -14,6 +14,7 @@ from PIL import Image
 from ..engines.base import Array, InputError, unknown
 from .imaging.codec import MAX_SIDE, Picture
 from .imaging.mask import LATENT_MODES
+from .imaging.match import METHODS as COLOUR_MATCHES
 from .imaging.resize import MODES as RESIZE_MODES
 from .prompt.emphasis import WEIGHTINGS
 from .prompt.prompt import BROKEN, SYNTAXES
@@ -91,10 +92,11 @@ class Request:
     `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see `prompt.prompt.parse` and
     `prompt.emphasis`; weighting None goes with the syntax. `prompts` are (share of the steps, prompt) pairs instead of
     `prompt`, the first at 0. `passes` are strengths in (0, 1] of several passes in latents, instead of `strength`;
-    `pass_prompts` the prompt of each; `drift_correction` gives the latents the original's means after every pass.
-    `variation_strength` in [0, 1] draws the first noise towards that of `variation_seed`. `change` and `regions` are of
-    the picture's size. `window` > 0 runs the model on overlapping windows of the latents, of at most that many pixels a
-    side, which share at least `window_overlap` (a quarter).
+    `pass_prompts` the prompt of each; `drift_correction` gives the latents the original's means after every pass,
+    `through_pixels` takes them through the VAE and 8-bit pixels between two. `variation_strength` in [0, 1] draws the
+    first noise towards that of `variation_seed`. `colour_match` gives the result the input's colours, by a method of
+    `imaging.match`. `change` and `regions` are of the picture's size. `window` > 0 runs the model on overlapping
+    windows of the latents, of at most that many pixels a side, which share at least `window_overlap` (a quarter).
     """
 
     image: Picture
@@ -120,9 +122,11 @@ class Request:
     passes: tuple[float, ...] = ()
     pass_prompts: tuple[str, ...] = ()
     drift_correction: bool = False
+    through_pixels: bool = False
     prompts: tuple[tuple[float, str], ...] = ()
     variation_seed: int | None = None
     variation_strength: float = 0.0
+    colour_match: str | None = None
     change: Change | None = None
     regions: tuple[Region, ...] = ()
     window: int = 0
@@ -155,6 +159,8 @@ class Request:
         _choice("way with broken prompts", self.broken_prompt, BROKEN)
         if self.resize_mode is not None:
             _choice("resize mode", self.resize_mode, RESIZE_MODES)
+        if self.colour_match is not None:
+            _choice("colour match", self.colour_match, COLOUR_MATCHES)
         self._check_passes()
         self._check_variation()
         self._check_places()
@@ -168,6 +174,9 @@ class Request:
             _number("a pass's strength", strength, 0, 1)
             if not strength:
                 raise InputError("a pass of strength 0 does nothing; leave it out")
+        for name in ("through_pixels", "drift_correction"):
+            if getattr(self, name) and not self.passes:
+                raise InputError(f"{name} is of several passes; give their strengths as passes")
         if self.pass_prompts and len(self.pass_prompts) != len(self.passes):
             raise InputError(
                 f"{len(self.pass_prompts)} prompts for {len(self.passes)} passes; give one a pass, or only a prompt"
@@ -270,6 +279,7 @@ def expand(
     """The requests of a batch: pictures and prompts in step, each `n` times, a seed for every image.
 
     Sequences of one are repeated to the longest. A single seed counts up over the images, as A1111 does; None draws it.
+    With a variation strength the seed stays and the variation seed counts, or is drawn.
     Raises `InputError` for lengths that do not fit and for options that a request has not.
     """
     _whole("n", n, 1, 10_000)
@@ -281,12 +291,15 @@ def expand(
         if len(column) not in (1, count):
             raise InputError(f"{len(column)} {name}s in a batch of {count}; give one, or {count}")
     rows = zip(*(list(column) * (count // len(column)) for column in columns.values()), strict=True)
-    given = _options(options)
-    drawn = iter(_seeds(seeds, count * n))
+    given, total = _options(options), count * n
+    varied = bool(given.get("variation_strength"))
+    drawn = _seeds(seeds, total, counting=not varied)
+    variation = given.pop("variation_seed", None)
+    variations = _seeds(variation, total) if varied else [variation] * total
+    copies = (row for row in rows for _ in range(n))
     return [
-        Request(image, prompt, negative, seed=next(drawn), **given)
-        for image, prompt, negative in rows
-        for _ in range(n)
+        Request(*row, seed=seed, variation_seed=other, **given)
+        for row, seed, other in zip(copies, drawn, variations, strict=True)
     ]
 
 
@@ -308,14 +321,15 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _seeds(seeds: Sequence[int] | int | None, count: int) -> Sequence[int]:
+def _seeds(seeds: Sequence[int] | int | None, count: int, counting: bool = True) -> Sequence[int]:
     if seeds is None:
         seeds = secrets.randbelow(2**32)
     if isinstance(seeds, Sequence):
         if len(seeds) != count:
             raise InputError(f"{len(seeds)} seeds for {count} images; give one seed, or one for every image")
         return seeds
-    return range(check_seed(seeds), check_seed(seeds) + count)
+    first = check_seed(seeds)
+    return range(first, first + count) if counting else [first] * count
 
 
 def _number(name: str, value: Any, least: float, most: float) -> None:

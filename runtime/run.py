@@ -13,6 +13,7 @@ from PIL import Image
 from ..engines.base import Array, InputError
 from .assemble import Assembly, Tally
 from .imaging import resize
+from .imaging.match import match
 from .job import Job, Mark
 from .loop import Step, run
 from .request import Output, Request, Result
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 # How many times more or fewer pixels than usual deserve a note.
 FAR = 2.25
+# What the steps before a checkpoint hang on besides the table.
+SETTLED = (
+    "image", "resize_mode", "seed", "noise", "posterior", "variation_seed", "variation_strength", "change", "window",
+    "through_pixels", "drift_correction",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +106,12 @@ class Run:
 
     def _show(self, index: int, latents: Array) -> Image.Image:
         self._jobs[index].check()
-        return resize.restore(self._pipeline.decode(latents), self.tasks[index].placement)
+        task = self.tasks[index]
+        pixels = self._pipeline.decode(latents)
+        if method := task.request.colour_match:
+            width, height = task.placement.size  # what lies beyond is no part of either picture
+            pixels = match(pixels[:height, :width], task.picture.on_white[:height, :width], method)
+        return resize.restore(pixels, task.placement)
 
     def _output(self, index: int) -> Output:
         task, job = self.tasks[index], self._jobs.get(index)
@@ -114,12 +125,17 @@ class Run:
         usual = self._pipeline.bundle.model.default_size
         if len(task.plan) and not 1 / FAR <= width * height / (usual[0] * usual[1]) <= FAR:
             yield f"worked on {width}x{height} pixels, the model is made for {usual[0]}x{usual[1]}; a size can be given"
+        if request.colour_match and len(task.plan):
+            yield f"the colours are matched to the input's ({request.colour_match})"
         if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale):
             yield "guidance at most 1 heeds neither the negative prompt nor the rescaling"
 
 
 def _check_resumable(old: Task, new: Task, line: int) -> None:
     """Raise `InputError` where the lines before `line` would have been others."""
+    for name in SETTLED:
+        if getattr(old.request, name) != getattr(new.request, name):
+            raise InputError(f"another {name} would have altered the steps before the checkpoint; start again")
     same = old.plan.names == new.plan.names and old.picture.size == new.picture.size
     if not same or not np.array_equal(old.plan.matrix[:line], new.plan.matrix[:line]) or line > len(new.plan):
         raise InputError(

@@ -58,9 +58,11 @@ def slerp(share: float, low: Array, high: Array) -> Array:
     cosine = (low / lengths[0] * (high / lengths[1])).sum(axis=1, keepdims=True)
     if cosine.mean() > _PARALLEL:
         return low * np.float32(1 - share) + high * np.float32(share)
-    angle = np.arccos(cosine)
-    mixed = (np.sin((1 - share) * angle) * low + np.sin(share * angle) * high) / np.sin(angle)
-    return np.asarray(mixed, np.float32)
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    # Columns of one position are parallel or opposite, where no great circle is defined.
+    round_, sine = (np.sin(angle) > 1e-3), np.maximum(np.sin(angle), 1e-3)
+    ours, theirs = (np.where(round_, np.sin(part * angle) / sine, np.float32(part)) for part in (1 - share, share))
+    return np.asarray(ours * low + theirs * high, np.float32)
 
 
 def check_seed(seed: int) -> int:

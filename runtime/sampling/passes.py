@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ...engines.base import Array
+from ...engines.base import Array, InputError, unknown
 from .plan import Plan
+
+MAX_PASSES = 32
+# How far a loopback is on its way from the first strength to the last, as the "Loopback" script of A1111 has it.
+CURVES: Mapping[str, Callable[[float], float]] = {
+    "linear": lambda progress: progress,
+    "aggressive": lambda progress: math.sin(progress * math.pi / 2),
+    "lazy": lambda progress: 1 - math.cos(progress * math.pi / 2),
+}
+
+
+def loopback(count: int, first: float, last: float, curve: str = "linear") -> tuple[float, ...]:
+    """The strengths of `count` passes on their way from `first` to `last`; of one pass, `first`.
+
+    Raises `InputError` for a count beyond 1 to `MAX_PASSES` and an unknown curve; a pass's strength is checked by the
+    request that takes it.
+    """
+    if curve not in CURVES:
+        raise unknown("strength curve", curve, CURVES)
+    if not 1 <= count <= MAX_PASSES:
+        raise InputError(f"{count} passes are asked for; give 1 to {MAX_PASSES}")
+    walk = CURVES[curve]
+    return tuple(first + (last - first) * walk(index / max(count - 1, 1)) for index in range(count))
 
 
 def join(plans: Sequence[Plan]) -> Plan:
