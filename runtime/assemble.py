@@ -13,7 +13,6 @@ from ..engines.base import Array
 from ..engines.buffers import namespace, to_device
 from .edits import Drift, Keep, ThroughPixels
 from .guidance import guides, shares
-from .imaging import codec
 from .imaging.mask import to_latents
 from .imaging.tiles import Mosaic
 from .job import Edit, Job
@@ -22,6 +21,7 @@ from .request import Change
 from .sampling.noise import NoiseStream, noise_stream, slerp
 from .sampling.strength import FROM_NOISE
 from .state import lincomb
+from .watch import Watch, unwatched
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline, Task
@@ -47,10 +47,11 @@ class Tally:
 class Assembly:
     """Everything that a job is made of, for one task."""
 
-    def __init__(self, pipeline: Pipeline, task: Task, tally: Tally) -> None:
+    def __init__(self, pipeline: Pipeline, task: Task, tally: Tally, watch: Watch = unwatched) -> None:
         self._pipeline = pipeline
         self._task = task
         self._tally = tally
+        self._watch = watch
         self._request = task.request
         self._facts = pipeline.bundle.model
         self._device = pipeline.denoiser.engine.device
@@ -63,7 +64,7 @@ class Assembly:
         Random draws come in diffusers' order: the picture's latents, the first noise, the masked picture's latents.
         """
         request, plan = self._request, self._task.plan
-        noise = noise_stream(request.noise, request.seed)
+        noise = self._stream(request.seed)
         clean = self._clean(noise)
         first = to_device(self._first(noise), self._device)
         beside = self._beside(noise)
@@ -97,7 +98,7 @@ class Assembly:
         """The latents of pixels, [height, width, 3] from 0 to 255, on the denoiser's device."""
         vae = self._pipeline.vae
         with self._tally.stage("encode"):
-            moments, cached = vae.encode(codec.to_model(pixels)[0])
+            moments, cached = vae.encode(pixels, self._watch)
             self._tally.cached["encode"] += cached
             drawn = self._request.posterior == "sample"
             return to_device(vae.latents(moments, (lambda: noise(self._shape)) if drawn else None), self._device)
@@ -105,15 +106,19 @@ class Assembly:
     def _trip(self, clean: Array) -> Array:
         """Latents through pixels and back to their mean; its seconds are counted with the line's."""
         vae = self._pipeline.vae
-        moments, _ = vae.encode(codec.to_model(self._pipeline.decode(clean))[0])
+        moments, _ = vae.encode(vae.decode(clean))
         return to_device(vae.latents(moments, None), self._device)
+
+    def _stream(self, seed: int) -> NoiseStream:
+        left, top = (length // self._facts.downscale for length in self._request.origin)
+        return noise_stream(self._request.noise, seed, origin=(top, left))
 
     def _first(self, noise: NoiseStream) -> Array:
         """The noise to begin with, drawn towards another seed's where a variation is asked for."""
         request, drawn = self._request, noise(self._shape)
         if request.variation_seed is None or not request.variation_strength:
             return drawn
-        other = noise_stream(request.noise, request.variation_seed)(self._shape)
+        other = self._stream(request.variation_seed)(self._shape)
         return slerp(request.variation_strength, drawn, other)
 
     def _beside(self, noise: NoiseStream) -> Array | None:

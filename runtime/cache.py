@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from ..engines.base import Array
 
 _Value = TypeVar("_Value")
@@ -36,4 +38,5 @@ class Cache(Generic[_Value]):
 
 def content(array: Array) -> Hashable:
     """A key that two arrays share exactly when their shape, dtype and bytes are the same (SHA-256)."""
-    return array.shape, array.dtype.str, hashlib.sha256(array.tobytes()).digest()
+    values = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return array.shape, array.dtype.str, hashlib.sha256(values).digest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -43,17 +43,20 @@ class Denoiser:
 
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """The model's output for every row, float32 [channels, height, width], in the order of the rows."""
+        outputs = dict(self.stream(rows))
+        return [outputs[index] for index in range(len(rows))]
+
+    def stream(self, rows: Sequence[Row]) -> Iterator[tuple[int, Array]]:
+        """Every row's index and the model's output for it, float32 [channels, height, width], call by call."""
         groups: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
             groups[row.latents.shape, row.conditioning.shape].append(index)
-        outputs: dict[int, Array] = {}
         for ((_, height, width), (tokens, _)), members in groups.items():
             built = most_rows(self.engine.profiles, {"height": height, "width": width, "tokens": tokens})
             size = max(1, min(built or self._max_rows, self._max_rows, self._max_area // (height * width)))
             waiting = iter(members)
             while batch := list(islice(waiting, size)):
-                outputs.update(zip(batch, self._call([rows[index] for index in batch]), strict=True))
-        return [outputs[index] for index in range(len(rows))]
+                yield from zip(batch, self._call([rows[index] for index in batch]), strict=True)
 
     def _call(self, rows: Sequence[Row]) -> Array:
         xp = namespace(self.engine.device)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -89,6 +88,7 @@ class Job:
         self._mosaic = mosaic
         self._edits = edits
         self._drifted: tuple[float, ...] = ()
+        self._outputs: dict[int, Array] = {}
         # The state sums the outputs itself where only numbers weigh them.
         weights = [[1.0] if self._sums(line) else [guide.weight for guide in line] for line in guides]
         self._state = new_state(plan, weights, start)
@@ -122,16 +122,21 @@ class Job:
         windows = self._mosaic.cut(latents) if self._mosaic else [latents]
         return [Row(window, timestep, guide.embedding) for guide in self._guides[self.line] for window in windows]
 
-    def advance(self, outputs: Sequence[Array]) -> None:
-        """Take one line of the plan, given the model's outputs for `rows()` in their order.
+    def receive(self, index: int, output: Array) -> None:
+        """Take the model's output for one of `rows()`; a window's is joined with the others at once."""
+        if self._mosaic:
+            index, window = divmod(index, len(self._mosaic))
+            output = self._mosaic.add(self._outputs.get(index), window, output)
+        self._outputs[index] = output
+
+    def advance(self) -> None:
+        """Take one line of the plan, after all the outputs that it needs.
 
         Raises `ModelOutputError` for NaN or infinity at once on the host; on a device, where the answer has to be
         waited for, `check` does.
         """
         line, guides = self.line, self._guides[self.line]
-        if self._mosaic:
-            parts = iter(outputs)
-            outputs = [self._mosaic.join(list(islice(parts, len(self._mosaic)))) for _ in guides]
+        outputs = [self._outputs.pop(index) for index in range(len(guides))]
         if self._sums(guides):
             outputs = [combined(guides, outputs, self._rescale)]
         noise = self._draw() if self.plan.noisy[line] else None

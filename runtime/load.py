@@ -15,6 +15,7 @@ from ..engines.registry import EngineOptions, open_engine
 from ..engines.relay import Relay
 from ..engines.store import Store
 from .denoiser import Denoiser
+from .imaging.codec import MAX_SIDE
 from .pipeline import Pipeline
 from .sampling.levels import ModelSchedule
 from .text import VECTORS, TextEncoder, load_tokenizer
@@ -77,9 +78,17 @@ def load(
             bundle.graph("text_encoder").ranges["clip_skip"].most,
             ranges["tokens"].most,
         ),
-        Autoencoder(encoder, decoder, bundle.model, vae_tile),
+        Autoencoder(encoder, decoder, bundle.model, vae_tile, longest=_longest(bundle)),
         Denoiser(unet, min(max_rows, ranges["rows"].most), max_area or AREAS[unet.device]),
         schedule,
+    )
+
+
+def _longest(bundle: Bundle) -> int:
+    """The longest side in pixels that the VAE takes."""
+    graph = bundle.graph("vae_encoder")
+    return min(
+        (graph.ranges[axis].most for axis in graph.inputs[0].axes if axis in ("height", "width")), default=MAX_SIDE
     )
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 
 from PIL import Image
 
 from ..engines.base import Array
-from .denoiser import Denoiser
+from .denoiser import Denoiser, Row
 from .job import Job
+from .watch import Watch, unwatched
 
 Show = Callable[[int, Array], Image.Image]
 
@@ -40,20 +40,34 @@ class Step:
         return self.show(self.image, self.denoised)
 
 
-def run(jobs: Mapping[int, Job], denoiser: Denoiser, show: Show) -> Iterator[Step]:
+def run(jobs: Mapping[int, Job], denoiser: Denoiser, show: Show, watch: Watch = unwatched) -> Iterator[Step]:
     """Take every job through its plan, a line of each active job at a time, all their rows in shared engine calls.
 
-    `jobs` are by the index of their picture; `show` turns an index and its latents into a picture.
+    `jobs` are by the index of their picture; `show` turns an index and its latents into a picture; `watch` is told how
+    many of a line's rows are done.
     """
     while active := {index: job for index, job in jobs.items() if not job.done}:
         start = time.perf_counter()
-        rows = [job.rows() for job in active.values()]
-        outputs = iter(denoiser([row for group in rows for row in group]))
-        for job, group in zip(active.values(), rows, strict=True):
-            job.advance(list(islice(outputs, len(group))))
+        _evaluate(active.values(), denoiser, watch)
+        for job in active.values():
+            job.advance()
         seconds = (time.perf_counter() - start) / len(active)
         for index, job in active.items():
             yield _record(index, job, seconds, show)
+
+
+def _evaluate(jobs: Iterable[Job], denoiser: Denoiser, watch: Watch) -> None:
+    """Have every job's rows evaluated; each output goes to its job as it comes, so that few are held."""
+    rows: list[Row] = []
+    owners: list[tuple[Job, int]] = []
+    for job in jobs:
+        own = job.rows()
+        rows += own
+        owners += [(job, index) for index in range(len(own))]
+    for done, (index, output) in enumerate(denoiser.stream(rows), 1):
+        job, place = owners[index]
+        job.receive(place, output)
+        watch("denoise", done, len(rows))
 
 
 def _record(index: int, job: Job, seconds: float, show: Show) -> Step:

@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import __version__
 from ..engines.base import Array, Engine, InputError
-from ..engines.buffers import to_host
 from ..engines.bundle import Bundle
 from .denoiser import Denoiser
 from .guidance import check_prompts
@@ -147,7 +146,7 @@ class Pipeline:
         """What a request comes to; raises `InputError` where this model cannot answer it."""
         facts = self.bundle.model
         picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
-        self._check_size(picture)
+        self._check_size(picture, request.window)
         check_prompts(request)
         plan = self.plan(request)
         parameters = self._parameters(request, plan, placement.size)
@@ -155,22 +154,21 @@ class Pipeline:
         regions = tuple(replace(region, levels=self._fit_levels(request, region.levels)) for region in request.regions)
         return Task(request, picture, placement, plan, parameters, change, regions)
 
-    def decode(self, latents: Array) -> Array:
-        """Latents, float32 [channels, height, width], as pixels, uint8 [height, width, 3]."""
-        return to_host(codec.from_model(self.vae.decode(latents)[None])[0])
-
     def _fit_levels(self, request: Request, levels: Array) -> Array:
         """Levels brought to the model's size the way the picture is."""
         grey = Picture(np.repeat(levels[..., None], 3, axis=2))
         return resize.fit(grey, request.size, request.fit_mode, self.bundle.model.multiple)[0].pixels[..., 0]
 
-    def _check_size(self, picture: Picture) -> None:
-        ranges, scale = self.bundle.graph("unet").ranges, self.bundle.model.downscale
-        most = ranges["width"].most * scale, ranges["height"].most * scale
-        if any(length > limit for length, limit in zip(picture.size, most, strict=True)):
+    def _check_size(self, picture: Picture, window: int) -> None:
+        ranges, facts = self.bundle.graph("unet").ranges, self.bundle.model
+        if window % facts.multiple:
+            raise InputError(f"this model's windows are multiples of {facts.multiple} pixels, not {window}")
+        most = ranges["width"].most * facts.downscale, ranges["height"].most * facts.downscale
+        sides = [min(length, window or length) for length in picture.size]
+        if any(length > limit for length, limit in zip(sides, most, strict=True)):
             raise InputError(
-                f"the picture is {picture.size[0]}x{picture.size[1]}, this model takes at most {most[0]}x{most[1]}; "
-                "ask for a smaller size"
+                f"the picture is {sides[0]}x{sides[1]}, this model takes at most {most[0]}x{most[1]}; "
+                "ask for a smaller size, or for windows"
             )
 
     def _parameters(self, request: Request, plan: Plan, size: tuple[int, int]) -> str:

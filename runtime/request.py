@@ -97,6 +97,7 @@ class Request:
     first noise towards that of `variation_seed`. `colour_match` gives the result the input's colours, by a method of
     `imaging.match`. `change` and `regions` are of the picture's size. `window` > 0 runs the model on overlapping
     windows of the latents, of at most that many pixels a side, which share at least `window_overlap` (a quarter).
+    `origin` (left, top) says where in a larger picture this one lies, in pixels: "field" noise is that of the place.
     """
 
     image: Picture
@@ -131,6 +132,7 @@ class Request:
     regions: tuple[Region, ...] = ()
     window: int = 0
     window_overlap: int | None = None
+    origin: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used."""
@@ -146,6 +148,10 @@ class Request:
         if self.eta is not None:
             _number("eta", self.eta, 0, 1)
         _size(self.size)
+        if not isinstance(self.origin, tuple) or len(self.origin) != 2:
+            raise InputError(f"origin must be (left, top) in pixels, not {self.origin!r}")
+        for name, length in zip(("left", "top"), self.origin, strict=True):
+            _whole(f"origin's {name}", length, 0, MAX_SIDE)
         check_seed(self.seed)
         if self.sampler is not None:
             resolve(self.sampler, self.schedule)

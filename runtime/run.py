@@ -17,6 +17,7 @@ from .imaging.match import match
 from .job import Job, Mark
 from .loop import Step, run
 from .request import Output, Request, Result
+from .watch import Watch, unwatched
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline, Task
@@ -44,14 +45,21 @@ class Run:
     Everything that can be known to be wrong with a request is raised when the run is made, before any model runs.
     """
 
-    def __init__(self, pipeline: Pipeline, requests: Sequence[Request], checkpoint: Checkpoint | None = None) -> None:
-        """`checkpoint` is where the first request goes on from."""
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        requests: Sequence[Request],
+        checkpoint: Checkpoint | None = None,
+        watch: Watch = unwatched,
+    ) -> None:
+        """`checkpoint` is where the first request goes on from; `watch` is told what is done within a step."""
         if not requests:
             raise InputError("a run has no request; give at least one")
         self.tasks = tuple(pipeline.task(request) for request in requests)
         if checkpoint is not None:
             _check_resumable(pipeline.task(checkpoint.request), self.tasks[0], checkpoint.mark.line)
         self._pipeline = pipeline
+        self._watch = watch
         self._marks = {} if checkpoint is None else {0: checkpoint.mark}
         self._tally = Tally()
         self._begun = False
@@ -75,7 +83,7 @@ class Run:
     def _steps(self) -> Iterator[Step]:
         start, away = time.perf_counter(), 0.0
         self._jobs = {index: self._job(index) for index, task in enumerate(self.tasks) if len(task.plan)}
-        for step in run(self._jobs, self._pipeline.denoiser, self._show):
+        for step in run(self._jobs, self._pipeline.denoiser, self._show, self._watch):
             self._tally.timings["denoise"] += step.seconds
             left = time.perf_counter()
             yield step
@@ -99,7 +107,7 @@ class Run:
         return Checkpoint(self.tasks[image].request, self._jobs[image].mark())
 
     def _job(self, index: int) -> Job:
-        job = Assembly(self._pipeline, self.tasks[index], self._tally).job()
+        job = Assembly(self._pipeline, self.tasks[index], self._tally, self._watch).job()
         if index in self._marks:
             job.resume(self._marks[index])
         return job
@@ -107,7 +115,7 @@ class Run:
     def _show(self, index: int, latents: Array) -> Image.Image:
         self._jobs[index].check()
         task = self.tasks[index]
-        pixels = self._pipeline.decode(latents)
+        pixels = self._pipeline.vae.decode(latents, self._watch)
         if method := task.request.colour_match:
             width, height = task.placement.size  # what lies beyond is no part of either picture
             pixels = match(pixels[:height, :width], task.picture.on_white[:height, :width], method)

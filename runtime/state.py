@@ -202,8 +202,10 @@ def lincomb(weights: Sequence[float] | Array, arrays: Sequence[Array] | Array) -
 
     Not a matrix product: a BLAS would wake its threads against the engine's for a few microseconds of work.
     """
-    terms = [np.float32(weight) * array for weight, array in zip(weights, arrays, strict=True) if weight]
-    total: Array = terms[0] if terms else buffers.namespace_of(arrays[0]).zeros_like(arrays[0])
-    for term in terms[1:]:
+    terms = (np.float32(weight) * array for weight, array in zip(weights, arrays, strict=True) if weight)
+    total: Array | None = next(terms, None)
+    if total is None:
+        total = buffers.namespace_of(arrays[0]).zeros_like(arrays[0])
+    for term in terms:
         total += term
     return total

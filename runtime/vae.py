@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..engines.base import Array, Engine, ModelOutputError
-from ..engines.buffers import device_of, namespace, to_device
+from ..engines.buffers import device_of, namespace, to_device, to_host
 from ..engines.bundle import ModelFacts
 from .cache import Cache, content
-from .imaging.tiles import Window, blend, windows
+from .imaging import codec
+from .imaging.codec import MAX_SIDE
+from .imaging.tiles import Mosaic
+from .watch import Watch, unwatched
 
 
 @dataclass(frozen=True)
@@ -25,72 +28,103 @@ class Moments:
 class Autoencoder:
     """The two halves of a VAE.
 
-    A picture of more than `tile` x `tile` pixels goes through in overlapping windows of at most that size, blended
-    linearly over an eighth of it, so that memory does not grow with the picture.
+    A picture of more than `tile` x `tile` pixels, or with a side of more than `longest`, goes through in overlapping
+    windows of at most that size, joined over an eighth of it. Floats are held of one row of windows only, so that
+    memory does not grow with the picture's height.
     """
 
-    def __init__(self, encoder: Engine, decoder: Engine, facts: ModelFacts, tile: int, cache_size: int = 8) -> None:
+    def __init__(
+        self,
+        encoder: Engine,
+        decoder: Engine,
+        facts: ModelFacts,
+        tile: int,
+        cache_size: int = 8,
+        longest: int = MAX_SIDE,
+    ) -> None:
         self.encoder = encoder
         self.decoder = decoder
         self._facts = facts
         # Tiles and overlaps are whole numbers of the model's multiple, in pixels and in latents alike.
         self._tile = max(tile // facts.multiple, 4) * facts.multiple
         self._overlap = max(self._tile // 8 // facts.multiple, 1) * facts.multiple
+        self._longest = longest
         self._cache: Cache[Moments] = Cache(cache_size)
 
-    def encode(self, pixels: Array) -> tuple[Moments, bool]:
-        """The moments of a picture, float32 [3, height, width] in [-1, 1] on the host, and whether they were cached.
+    def encode(self, pixels: Array, watch: Watch = unwatched) -> tuple[Moments, bool]:
+        """The moments of a picture [height, width, 3] from 0 to 255 on the host, and whether they were cached.
 
         Raises `ModelOutputError` for NaN or infinity.
         """
-        return self._cache.get(content(pixels), lambda: self._encode(pixels))
+        return self._cache.get(content(pixels), lambda: self._encode(pixels, watch))
 
     def latents(self, moments: Moments, noise: Callable[[], Array] | None) -> Array:
         """The denoiser's latents, float32 [channels, height, width]: a draw from the moments, or their mean."""
-        draw = moments.mean
-        if moments.std is not None and noise is not None:
-            draw = draw + moments.std * to_device(noise().reshape(draw.shape), device_of(draw))
-        return (draw - np.float32(self._facts.shift_factor)) * np.float32(self._facts.scaling_factor)
+        shift = np.float32(self._facts.shift_factor)
+        if moments.std is None or noise is None:
+            draw = moments.mean - shift
+        else:
+            draw = moments.std * to_device(noise().reshape(moments.mean.shape), device_of(moments.mean))
+            draw += moments.mean
+            draw -= shift
+        draw *= np.float32(self._facts.scaling_factor)
+        return draw
 
-    def decode(self, latents: Array) -> Array:
-        """The picture of the denoiser's latents, float32 [3, height, width] on the decoder's device, about [-1, 1].
+    def decode(self, latents: Array, watch: Watch = unwatched) -> Array:
+        """The picture of the denoiser's latents [channels, height, width], uint8 [height, width, 3] on the host.
 
         Raises `ModelOutputError` for NaN or infinity.
         """
-        scale = self._facts.downscale
         latents = to_device(latents, self.decoder.device)
-        raw = latents / np.float32(self._facts.scaling_factor) + np.float32(self._facts.shift_factor)
-        height, width = (length * scale for length in latents.shape[-2:])
-        parts = (
-            (window, _run(self.decoder, "vae_decoder", "latents", window.scaled(scale).cut(raw))["pixels"])
-            for window in self._windows(height, width)
-        )
-        return blend((3, height, width), parts, self._overlap)
+        height, width = (length * self._facts.downscale for length in latents.shape[-2:])
+        mosaic = self._mosaic(height, width, 1)
+        pixels = np.empty((height, width, 3), np.uint8)
+        for top, rows in mosaic.rows(self._decoded(latents, mosaic, watch)):
+            pixels[top : top + rows.shape[-2]] = to_host(codec.from_model(rows[None])[0])
+        return pixels
 
-    def _encode(self, pixels: Array) -> Moments:
-        scale = self._facts.downscale
-        height, width = pixels.shape[-2:]
-        shape = (self._facts.latent_channels, height // scale, width // scale)
-        found = [
-            (window.scaled(scale), _run(self.encoder, "vae_encoder", "pixels", window.cut(pixels)))
-            for window in self._windows(height, width)
-        ]
+    def _decoded(self, latents: Array, mosaic: Mosaic, watch: Watch) -> Iterator[Array]:
+        facts = self._facts
+        for done, window in enumerate(mosaic.windows, 1):
+            part = window.scaled(facts.downscale).cut(latents)
+            raw = part / np.float32(facts.scaling_factor) + np.float32(facts.shift_factor)
+            yield _run(self.decoder, "vae_decoder", "latents", raw[None])["pixels"]
+            watch("decode", done, len(mosaic))
 
-        def joined(name: str) -> Array:
-            return blend(shape, ((window, moments[name]) for window, moments in found), self._overlap // scale)
+    def _encode(self, pixels: Array, watch: Watch) -> Moments:
+        facts, scale = self._facts, self._facts.downscale
+        height, width = pixels.shape[:2]
+        mosaic = self._mosaic(height, width, scale)
+        joined: Array | None = None
+        for top, rows in mosaic.rows(self._encoded(pixels, mosaic, watch)):
+            if joined is None:
+                shape = len(rows), height // scale, width // scale
+                joined = namespace(self.encoder.device).empty(shape, np.float32)
+            joined[:, top : top + rows.shape[-2]] = rows
+        assert joined is not None
+        channels = facts.latent_channels
+        return Moments(joined[:channels], joined[channels:] if len(joined) > channels else None)
 
-        return Moments(joined("mean"), joined("std") if "std" in found[0][1] else None)
+    def _encoded(self, pixels: Array, mosaic: Mosaic, watch: Watch) -> Iterator[Array]:
+        """The moments of each window, one below the other where there are two."""
+        xp = namespace(self.encoder.device)
+        for done, window in enumerate(mosaic.windows, 1):
+            part = codec.to_model(pixels[window.scaled_up(self._facts.downscale).slices])
+            found = _run(self.encoder, "vae_encoder", "pixels", part)
+            yield xp.concatenate([found[name] for name in ("mean", "std") if name in found])
+            watch("encode", done, len(mosaic))
 
-    def _windows(self, height: int, width: int) -> list[Window]:
-        whole = height * width <= self._tile**2
+    def _mosaic(self, height: int, width: int, unit: int) -> Mosaic:
+        """The windows of a picture of so many pixels, in units of `unit` pixels."""
+        whole = height * width <= self._tile**2 and max(height, width) <= self._longest
         tile = max(height, width) if whole else self._tile
-        return windows(height, width, tile, self._overlap, self._facts.multiple)
+        return Mosaic(*(length // unit for length in (height, width, tile, self._overlap, self._facts.multiple)))
 
 
 def _run(engine: Engine, component: str, feed: str, array: Array) -> dict[str, Array]:
-    """Run an engine on one row without its row axis."""
+    """Run an engine on one row, [1, channels, height, width], and give what it makes without the row axis."""
     xp = namespace(engine.device)
-    outputs = engine({feed: xp.ascontiguousarray(to_device(array, engine.device)[None], np.float32)})
+    outputs = engine({feed: xp.ascontiguousarray(to_device(array, engine.device), np.float32)})
     for name, values in outputs.items():
         if not xp.isfinite(values).all():
             raise ModelOutputError(

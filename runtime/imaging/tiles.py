@@ -1,14 +1,13 @@
-"""Tile geometry as data: overlapping windows over an area, and the feathered weights that blend them."""
+"""Tile geometry as data: overlapping windows over an area, and the smooth weights that join them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
-from ...engines.base import Array, unknown
+from ...engines.base import Array
 from ...engines.buffers import namespace_of
 
 
@@ -50,7 +49,6 @@ class Window:
         return Window(top, left, bottom - top, right - left)
 
 
-RAMPS = ("linear", "cosine")
 STRIP_PIXELS = 2**20
 
 
@@ -61,9 +59,10 @@ def strips(height: int, width: int) -> Iterator[slice]:
 
 
 def windows(height: int, width: int, tile: int, overlap: int, multiple: int = 1) -> list[Window]:
-    """Windows of at most `tile` x `tile` that cover the area, neighbours sharing at least `overlap`.
+    """Windows of at most `tile` x `tile` that cover the area, row by row, neighbours sharing at least `overlap`.
 
-    Starts and sizes are multiples of `multiple` where the area's edges and `tile` are.
+    Starts and sizes are multiples of `multiple` where the area's edges and `tile` are; so is what an overlap of nearly
+    a tile can come to.
     """
     tops, lefts = (_starts(length, tile, overlap, multiple) for length in (height, width))
     return [Window(top, left, min(tile, height), min(tile, width)) for top in tops for left in lefts]
@@ -73,46 +72,17 @@ def _starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
     """Evenly spread starts, rounded down to the multiple; the last window ends at the end."""
     if length <= tile:
         return [0]
+    overlap = min(-(-overlap // multiple) * multiple, tile - multiple)
     count = -(-(length - overlap) // (tile - overlap))
     last = length - tile
     return [last * index // (count - 1) // multiple * multiple for index in range(count - 1)] + [last]
 
 
-def blend(shape: tuple[int, ...], parts: Iterable[tuple[Window, Array]], overlap: int, ramp: str = "linear") -> Array:
-    """The weighted mean of the parts, float32 of `shape` [..., height, width], on their device.
-
-    A part's weight falls towards each edge over `overlap`, so that no seam shows where parts differ: along a "linear"
-    ramp, or a "cosine" one, which has no kinks. A single part that is the whole is returned as it is.
-    """
-    if ramp not in RAMPS:
-        raise unknown("ramp", ramp, RAMPS)
-    parts = iter(parts)
-    window, part = next(parts)
-    if part.shape == shape:
-        return part
-    parts = chain([(window, part)], parts)
-    xp = namespace_of(part)
-    total: Array = xp.zeros(shape, np.float32)
-    weight = xp.zeros(shape[-2:], np.float32)
-    for window, part in parts:
-        mask = xp.asarray(np.outer(_weights(window.height, overlap, ramp), _weights(window.width, overlap, ramp)))
-        window.cut(total)[...] += part * mask
-        window.cut(weight)[...] += mask
-    blended: Array = total / weight
-    return blended
-
-
-def _weights(length: int, overlap: int, ramp: str) -> Array:
-    position = np.arange(length, dtype=np.float32) + 1
-    rise = np.minimum(np.minimum(position, position[::-1]), overlap + 1) / np.float32(overlap + 1)
-    return rise if ramp == "linear" else np.float32(0.5) - np.cos(np.float32(np.pi) * rise) / 2
-
-
 class Mosaic:
-    """Windows over an area, in latents, that are worked on side by side and joined with smooth weights.
+    """Windows over an area that are worked on one by one and joined with smooth weights.
 
-    Windows are at most `tile` x `tile`; neighbours share at least `overlap`, over which the one fades into the other.
-    The weights sum to 1 everywhere, so that joining what was cut gives it back.
+    Windows are at most `tile` x `tile`; neighbours share at least `overlap`, over which the one fades into the other
+    along a cosine, which has no kinks. The weights sum to 1 everywhere, so that joining what was cut gives it back.
     """
 
     def __init__(self, height: int, width: int, tile: int, overlap: int, multiple: int = 1) -> None:
@@ -124,25 +94,65 @@ class Mosaic:
         """The number of windows."""
         return len(self.windows)
 
+    @property
+    def edges(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The first rows, and the first columns, before which a window begins or after which one ends, inside."""
+        found = []
+        for length, fades in zip(self._shape, self._fades, strict=True):
+            ends = {start + len(fade) for start, fade in fades.items()}
+            found.append(tuple(sorted((fades.keys() | ends) - {0, length})))
+        return found[0], found[1]
+
     def cut(self, array: Array) -> list[Array]:
         """The windows of `array` [..., height, width], views."""
         return [window.cut(array) for window in self.windows]
 
-    def join(self, parts: Sequence[Array]) -> Array:
-        """The weighted sum of what the windows became, float32 [..., height, width], on their device."""
-        xp = namespace_of(parts[0])
-        total: Array = xp.zeros((*parts[0].shape[:-2], *self._shape), np.float32)
-        rows, columns = self._fades
-        for window, part in zip(self.windows, parts, strict=True):
-            weights = np.outer(rows[window.top], columns[window.left])
-            window.cut(total)[...] += part * xp.asarray(weights)
+    def add(self, total: Array | None, index: int, part: Array) -> Array:
+        """What was joined so far, float32 [..., height, width], None for nothing, with window `index`'s part added.
+
+        Only rounding depends on the order.
+        """
+        if total is None:
+            total = namespace_of(part).zeros((*part.shape[:-2], *self._shape), np.float32)
+        self._put(total, 0, self.windows[index], part)
         return total
+
+    def rows(self, parts: Iterable[Array]) -> Iterator[tuple[int, Array]]:
+        """The windows' parts [..., height, width], in their order, joined: the first row and the rows [..., n, width]
+        as soon as no window will change them, so that no more is held than what one row of windows covers.
+
+        Rows are float32, and valid until the next are asked for.
+        """
+        tops, columns = list(self._fades[0]), len(self._fades[1])
+        waiting = iter(parts)
+        band: Array | None = None
+        for index, top in enumerate(tops):
+            for window in self.windows[index * columns : (index + 1) * columns]:
+                part = next(waiting)
+                if band is None:
+                    band = namespace_of(part).zeros((*part.shape[:-1], self._shape[1]), np.float32)
+                self._put(band, top, window, part)
+            assert band is not None
+            done = (tops[index + 1] if index + 1 < len(tops) else self._shape[0]) - top
+            yield top, band[..., :done, :]
+            kept = band[..., done:, :].copy()
+            band[...] = 0
+            band[..., : kept.shape[-2], :] = kept
+
+    def _put(self, total: Array, first: int, window: Window, part: Array) -> None:
+        """Add a part, weighed, to `total`, whose first row is the area's row `first`."""
+        rows, columns = self._fades
+        xp = namespace_of(part)
+        fade = xp.asarray(rows[window.top])[:, None] * xp.asarray(columns[window.left])
+        Window(window.top - first, window.left, window.height, window.width).cut(total)[...] += part * fade
 
 
 def _fades(length: int, tile: int, overlap: int, multiple: int) -> dict[int, Array]:
     """The weights along one axis of the window at each start, float32, which sum to 1 at every position."""
     starts, size = _starts(length, tile, overlap, multiple), min(tile, length)
-    ramp = _weights(size, overlap, "cosine").astype(np.float64)
+    position = np.arange(size) + 1
+    rise = np.minimum(np.minimum(position, position[::-1]), overlap + 1) / (overlap + 1)
+    ramp = 0.5 - np.cos(np.pi * rise) / 2
     total = np.zeros(length)
     for start in starts:
         total[start : start + size] += ramp

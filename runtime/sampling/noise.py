@@ -17,6 +17,8 @@ _TURN = np.float32(2 * math.pi)
 # Of two columns' directions; there the sphere is flat.
 _PARALLEL = 0.9995
 
+_STRIP = 2**16
+
 KINDS = ("cpu", "gpu", "field")
 
 
@@ -32,10 +34,13 @@ class NoiseStream(Protocol):
         ...
 
 
-def noise_stream(kind: str, seed: int, *, gpu_threads: int | None = None) -> NoiseStream:
+def noise_stream(
+    kind: str, seed: int, *, gpu_threads: int | None = None, origin: tuple[int, int] = (0, 0)
+) -> NoiseStream:
     """A stream of the `kind` "cpu" (`TorchCPU`), "gpu" (`TorchCUDA`) or "field" (`Field`), at its beginning.
 
-    `gpu_threads` belongs to "gpu"; see `TorchCUDA`. Raises `InputError` for an unknown kind and a seed out of range.
+    `gpu_threads` belongs to "gpu", see `TorchCUDA`, and `origin` to "field". Raises `InputError` for an unknown kind
+    and a seed out of range.
     """
     seed = check_seed(seed)
     match kind:
@@ -44,7 +49,7 @@ def noise_stream(kind: str, seed: int, *, gpu_threads: int | None = None) -> Noi
         case "gpu":
             return TorchCUDA(seed, gpu_threads)
         case "field":
-            return Field(seed)
+            return Field(seed, origin)
     raise unknown("noise", kind, KINDS)
 
 
@@ -162,11 +167,13 @@ class Field:
     """Noise keyed by seed, draw and absolute position: a window drawn at its origin is that window of a larger draw.
 
     The last two axes of a draw are y and x, those before count planes. Four successive planes are the four normals
-    of the Philox4x32-10 counter (x, y, plane // 4, draw) under the seed as key.
+    of the Philox4x32-10 counter (x, y, plane // 4, draw) under the seed as key. The origins of all draws count from
+    the stream's own (y, x).
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, origin: tuple[int, int] = (0, 0)) -> None:
         self._seed = seed
+        self._origin = origin
         self._draw = 0
 
     def __call__(self, shape: tuple[int, ...], origin: tuple[int, int] = (0, 0)) -> Array:
@@ -174,10 +181,17 @@ class Field:
         *leading, height, width = shape
         planes = math.prod(leading)
         groups = _range(0, -(-planes // 4))[:, None, None]
-        rows, columns = _range(origin[0], height)[:, None], _range(origin[1], width)
-        normals = _normals(philox(self._seed, columns, rows, groups, _range(self._draw, 1)))
+        top, left = (own + given for own, given in zip(self._origin, origin, strict=True))
+        columns = _range(left, width)
+        drawn = np.empty((planes, height, width), np.float32)
+        # In strips: Philox' words of a whole large draw would be many times its size.
+        step = max(_STRIP // max(width * len(groups), 1), 1)
+        for first in range(0, height, step):
+            rows = _range(top + first, min(step, height - first))[:, None]
+            normals = _normals(philox(self._seed, columns, rows, groups, _range(self._draw, 1)))
+            drawn[:, first : first + step] = normals.swapaxes(0, 1).reshape(-1, len(rows), width)[:planes]
         self._draw += 1
-        return normals.swapaxes(0, 1).reshape(-1, height, width)[:planes].reshape(shape)
+        return drawn.reshape(shape)
 
 
 def philox(seed: int, *counter: Array) -> tuple[Array, Array, Array, Array]:

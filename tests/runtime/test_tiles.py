@@ -1,26 +1,36 @@
-"""Windows cover their area and blend back to what they were cut from."""
+"""Windows cover their area and join to what they were cut from."""
 
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overpaint.engines.base import InputError
-from overpaint.runtime.imaging.tiles import RAMPS, blend, strips, windows
+from overpaint.runtime.imaging.tiles import Mosaic, strips, windows
 
 LENGTHS = st.integers(1, 40).map(lambda n: 8 * n)
 
 
-@given(LENGTHS, LENGTHS, st.sampled_from([32, 64, 128]), st.sampled_from([8, 16, 24]), st.sampled_from(RAMPS))
-def test_windows_blend_to_the_whole(height: int, width: int, tile: int, overlap: int, ramp: str) -> None:
+@given(LENGTHS, LENGTHS, st.sampled_from([32, 64, 128]), st.integers(0, 31))
+def test_windows_join_to_the_whole(height: int, width: int, tile: int, overlap: int) -> None:
     area = np.random.default_rng(height).normal(size=(2, height, width)).astype(np.float32)
-    parts = windows(height, width, tile, overlap, 8)
-    joined = blend(area.shape, [(window, window.cut(area)) for window in parts], overlap, ramp)
-    np.testing.assert_allclose(joined, area, atol=1e-5)
-    assert all(window.height <= tile and window.width <= tile for window in parts)
-    assert all(edge % 8 == 0 for window in parts for edge in (window.top, window.left))
+    mosaic = Mosaic(height, width, tile, overlap, 8)
+    total = None
+    for index, part in reversed(list(enumerate(mosaic.cut(area)))):
+        total = mosaic.add(total, index, part)
+    assert total is not None
+    np.testing.assert_allclose(total, area, atol=1e-5)
+    assert all(window.height <= tile and window.width <= tile for window in mosaic.windows)
+    assert all(edge % 8 == 0 for window in mosaic.windows for edge in (window.top, window.left))
+
+
+@given(LENGTHS, LENGTHS, st.sampled_from([32, 64]), st.integers(0, 31))
+def test_rows_come_in_order_as_soon_as_they_are_done(height: int, width: int, tile: int, overlap: int) -> None:
+    area = np.random.default_rng(height).normal(size=(2, height, width)).astype(np.float32)
+    mosaic = Mosaic(height, width, tile, overlap, 8)
+    bands = [(top, rows.copy()) for top, rows in mosaic.rows(mosaic.cut(area))]
+    assert [top for top, _ in bands] == sorted({window.top for window in mosaic.windows})
+    np.testing.assert_allclose(np.concatenate([rows for _, rows in bands], axis=1), area, atol=1e-5)
 
 
 @given(st.integers(10, 100), st.sampled_from([32, 64]), st.sampled_from([8, 16]))
@@ -29,9 +39,8 @@ def test_neighbours_share_the_overlap(cells: int, tile: int, overlap: int) -> No
     assert all(left + tile - right >= overlap for left, right in itertools.pairwise(lefts))
 
 
-def test_an_unknown_ramp_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown ramp 'cosinus'; did you mean 'cosine'"):
-        blend((8, 8), [], 2, "cosinus")
+def test_windows_have_edges_inside() -> None:
+    assert Mosaic(64, 32, 32, 8, 8).edges == ((16, 32, 48), ())
 
 
 @given(st.integers(0, 5000), st.integers(0, 5000))
