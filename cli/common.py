@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..runtime.request import Output, Result
     from ..runtime.run import Run
 
+# The exit code where something was left out, or came out otherwise.
+PARTLY = 3
+
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
@@ -147,6 +150,11 @@ def add_prompting(parser: Any) -> None:
     parser.add_argument(
         "--broken-prompt", default="error", metavar="WAY", help="error, or literal to take it for text (error)"
     )
+    add_embeddings(parser)
+
+
+def add_embeddings(parser: Any) -> None:
+    """What prompts can use besides words."""
     parser.add_argument(
         "--embedding",
         dest="embeddings",
@@ -195,7 +203,7 @@ def save(path: Path, made: Output, quality: int, strip: bool) -> None:
     """Write a result, and say where, with which seed, and what there is to know."""
     from ..runtime.imaging.output import write
 
-    notes = write(path, made.image, made.parameters, quality=quality, strip=strip)
+    notes = write(path, made.image, made.parameters, record=made.record, quality=quality, strip=strip)
     request = made.request
     variation = f", variation seed {request.variation_seed}" if request.variation_strength else ""
     print(f"{path}  seed {request.seed}{variation}", flush=True)

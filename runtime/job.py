@@ -48,7 +48,7 @@ class Edit(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """A job between two lines, on the host: the lines taken, the slots, the noise that will be drawn, and the drift so far."""
+    """A job between two lines, on the host: the lines taken, the slots, noise to come, and the drift seen."""
 
     line: int
     slots: Array
