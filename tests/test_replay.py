@@ -69,9 +69,12 @@ class TestRecords:
 
     def test_a_picture_is_its_hash_size_and_path(self, source: Path) -> None:
         seen: list[Reference] = []
-        thaw(
-            freeze(Request(overpaint.read(source))), lambda reference: seen.append(reference) or overpaint.read(source)
-        )  # type: ignore[func-returns-value]
+
+        def find(reference: Reference) -> overpaint.Picture:
+            seen.append(reference)
+            return overpaint.read(source)
+
+        thaw(freeze(Request(overpaint.read(source))), find)
         assert seen == [Reference(overpaint.read(source).sha256, (56, 40), str(source))]
 
     def test_the_hash_is_of_pixels_and_alpha(self, picture: Array) -> None:

@@ -98,9 +98,10 @@ def encode(
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of `image` in the format of `suffix` (".png", ".jpg", ".jpeg", ".webp"), and notes.
 
-    `parameters` is the text that A1111's readers find, in a PNG text chunk or in EXIF, `record` what `replay` reads,
-    which is left out where it does not fit into a JPEG; the colours are declared sRGB. `strip` leaves out all of that. `quality` 1 to 100 is for JPEG, always with full colour resolution, and for WebP, where
-    100 is lossless. JPEG has no alpha: transparent pixels are laid on white, which a note says.
+    `parameters` is the text that A1111's readers find, in a PNG text chunk or in EXIF, and `record` what `replay`
+    reads, which is left out, with a note, where it does not fit into a JPEG; the colours are declared sRGB. `strip`
+    leaves out all of that. `quality` 1 to 100 is for JPEG, always with full colour resolution, and for WebP, where 100
+    is lossless. JPEG has no alpha: transparent pixels are laid on white, which a note says.
 
     Raises `InputError` for an unknown suffix, a quality out of range, an image of another mode or too large for the
     format, and a text too long for JPEG or with characters that are no Unicode.
