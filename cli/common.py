@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..runtime.request import Output, Result
     from ..runtime.run import Run
 
+# The exit code where something was left out, or came out otherwise.
+PARTLY = 3
+
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
@@ -147,6 +150,11 @@ def add_prompting(parser: Any) -> None:
     parser.add_argument(
         "--broken-prompt", default="error", metavar="WAY", help="error, or literal to take it for text (error)"
     )
+    add_embeddings(parser)
+
+
+def add_embeddings(parser: Any) -> None:
+    """What prompts can use besides words."""
     parser.add_argument(
         "--embedding",
         dest="embeddings",
@@ -166,12 +174,55 @@ def add_request(parser: Any) -> None:
     )
 
 
+def add_variation(parser: Any) -> None:
+    """How far noise goes from one seed to another."""
+    parser.add_argument("--variation-seed", type=int, metavar="SEED", help="whose noise the first is drawn towards")
+    parser.add_argument(
+        "--variation-strength",
+        type=float,
+        metavar="S",
+        help="how far, 0 to 1 (0); above 0 the variation seed counts up instead of the seed",
+    )
+
+
 def add_colour(parser: Any) -> None:
     """Whose colours the result has."""
     parser.add_argument(
         "--colour-match",
         metavar="HOW",
         help="give the result the input's colours: histogram, mean or wavelet (none)",
+    )
+
+
+class _Preset(argparse.Action):
+    """Makes a preset's options the parser's defaults; see `main`."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        from ..engines.base import InputError
+        from ..runtime.presets import preset
+
+        try:
+            chosen = preset(values, self.command)
+        except InputError as exc:
+            raise argparse.ArgumentError(self, str(exc)) from exc
+        parser.set_defaults(**chosen.options)
+        setattr(namespace, self.dest, values)
+
+    def __init__(self, *arguments: Any, const: str, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.command = const
+
+
+def add_preset(parser: Any, command: str) -> None:
+    """A named set of options; of a command that presets name."""
+    parser.add_argument(
+        "--preset",
+        action=_Preset,
+        const=command,
+        metavar="NAME",
+        help="a set of options, see 'overpaint presets'; options that are given win",
     )
 
 
@@ -195,7 +246,7 @@ def save(path: Path, made: Output, quality: int, strip: bool) -> None:
     """Write a result, and say where, with which seed, and what there is to know."""
     from ..runtime.imaging.output import write
 
-    notes = write(path, made.image, made.parameters, quality=quality, strip=strip)
+    notes = write(path, made.image, made.parameters, record=made.record, quality=quality, strip=strip)
     request = made.request
     variation = f", variation seed {request.variation_seed}" if request.variation_strength else ""
     print(f"{path}  seed {request.seed}{variation}", flush=True)
@@ -209,6 +260,18 @@ def told(result: Result) -> None:
     """Say what a run took."""
     stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in result.timings.items())
     print(f"{len(result.plan)} model evaluations an image; seconds: {stages}", flush=True)
+
+
+def embedding_hashes(embeddings: Sequence[Path]) -> list[str]:
+    """The hashes of textual inversions' files; raises `InputError` for one that cannot be read."""
+    import hashlib
+
+    from ..engines.base import InputError
+
+    try:
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in embeddings]
+    except OSError as exc:
+        raise InputError(f"{exc.filename}: cannot be read ({exc.strerror}); check the path") from exc
 
 
 def numbers(text: str) -> tuple[float, ...]:

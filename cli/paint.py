@@ -10,10 +10,12 @@ from .common import (
     add_colour,
     add_engine,
     add_guidance,
+    add_preset,
     add_prompting,
     add_request,
     add_sampling,
     add_saving,
+    add_variation,
     count,
     drive,
     numbers,
@@ -149,24 +151,15 @@ def _add_img2img(commands: Any) -> None:
     parser.add_argument(
         "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
     )
-    _add_variation(parser)
+    add_variation(parser)
     _add_passes(parser)
     add_sampling(parser)
     add_prompting(parser)
     add_request(parser)
     add_colour(parser)
+    add_preset(parser, "img2img")
     add_saving(parser)
     add_engine(parser)
-
-
-def _add_variation(parser: Any) -> None:
-    parser.add_argument("--variation-seed", type=int, metavar="SEED", help="whose noise the first is drawn towards")
-    parser.add_argument(
-        "--variation-strength",
-        type=float,
-        metavar="S",
-        help="how far, 0 to 1 (0); above 0 the variation seed counts up instead of the seed",
-    )
 
 
 def _add_passes(parser: Any) -> None:

@@ -69,7 +69,7 @@ def load(
     options = EngineOptions(device or "", threads, precision, shapes)
     text, unet, encoder, decoder = _engines(bundle, engine, options)
     facts = bundle.tokenizer
-    return Pipeline(
+    pipe = Pipeline(
         bundle,
         TextEncoder(
             text,
@@ -82,6 +82,11 @@ def load(
         Denoiser(unet, min(max_rows, ranges["rows"].most), max_area or AREAS[unet.device]),
         schedule,
     )
+    pipe.loading = {
+        "model": str(model), "engine": engine, "device": device, "precision": precision, "shapes": shapes,
+        "threads": threads, "max_rows": max_rows, "max_area": max_area, "vae_tile": vae_tile,
+    }  # fmt: skip
+    return pipe
 
 
 def _longest(bundle: Bundle) -> int:

@@ -58,6 +58,8 @@ class Pipeline:
         self.vae = vae
         self.denoiser = denoiser
         self.schedule = schedule
+        self.loading: Mapping[str, Any] = {}
+        """What `load` was told, for the records of what is made."""
 
     @property
     def engines(self) -> Mapping[str, Engine]:

@@ -235,7 +235,7 @@ class Request:
 class Output:
     """One repainted picture: the image, the request it answers, the table that was run, the parameters text that
     reproduces it, notes on what was done to the input on its way, and the latents' drift of each pass where there are
-    several (see `edits.Drift`)."""
+    several (see `edits.Drift`); and the record by which `replay` makes it again, as `records.Record` writes it."""
 
     image: Image.Image
     request: Request
@@ -243,6 +243,7 @@ class Output:
     parameters: str
     notes: tuple[str, ...]
     drift: tuple[float, ...] = ()
+    record: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from .imaging import resize
 from .imaging.match import match
 from .job import Job, Mark
 from .loop import Step, run
+from .records import record
 from .request import Output, Request, Result
 from .watch import Watch, unwatched
 
@@ -126,7 +127,8 @@ class Run:
         with self._tally.stage("decode"):
             image = self._show(index, job.latents) if job else resize.restore(task.picture.pixels, task.placement)
         notes = (*task.picture.notes, *self._notes(task))
-        return Output(image, task.request, task.plan, task.parameters, notes, job.drift if job else ())
+        made = record(self._pipeline, task.request, image, task.plan, len(self.tasks)).text()
+        return Output(image, task.request, task.plan, task.parameters, notes, job.drift if job else (), made)
 
     def _notes(self, task: Task) -> Iterator[str]:
         request, (width, height) = task.request, task.picture.size

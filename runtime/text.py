@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ class TextEncoder:
         self._most_tokens = most_tokens
         self._tokenizer = PromptTokenizer(tokenizer, facts)
         self._cache: Cache[Array] = Cache(cache_size)
+        self.embeddings: dict[str, str] = {}
+        """The hashes of the textual inversions that prompts can use, by their names."""
 
     def add_embedding(self, embedding: Embedding) -> None:
         """Have prompts use a textual inversion by its name; one of that name is replaced.
@@ -55,6 +58,7 @@ class TextEncoder:
                 "trained for this family of models (Stable Diffusion 1: 768, 2: 1024)"
             )
         self._tokenizer.add(embedding)
+        self.embeddings[embedding.name] = hashlib.sha256(embedding.vectors.tobytes()).hexdigest()
 
     def tokens(self, prompt: str | Phrase) -> Array:
         """The token ids of a prompt, int64 [chunks, length]; -1 where an embedding's vector stands.

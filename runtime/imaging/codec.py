@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -38,11 +40,12 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000
 @dataclass(frozen=True, eq=False)
 class Picture:
     """A picture: `pixels` uint8 [height, width, 3] in sRGB, `alpha` uint8 [height, width] or None where it is opaque
-    by its format, and `notes` on what was done to it that its owner may want to know."""
+    by its format, `notes` on what was done to it that its owner may want to know, and the `path` it was read from."""
 
     pixels: Array
     alpha: Array | None = None
     notes: tuple[str, ...] = ()
+    path: str | None = None
 
     def __post_init__(self) -> None:
         """Make the arrays read-only, so that a picture can be shared and cached."""
@@ -55,6 +58,15 @@ class Picture:
         """(width, height) in pixels."""
         height, width = self.pixels.shape[:2]
         return width, height
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of its pixels and its alpha."""
+        digest = hashlib.sha256(f"{self.size}".encode())
+        for array in (self.pixels, self.alpha):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
 
     @property
     def on_white(self) -> Array:
@@ -92,7 +104,8 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
         image = open_image(source, max_pixels=max_pixels, notes=notes)
     image = _upright(image, notes)
     alpha = alpha_of(image)
-    return Picture(to_srgb(image, notes), alpha, tuple(notes))
+    path = str(source) if isinstance(source, str | os.PathLike) else None
+    return Picture(to_srgb(image, notes), alpha, tuple(notes), path)
 
 
 def open_image(

@@ -15,10 +15,10 @@ from PIL import Image
 from ...engines.base import InputError
 from .codec import BROKEN, open_image
 
-KEY = "parameters"
+KEY, RECORD_KEY = "parameters", "overpaint"
 
 _EXIF_START = 8
-_EXIF_IFD, _USER_COMMENT, _COLOUR_SPACE = 0x8769, 0x9286, 0xA001
+_EXIF_IFD, _MAKER_NOTE, _USER_COMMENT, _COLOUR_SPACE = 0x8769, 0x927C, 0x9286, 0xA001
 _SHORT, _LONG, _UNDEFINED = 3, 4, 7
 _SRGB = 1
 
@@ -128,20 +128,42 @@ def read_parameters(source: str | os.PathLike[str] | bytes) -> str | None:
     return str(text) if isinstance(text, str) else _user_comment(image)
 
 
-def encode_exif(text: str | None) -> bytes:
-    """An EXIF block that declares sRGB and carries `text` as the UserComment, in UTF-16 as piexif writes it for A1111.
+def read_record(source: str | os.PathLike[str] | bytes) -> str | None:
+    """The record of how this program made a picture, from its file or its bytes; None where it has none.
+
+    PNG has it in a text chunk "overpaint", JPEG and WebP in EXIF's MakerNote. Raises `InputError` for a file that
+    cannot be read.
+    """
+    image = open_image(source)
+    text = image.info.get(RECORD_KEY)
+    if isinstance(text, str):
+        return str(text)
+    note = _exif_value(image, _MAKER_NOTE)
+    begin = f"{RECORD_KEY}\0".encode()
+    return note.removeprefix(begin).decode(errors="replace") if note and note.startswith(begin) else None
+
+
+def encode_exif(text: str | None, record: str | None = None) -> bytes:
+    """An EXIF block that declares sRGB and carries `text` as the UserComment, in UTF-16 as piexif writes it for A1111,
+    and `record` as the MakerNote.
 
     Made by hand because Pillow gives the comment the type BYTE, for which piexif, and so A1111, does not find it.
     """
-    entries = [(_COLOUR_SPACE, _SHORT, 1, struct.pack(">HH", _SRGB, 0))]
-    comment = b"" if text is None else b"UNICODE\0" + text.encode("utf-16-be")
+    values = {}  # in the order of their tags, as TIFF wants it
+    if record is not None:
+        values[_MAKER_NOTE] = f"{RECORD_KEY}\0{record}".encode()
+    if text is not None:
+        values[_USER_COMMENT] = b"UNICODE\0" + text.encode("utf-16-be")
     start = _EXIF_START + _directory_size(1)
-    if comment:
-        after = start + _directory_size(len(entries) + 1)
-        entries.insert(0, (_USER_COMMENT, _UNDEFINED, len(comment), struct.pack(">I", after)))
+    after = start + _directory_size(len(values) + 1)
+    entries = []
+    for tag, value in values.items():
+        entries.append((tag, _UNDEFINED, len(value), struct.pack(">I", after)))
+        after += len(value)
+    entries.append((_COLOUR_SPACE, _SHORT, 1, struct.pack(">HH", _SRGB, 0)))
     pointer = [(_EXIF_IFD, _LONG, 1, struct.pack(">I", start))]
     header = b"Exif\0\0" + struct.pack(">2sHI", b"MM", 42, _EXIF_START)
-    return header + _directory(pointer) + _directory(entries) + comment
+    return header + _directory(pointer) + _directory(entries) + b"".join(values.values())
 
 
 def _directory(entries: list[tuple[int, int, int, bytes]]) -> bytes:
@@ -153,12 +175,17 @@ def _directory_size(count: int) -> int:
     return 2 + 12 * count + 4
 
 
-def _user_comment(image: Image.Image) -> str | None:
+def _exif_value(image: Image.Image, tag: int) -> bytes | None:
     try:
-        comment = image.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+        value = image.getexif().get_ifd(_EXIF_IFD).get(tag)
     except BROKEN:
         return None
-    if not isinstance(comment, bytes):
+    return value if isinstance(value, bytes) else None
+
+
+def _user_comment(image: Image.Image) -> str | None:
+    comment = _exif_value(image, _USER_COMMENT)
+    if comment is None:
         return None
     code, body = comment[:8], comment[8:]
     encoding = {b"UNICODE\0": "utf-16-be", b"ASCII\0\0\0": "ascii"}.get(code, "utf-8")

@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ...engines.base import InputError, OutputError, unknown
-from .metadata import KEY, encode_exif
+from .metadata import KEY, RECORD_KEY, encode_exif
 
 _PNG_PERCEPTUAL = b"\0"
 _LOSSLESS_WEBP = {"lossless": True, "exact": True}  # exact: the colours of transparent pixels too
@@ -67,28 +67,41 @@ def check_place(path: Path) -> None:
 
 
 def write(
-    path: Destination, image: Image.Image, parameters: str | None = None, *, quality: int = 95, strip: bool = False
+    path: Destination,
+    image: Image.Image,
+    parameters: str | None = None,
+    *,
+    record: str | None = None,
+    quality: int = 95,
+    strip: bool = False,
 ) -> tuple[str, ...]:
     """Write `image` (RGB or RGBA) in the format that the path's suffix names, replacing a file that is there.
 
-    Returns notes on what the format could not keep. `parameters`, `quality` and `strip` are as for `encode`. The file
+    Returns notes on what the format could not keep. All else is as for `encode`. The file
     appears complete or not at all, even where the write is interrupted. Raises `OutputError` where it cannot be written
     and `InputError` as `encode` does.
     """
     path = Path(path)
-    data, notes = encode(image, path.suffix, parameters, quality=quality, strip=strip)
+    data, notes = encode(image, path.suffix, parameters, record=record, quality=quality, strip=strip)
     replace(path, data)
     return notes
 
 
 def encode(
-    image: Image.Image, suffix: str, parameters: str | None = None, *, quality: int = 95, strip: bool = False
+    image: Image.Image,
+    suffix: str,
+    parameters: str | None = None,
+    *,
+    record: str | None = None,
+    quality: int = 95,
+    strip: bool = False,
 ) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of `image` in the format of `suffix` (".png", ".jpg", ".jpeg", ".webp"), and notes.
 
-    `parameters` is the text that A1111's readers find, in a PNG text chunk or in EXIF; the colours are declared sRGB.
-    `strip` leaves out both. `quality` 1 to 100 is for JPEG, always with full colour resolution, and for WebP, where
-    100 is lossless. JPEG has no alpha: transparent pixels are laid on white, which a note says.
+    `parameters` is the text that A1111's readers find, in a PNG text chunk or in EXIF, and `record` what `replay`
+    reads, which is left out, with a note, where it does not fit into a JPEG; the colours are declared sRGB. `strip`
+    leaves out all of that. `quality` 1 to 100 is for JPEG, always with full colour resolution, and for WebP, where 100
+    is lossless. JPEG has no alpha: transparent pixels are laid on white, which a note says.
 
     Raises `InputError` for an unknown suffix, a quality out of range, an image of another mode or too large for the
     format, and a text too long for JPEG or with characters that are no Unicode.
@@ -101,6 +114,11 @@ def encode(
     _check_side(form, image.size)
     image, notes = _without_alpha(image) if image.mode == "RGBA" and not form.alpha else (image, ())
     metadata = {} if strip else _metadata(form, parameters)
+    if record is not None and not strip:
+        try:
+            metadata = _metadata(form, parameters, record)
+        except InputError:
+            notes = (*notes, "the record for replay does not fit into a JPEG; write PNG or WebP to keep it")
     stream = BytesIO()
     # A copy without `info`: Pillow would write on the profile, EXIF and comments it finds there.
     bare = image.copy()
@@ -158,24 +176,26 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     return Image.alpha_composite(white, image).convert("RGB"), (note,)
 
 
-def _metadata(form: Format, parameters: str | None) -> dict[str, Any]:
+def _metadata(form: Format, parameters: str | None, record: str | None = None) -> dict[str, Any]:
     try:
-        return _png_chunks(parameters) if form is _PNG else {"exif": _exif(form, parameters)}
+        return _png_chunks(parameters, record) if form is _PNG else {"exif": _exif(form, parameters, record)}
     except UnicodeEncodeError as exc:
         raise InputError("the parameters have characters that are no Unicode; give the prompt as UTF-8") from exc
 
 
-def _png_chunks(parameters: str | None) -> dict[str, Any]:
+def _png_chunks(parameters: str | None, record: str | None) -> dict[str, Any]:
     chunks = PngInfo()
     chunks.add(b"sRGB", _PNG_PERCEPTUAL)
     if parameters is not None:
         # Text within Latin-1 becomes a tEXt chunk, any other iTXt: Pillow's choice, which A1111 relies on.
         chunks.add_text(KEY, parameters)
+    if record is not None:
+        chunks.add_text(RECORD_KEY, record)
     return {"pnginfo": chunks}
 
 
-def _exif(form: Format, parameters: str | None) -> bytes:
-    data = encode_exif(parameters)
+def _exif(form: Format, parameters: str | None, record: str | None) -> bytes:
+    data = encode_exif(parameters, record)
     if form is _JPEG and len(data) > _EXIF_LIMIT:
         raise InputError("the parameters are too long for JPEG (32,000 characters); write PNG or WebP, or strip them")
     return data

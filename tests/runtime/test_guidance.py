@@ -110,7 +110,6 @@ def test_a_region_that_is_everything_is_the_prompt(fake: Pipeline, picture: Pixe
         ({"passes": (0.5,), "pass_prompts": ("a", "b")}, "2 prompts for 1 passes"),
         ({"prompt_syntax": "english"}, "unknown prompt syntax"),
         ({"weighting": "english"}, "unknown weighting"),
-        ({"variation_strength": 0.5}, "needs a variation seed"),
         ({"window": 32, "window_overlap": 32}, "cannot overlap by 32"),
         ({"window_overlap": 8}, "needs windows"),
     ],

@@ -1,0 +1,265 @@
+"""Commands that make many pictures: of a folder, and of a grid of parameters."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import (
+    PARTLY,
+    add_colour,
+    add_embeddings,
+    add_engine,
+    add_preset,
+    add_prompting,
+    add_request,
+    add_sampling,
+    add_saving,
+    add_variation,
+    count,
+    drive,
+    embedding_hashes,
+    save,
+    size,
+    teach,
+    told,
+)
+
+if TYPE_CHECKING:
+    from ..runtime.tools.grid import Axis, Grid
+
+MANY = 64
+
+
+def batch(
+    folder: Path,
+    prompt: str,
+    output: Path,
+    recursive: bool,
+    suffix: str,
+    n: int,
+    together: int,
+    seed: int | None,
+    embeddings: list[Path],
+    quality: int,
+    strip_metadata: bool,
+    model: str,
+    engine: dict[str, Any],
+    **options: Any,
+) -> int:
+    """Repaint every picture of a folder. A second run does what is missing or asked for otherwise; a picture that
+    cannot be repainted is skipped. The text in a.txt is the prompt of a.png."""
+    from tqdm import tqdm
+
+    from ..engines.bundle import Bundle
+    from ..runtime.load import find as find_bundle
+    from ..runtime.load import load
+    from ..runtime.loop import Step
+    from ..runtime.request import Output, expand
+    from ..runtime.tools.batch import Batch, Item, Journal, Skipped, blank, check_folder, find, name, plan
+
+    negative = options.pop("negative_prompt")
+    # Made only for its checks, before anything is read or written.
+    expand([blank()], [prompt], [negative], seed, n, options)
+    sources = find(folder, output, recursive)
+    paths = name(sources, folder, output, suffix, n)
+    bundle = Bundle.read(find_bundle(model), verify=False)
+    check_folder(output)
+    journal = Journal(output)
+    if seed is None:
+        seed = journal.draw(secrets.randbelow(2**32)) if journal.seed is None else journal.seed
+    hashes = {graph: facts.sha256 for graph, facts in bundle.graphs.items()}
+    settings = [hashes, negative, seed, n, options, embedding_hashes(embeddings), quality, strip_metadata]
+    planned = list(plan(sources, paths, prompt, settings, journal))
+    items = [item for item in planned if isinstance(item, Item)]
+    due = sum(len(item.todo) for item in items)
+    skipped = [item for item in planned if isinstance(item, Skipped)]
+    for each in skipped:
+        print(f"overpaint: skipped: {each.reason}", file=sys.stderr, flush=True)
+    if due:
+        pipe = load(model, **engine)
+        teach(pipe, embeddings)
+        lines = len(pipe.plan(expand([blank()], [prompt], [negative], seed, 1, options)[0]))
+
+        def write(path: Path, made: Output) -> None:
+            save(path, made, quality, strip_metadata)
+
+        asked = {"negative_prompt": negative, **options}
+        work = Batch(pipe, items, asked, seed=seed, n=n, together=together, write=write, journal=journal)
+        with tqdm(total=due * lines, unit="eval", disable=not sys.stderr.isatty(), leave=False) as bar:
+            for event in work:
+                if isinstance(event, Step):
+                    bar.update()
+                elif isinstance(event, Skipped):
+                    skipped.append(event)
+                    print(f"overpaint: skipped: {event.reason}", file=sys.stderr, flush=True)
+    before = n * len(items) - due
+    print(f"{len(sources)} pictures: {before} images were there, {len(skipped)} pictures skipped", flush=True)
+    return PARTLY if skipped else 0
+
+
+def grid(
+    image: Path,
+    prompt: str,
+    output: Path,
+    negative_prompt: str,
+    replace: str | None,
+    order: tuple[str, ...],
+    cell: int,
+    yes: bool,
+    together: int,
+    embeddings: list[Path],
+    quality: int,
+    strip_metadata: bool,
+    model: str,
+    engine: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Repaint a picture with every combination of lists of options, and draw a labelled contact sheet. The first list
+    runs along the columns, the second down the rows, the third in blocks of rows."""
+    from ..runtime.imaging.codec import read
+    from ..runtime.imaging.output import check_writable, write
+    from ..runtime.load import load
+    from ..runtime.tools.grid import AXES, Grid, axis, thumbnail
+
+    lists: dict[str, Axis] = {}
+    for name, value in options.items():
+        if name in AXES and isinstance(value, str):
+            lists[name] = axis(name, value)
+    single = {name: list_.values[0] for name, list_ in lists.items() if len(list_.values) == 1}
+    several = {name: list_ for name, list_ in lists.items() if len(list_.values) > 1}
+    if replace is not None:
+        several["replace"] = axis("replace", replace)
+    made = Grid(tuple(several[name] for name in dict.fromkeys(order) if name in several))
+    given = {"seed": secrets.randbelow(2**32), **options, **single}
+    given = {name: value for name, value in given.items() if value is not None and name not in several}
+    requests = made.requests(read(image), prompt, negative_prompt, given)
+    made.check(cell)
+    check_writable(output)
+    _ask(made, yes)
+    pipe = load(model, **engine)
+    teach(pipe, embeddings)
+    runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
+    parameters = made.parameters(runs[0].tasks[0].parameters)
+    images = []
+    for result in drive(runs):
+        images += [thumbnail(image, cell) for image in result.images]
+    sheet = made.sheet(images, prompt, cell)
+    write(output, sheet, None if strip_metadata else parameters, quality=quality)
+    told(result)
+    print(f"{output}  {len(requests)} pictures, seed {requests[0].seed}", flush=True)
+
+
+def _ask(made: Grid, yes: bool) -> None:
+    """Have a large grid confirmed: raises `InputError` where it is not."""
+    from ..engines.base import InputError
+
+    if yes or len(made) <= MANY:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(f"the grid has {len(made)} pictures, more than {MANY}; say --yes if that is meant")
+    print(f"The grid has {len(made)} pictures. Make them all? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InputError("nothing is made")
+
+
+class _Listed(argparse.Action):
+    """Keeps a text, and the order in which options with lists were given."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.order = (*namespace.order, self.dest)
+
+
+def add(commands: Any) -> None:
+    """Add this file's commands to the parser's."""
+    _add_batch(commands)
+    _add_grid(commands)
+
+
+def _add_batch(commands: Any) -> None:
+    parser = commands.add_parser("batch", help="repaint the pictures of a folder", description=batch.__doc__)
+    parser.set_defaults(command=batch)
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="pictures to repaint")
+    parser.add_argument("prompt", help="what they shall become, where no a.txt beside a.png says it")
+    parser.add_argument("-o", "--output", metavar="OUTFOLDER", type=Path, required=True, help="where results go")
+    parser.add_argument("--recursive", action="store_true", help="go into the folder's folders too")
+    parser.add_argument(
+        "--format", dest="suffix", choices=(".png", ".jpg", ".webp"), type=_ending, default=".png", help="(png)"
+    )
+    parser.add_argument("--seed", type=int, help="of each picture's first image (drawn once for the folder)")
+    parser.add_argument("--n", type=count, default=1, help="images a picture (1)")
+    _add_together(parser)
+    _add_sizes(parser)
+    add_variation(parser)
+    add_sampling(parser)
+    add_prompting(parser)
+    add_request(parser)
+    add_colour(parser)
+    add_preset(parser, "batch")
+    add_saving(parser)
+    add_engine(parser)
+
+
+def _add_grid(commands: Any) -> None:
+    parser = commands.add_parser("grid", help="compare lists of options on a sheet", description=grid.__doc__)
+    parser.set_defaults(command=grid, order=())
+    parser.add_argument("image", metavar="IN", type=Path, help="the picture to repaint")
+    parser.add_argument("prompt", help="what it shall become")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the sheet's file")
+    lists = parser.add_argument_group("one value, or a list with commas: one to three lists make the grid")
+    for flag, dest, example in _LISTS:
+        lists.add_argument(flag, dest=dest, action=_Listed, metavar="LIST", help=f"such as {example}")
+    parser.add_argument("--negative", dest="negative_prompt", metavar="PROMPT", default="", help="of every picture")
+    parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
+    parser.add_argument("--cell", type=count, default=256, metavar="N", help="pixels a side of a cell (256)")
+    parser.add_argument("--yes", action="store_true", help=f"do not ask before more than {MANY} pictures")
+    _add_together(parser)
+    _add_sizes(parser)
+    add_embeddings(parser)
+    add_preset(parser, "grid")
+    add_saving(parser)
+    add_engine(parser)
+
+
+_LISTS = (
+    ("--strength", "strength", "0.3,0.5,0.7"),
+    ("--steps", "steps", "10,20"),
+    ("--sampler", "sampler", "ddim,euler_a"),
+    ("--schedule", "schedule", "karras,exponential"),
+    ("--guidance", "guidance_scale", "3,5,7.5"),
+    ("--guidance-rescale", "guidance_rescale", "0,0.7"),
+    ("--convention", "convention", "contract,a1111"),
+    ("--eta", "eta", "0,1"),
+    ("--seed", "seed", "1,2,3"),
+    ("--variation-seed", "variation_seed", "4,5"),
+    ("--variation-strength", "variation_strength", "0.1,0.2"),
+    ("--clip-skip", "clip_skip", "0,1"),
+    ("--noise", "noise", "cpu,field"),
+    ("--posterior", "posterior", "sample,mode"),
+    ("--weighting", "weighting", "a1111,comfy"),
+    ("--colour-match", "colour_match", "histogram,wavelet"),
+    ("--replace", "replace", "'fox=>cat,dog': fox itself, and each of the others in its place in the prompt"),
+)
+
+
+def _ending(text: str) -> str:
+    return f".{text.lower().lstrip('.')}"
+
+
+def _add_together(parser: Any) -> None:
+    parser.add_argument(
+        "--batch", dest="together", type=count, default=8, metavar="N", help="images that run together (8)"
+    )
+
+
+def _add_sizes(parser: Any) -> None:
+    parser.add_argument("--size", type=size, metavar="WxH", help="size of the results (the input's)")
+    parser.add_argument(
+        "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
+    )

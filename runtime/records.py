@@ -1,0 +1,203 @@
+"""What made a picture, as JSON in its file: everything that is needed to make it again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from importlib import import_module
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from .. import __version__
+from ..engines.base import Array, InputError
+from .imaging.codec import Picture, open_image
+from .sampling.plan import Plan
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+
+FORMAT = 1
+# The frozen dataclasses that a record may hold, and where they live. A tool adds its own, with a method
+# `make(pipe) -> Output`, and calls `record` for what it has made.
+HOMES: Mapping[str, str] = {"Request": ".request", "Change": ".request", "Region": ".request"}
+# What stands for a class, an array and a picture.
+_CLASS, _LEVELS, _PICTURE = "is", "png", "sha256"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A picture that a record names: the hash of its pixels, its (width, height), and the path it was read from."""
+
+    sha256: str
+    size: tuple[int, int]
+    path: str | None
+
+    def __str__(self) -> str:
+        width, height = self.size
+        return f"{self.path or 'a picture'} ({width}x{height}, {self.sha256[:10]})"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What made a picture.
+
+    `asked` is the request, or a tool's options, as JSON; `model` the bundle's name and hashes by graph;
+    `loading` what `overpaint.load` was told; `engines` their labels by graph; `embeddings` the hashes of textual
+    inversions by name; `plan` the hash of the table; `together` how many pictures the run had; `result` the hash of the
+    picture's pixels.
+    """
+
+    version: str
+    asked: Any
+    model: Mapping[str, Any]
+    loading: Mapping[str, Any]
+    engines: Mapping[str, str]
+    embeddings: Mapping[str, str]
+    plan: str | None
+    together: int
+    result: str
+
+    def text(self) -> str:
+        """The record as it is written into files."""
+        return json.dumps({"format": FORMAT, **{field.name: getattr(self, field.name) for field in fields(self)}})
+
+    @classmethod
+    def read(cls, text: str) -> Record:
+        """The record of a text; raises `InputError` for one of another format and one that is none."""
+        try:
+            data = json.loads(text)
+            form = data.pop("format")
+            if form == FORMAT:
+                return cls(**data)
+        except (ValueError, TypeError, AttributeError, KeyError) as exc:
+            raise _damaged() from exc
+        raise InputError(f"the picture's record has format {form}, this version reads {FORMAT}; update overpaint")
+
+    def references(self) -> list[Reference]:
+        """The pictures that it names, in their order."""
+        return list(_references(self.asked))
+
+
+def record(pipe: Pipeline, asked: Any, image: Image.Image, plan: Plan | None = None, together: int = 1) -> Record:
+    """The record of a picture that a pipeline made for a request, or for a tool's options."""
+    bundle = pipe.bundle
+    return Record(
+        version=__version__,
+        asked=freeze(asked),
+        model={
+            "name": bundle.model.name,
+            "graphs": {name: graph.sha256 for name, graph in bundle.graphs.items()},
+        },
+        loading=dict(pipe.loading),
+        engines={name: engine.label for name, engine in pipe.engines.items()},
+        embeddings=dict(pipe.text.embeddings),
+        plan=None if plan is None else plan_hash(plan),
+        together=together,
+        result=image_hash(image),
+    )
+
+
+def freeze(value: Any) -> Any:
+    """A request or a tool's options as JSON; pictures by their hash, levels uint8 [height, width] as they are.
+
+    Raises `TypeError` for what has no place in a record, which is the programmer's mistake.
+    """
+    match value:
+        case Picture():
+            return {_PICTURE: value.sha256, "size": list(value.size), "path": value.path}
+        case np.ndarray() if value.dtype == np.uint8 and value.ndim == 2:
+            return {_LEVELS: _packed(value)}
+        case np.generic():
+            return value.item()
+        case tuple() | list():
+            return [freeze(item) for item in value]
+        case None | bool() | int() | float() | str():
+            return value
+    name = type(value).__name__
+    if not is_dataclass(value) or name not in HOMES:
+        raise TypeError(f"a record cannot hold {name}")
+    return {_CLASS: name, **{field.name: freeze(getattr(value, field.name)) for field in fields(value)}}
+
+
+def thaw(data: Any, pictures: Callable[[Reference], Picture]) -> Any:
+    """What `freeze` was given, lists as tuples; `pictures` finds a picture again.
+
+    Raises `InputError` for what this version does not know, and as the classes do.
+    """
+    try:
+        return _thawed(data, pictures)
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as exc:
+        raise _damaged() from exc
+
+
+def _thawed(data: Any, pictures: Callable[[Reference], Picture]) -> Any:
+    if isinstance(data, list):
+        return tuple(_thawed(item, pictures) for item in data)
+    if not isinstance(data, dict):
+        return data
+    if _PICTURE in data:
+        return pictures(_reference(data))
+    if _LEVELS in data:
+        return _unpacked(data[_LEVELS])
+    kind = _class(data.get(_CLASS))
+    given = {name: _thawed(value, pictures) for name, value in data.items() if name != _CLASS}
+    if strange := given.keys() - {field.name for field in fields(kind)}:
+        raise InputError(
+            f"the record has {', '.join(sorted(strange))}, which this version does not know; use the one that wrote it"
+        )
+    return kind(**given)
+
+
+def image_hash(image: Image.Image) -> str:
+    """The SHA-256 of an image's mode, size and pixels."""
+    return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
+
+
+def plan_hash(plan: Plan) -> str:
+    """The SHA-256 of a table in float32: machines may differ in the last bits of float64."""
+    digest = hashlib.sha256()
+    for field in fields(plan):
+        value = getattr(plan, field.name)
+        digest.update(value.astype(np.float32).tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+    return digest.hexdigest()
+
+
+def _references(data: Any) -> Iterator[Reference]:
+    if isinstance(data, dict) and _PICTURE in data:
+        yield _reference(data)
+    elif isinstance(data, dict | list):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from _references(item)
+
+
+def _reference(data: Mapping[str, Any]) -> Reference:
+    width, height = data["size"]
+    return Reference(data[_PICTURE], (width, height), data["path"])
+
+
+def _damaged() -> InputError:
+    return InputError("the picture's record is damaged; make the picture anew from its parameters")
+
+
+def _class(name: Any) -> Any:
+    if name not in HOMES:
+        raise InputError(f"the record is of {name!r}, which this version cannot make; use the one that wrote it")
+    return getattr(import_module(HOMES[name], __package__), name)
+
+
+def _packed(levels: Array) -> str:
+    stream = BytesIO()
+    Image.fromarray(levels).save(stream, "PNG", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _unpacked(text: str) -> Array:
+    return np.array(open_image(base64.b64decode(text)))

@@ -1,0 +1,176 @@
+"""Making a picture again from the record in its file, and saying what is no longer as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from .. import __version__
+from ..engines.base import InputError
+from .imaging.codec import Picture, open_image, read
+from .imaging.metadata import read_parameters, read_record
+from .load import find, load
+from .records import Record, Reference, image_hash, plan_hash, thaw
+from .request import Output, Request
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+
+LOSSLESS = ("PNG",)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A picture made again.
+
+    `equal` says whether its pixels are those of the first time, `differences` what is no longer as it was, and
+    `distance` how far the pixels are from the file's, where those are kept without loss: see `distance`.
+    """
+
+    output: Output
+    equal: bool
+    differences: tuple[str, ...]
+    distance: str | None
+
+
+class Again:
+    """A picture's file, read and ready to be made again: what it asks for, and what is known to differ before it runs.
+
+    `inputs` are pictures to take instead of those that the record names, in its order or found by their hashes.
+    Raises `InputError` for a file without a record, a record of another kind or version, and an input that is not
+    found.
+    """
+
+    def __init__(self, file: str | Path, inputs: Sequence[str | Path] = ()) -> None:
+        self.file = Path(file)
+        self.record = Record.read(_record_text(self.file))
+        self.differences: list[str] = []
+        found = iter(self._found([read(path) for path in inputs]))
+        self.asked = thaw(self.record.asked, lambda _: next(found))
+
+    def load(self, model: str | Path | None = None, **options: Any) -> Pipeline:
+        """Load the model as it was loaded then, but for `model` and the `options` that are given."""
+        known = {name: value for name, value in self.record.loading.items() if value is not None}
+        place = known.pop("model", self.record.model["name"])
+        if model is None and not find(place).is_dir():
+            raise InputError(f"{self.file}: was made with the model {place}, which is not there; say where it is")
+        return load(model or place, **{**known, **options})
+
+    def changed(self, pipe: Pipeline) -> list[str]:
+        """What is known to differ before anything runs, in words."""
+        return [*self.differences, *_changed(self.record, pipe, self.asked)]
+
+    def run(self, pipe: Pipeline) -> Replay:
+        """Make the picture again."""
+        before = self.changed(pipe)
+        output = _made(pipe, self.asked)
+        now = Record.read(output.record or "")
+        after = [*before, *_engines(self.record, now)]
+        equal = now.result == self.record.result
+        if not equal and not after and self.record.together > 1:
+            after.append(f"{self.record.together} pictures ran together then, in calls that may round otherwise")
+        with open_image(self.file) as first:
+            kept = first.format in LOSSLESS
+            if kept and image_hash(_plain(first)) != self.record.result:
+                after.append("the file's own pixels are no longer those that the record is of")
+            apart = None if equal or not kept else distance(_plain(first), output.image)
+        return Replay(output, equal, tuple(after), apart)
+
+    def _found(self, given: list[Picture]) -> list[Picture]:
+        """The record's pictures: of those given, one by its hash or the next; else where the record says."""
+        references = self.record.references()
+        if len(given) > len(references):
+            raise InputError(f"{len(given)} inputs are given, the record names {len(references)}")
+        exact = {picture.sha256: picture for picture in given}
+        wanted = {reference.sha256 for reference in references}
+        others = iter([picture for picture in given if picture.sha256 not in wanted])
+        return [exact.get(ref.sha256) or self._looked_up(ref, next(others, None)) for ref in references]
+
+    def _looked_up(self, reference: Reference, given: Picture | None) -> Picture:
+        pictures = [given] if given else [read(path) for path in self._places(reference)]
+        for picture in pictures:
+            if picture.sha256 == reference.sha256:
+                return picture
+        if not pictures:
+            raise InputError(f"{self.file}: was made from {reference}, which is not found; give it as an input")
+        self.differences.append(f"the input {pictures[0].path} has other pixels than {reference}")
+        return pictures[0]
+
+    def _places(self, reference: Reference) -> Iterator[Path]:
+        if reference.path is not None:
+            path = Path(reference.path)
+            yield from (place for place in dict.fromkeys((path, self.file.parent / path.name)) if place.is_file())
+
+
+def distance(first: Image.Image, again: Image.Image) -> str:
+    """How far two pictures are from each other, in words."""
+    if first.size != again.size or first.mode != again.mode:
+        return f"it is {_shape(again)}, was {_shape(first)}"
+    difference = np.abs(np.asarray(first, np.int16) - np.asarray(again, np.int16))
+    changed = difference.any(axis=2).mean() if difference.ndim == 3 else (difference > 0).mean()
+    return (
+        f"{changed:.2%} of the pixels differ, by at most {difference.max()} of 255, {difference.mean():.3g} on average"
+    )
+
+
+def _shape(image: Image.Image) -> str:
+    return f"{image.width}x{image.height} {image.mode}"
+
+
+def _record_text(file: Path) -> str:
+    text = read_record(file)
+    if text is not None:
+        return text
+    if read_parameters(file) is not None:
+        raise InputError(f"{file}: has A1111's parameters but no record of overpaint; use their values with img2img")
+    raise InputError(f"{file}: has no record; it was stripped, edited by another program, or not made by overpaint")
+
+
+def _made(pipe: Pipeline, asked: Any) -> Output:
+    if not isinstance(asked, Request):
+        made: Output = asked.make(pipe)
+        return made
+    run = pipe.run([asked])
+    for _ in run:
+        pass
+    return run.result().outputs[0]
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    return image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+
+
+def _changed(record: Record, pipe: Pipeline, asked: Any) -> Iterator[str]:
+    if record.version != __version__:
+        yield f"overpaint {record.version} made it, this is {__version__}"
+    facts = pipe.bundle.model
+    if record.model["name"] != facts.name:
+        yield f"the model {record.model['name']} made it, this is {facts.name}"
+    graphs = {name: graph.sha256 for name, graph in pipe.bundle.graphs.items()}
+    yield from _compared("graph", record.model["graphs"], graphs)
+    yield from _compared("embedding", record.embeddings, pipe.text.embeddings)
+    # Where the model lies makes no difference.
+    yield from _compared("loading option", {**record.loading, "model": None}, {**pipe.loading, "model": None})
+    if isinstance(asked, Request) and record.plan != plan_hash(pipe.plan(asked)):
+        yield "the table of the sampler's steps is another"
+
+
+def _engines(record: Record, now: Record) -> Iterator[str]:
+    return _compared("engine of", record.engines, now.engines)
+
+
+def _compared(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    for name in dict.fromkeys((*old, *new)):
+        if old.get(name) != new.get(name):
+            yield f"the {kind} {name} was {_short(old.get(name))}, is {_short(new.get(name))}"
+
+
+def _short(value: Any) -> str:
+    """A value in words, a hash by its beginning."""
+    text = "nothing" if value is None else str(value)
+    return text[:10] if len(text) == 64 else text

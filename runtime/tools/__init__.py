@@ -1,0 +1,1 @@
+"""Tools built on the pipeline: pictures and requests in, pictures out."""

@@ -1,0 +1,171 @@
+"""A grid of parameters on one picture, as a labelled contact sheet: the X/Y/Z plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from PIL import Image
+
+from ...engines.base import InputError, unknown
+from ..imaging.codec import Picture
+from ..imaging.metadata import format_parameters, parse_parameters
+from ..imaging.sheet import Row, contact_sheet
+from ..request import ALIASES, Request
+
+MAX_AXES = 3
+MAX_SHEET = 2**28
+"""The most pixels that a sheet's cells may have together."""
+
+REPLACE = "replace"
+"""The axis of prompts: its first value is searched for, and each value stands there in turn."""
+
+# The fields of a request that an axis may go along, and what their values are.
+AXES: Mapping[str, type] = {
+    "strength": float,
+    "steps": int,
+    "sampler": str,
+    "schedule": str,
+    "guidance_scale": float,
+    "guidance_rescale": float,
+    "convention": str,
+    "eta": float,
+    "seed": int,
+    "variation_seed": int,
+    "variation_strength": float,
+    "clip_skip": int,
+    "noise": str,
+    "posterior": str,
+    "weighting": str,
+    "colour_match": str,
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A field of `AXES`, or `REPLACE`, and its values.
+
+    Raises `InputError` for another field, no values, and a value that is given twice.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if self.name not in (*AXES, REPLACE):
+            raise unknown("axis", self.name, (*AXES, REPLACE))
+        if not self.values:
+            raise InputError(f"the axis {self.name} has no values; give one at least")
+        if len(set(self.values)) < len(self.values):
+            raise InputError(f"the axis {self.name} has a value twice; leave one out")
+
+    def labels(self) -> list[str]:
+        """What is written beside each value."""
+        return [str(value) if self.name == REPLACE else f"{self.title} {value}" for value in self.values]
+
+    @property
+    def title(self) -> str:
+        """The field in words."""
+        return self.name.removesuffix("_scale").replace("_", " ")
+
+
+def axis(name: str, text: str) -> Axis:
+    """An axis from values with commas between them; "fox=>cat,dog" for `REPLACE`, whose first is then fox.
+
+    Raises `InputError` for a value of another kind.
+    """
+    if name == REPLACE:
+        search, arrow, others = text.partition("=>")
+        if not arrow or not search.strip():
+            raise InputError(f"{text!r} does not say what is replaced by what; write fox=>cat,dog")
+        values = [search.strip(), *(value.strip() for value in others.split(","))]
+        return Axis(name, tuple(dict.fromkeys(values)))
+    if name not in AXES:
+        raise unknown("axis", name, (*AXES, REPLACE))
+    kind = AXES[name]
+    try:
+        return Axis(name, tuple(kind(value.strip()) for value in text.split(",")))
+    except ValueError:
+        number = "whole numbers" if kind is int else "numbers"
+        raise InputError(f"{name} is {text!r}; give {number} with commas between them") from None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One to three axes: along the columns, down the rows, and in blocks of rows.
+
+    Raises `InputError` for another number of axes and for two of one name.
+    """
+
+    axes: tuple[Axis, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.axes) <= MAX_AXES:
+            raise InputError(f"a grid has one to {MAX_AXES} axes, not {len(self.axes)}; give a list of values for one")
+        names = [axis.name for axis in self.axes]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise InputError(f"the axis {min(twice)} is given twice; give it once")
+
+    @classmethod
+    def of(cls, axes: Mapping[str, Sequence[Any]]) -> Grid:
+        """The grid of axes by name; the names that A1111 and diffusers have are known too."""
+        return cls(tuple(Axis(ALIASES.get(name, name), tuple(values)) for name, values in axes.items()))
+
+    def __len__(self) -> int:
+        count = 1
+        for axis in self.axes:
+            count *= len(axis.values)
+        return count
+
+    def requests(self, picture: Picture, prompt: str, negative: str, options: Mapping[str, Any]) -> list[Request]:
+        """A request a cell: block by block, row by row, from left to right. All have one seed where none is an axis.
+
+        Raises `InputError` for a text to be replaced that is in neither prompt, and as `Request` does.
+        """
+        searched = [axis.values[0] for axis in self.axes if axis.name == REPLACE]
+        if searched and searched[0] not in prompt and searched[0] not in negative:
+            raise InputError(f"{searched[0]!r} is not in the prompt, so nothing can stand in its place; correct it")
+        made = []
+        for cell in product(*(axis.values for axis in reversed(self.axes))):
+            values = dict(zip((axis.name for axis in reversed(self.axes)), cell, strict=True))
+            texts = [prompt, negative]
+            if searched:
+                other = values.pop(REPLACE)
+                texts = [text.replace(searched[0], other) for text in texts]
+            made.append(Request(picture, *texts, **{**options, **values}))
+        return made
+
+    def check(self, cell: int) -> None:
+        """Raise `InputError` for a sheet that would be too large with cells of so many pixels a side."""
+        if len(self) * cell**2 > MAX_SHEET:
+            raise InputError(f"{len(self)} cells of {cell} pixels are too large a sheet; make the cells smaller")
+
+    def sheet(self, images: Sequence[Image.Image], title: str, cell: int = 256) -> Image.Image:
+        """The images, in the requests' order, on a page."""
+        columns, *others = (axis.labels() for axis in self.axes)
+        captions = [", ".join(reversed(labels)) for labels in product(*reversed(others))]
+        width = len(columns)
+        rows = [
+            Row(caption, list(zip(columns, images[index * width : (index + 1) * width], strict=True)))
+            for index, caption in enumerate(captions)
+        ]
+        return contact_sheet(rows, cell=cell, title=title)
+
+    def parameters(self, first: str) -> str:
+        """The parameters text of the sheet: that of its first cell, and the axes as A1111 names them."""
+        parsed = parse_parameters(first)
+        axes = [
+            (f"{letter} {kind}", text)
+            for letter, axis in zip("XYZ", self.axes, strict=False)
+            for kind, text in (("Type", axis.title), ("Values", ", ".join(map(str, axis.values))))
+        ]
+        return format_parameters(replace(parsed, extra=(*parsed.extra, *axes)))
+
+
+def thumbnail(image: Image.Image, cell: int) -> Image.Image:
+    """The image scaled down into a square of `cell` pixels, so that a grid needs only its sheet's memory."""
+    small = image.copy()
+    small.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+    return small

@@ -1,0 +1,246 @@
+"""Records of what made a picture, and pictures made again from them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import overpaint
+from overpaint import Change, InputError, Pipeline, Region, Request
+from overpaint.cli import main
+from overpaint.engines.base import Array
+from overpaint.runtime.imaging.metadata import read_parameters, read_record
+from overpaint.runtime.imaging.output import encode, write
+from overpaint.runtime.prompt.embeddings import Embedding
+from overpaint.runtime.records import Record, Reference, freeze, image_hash, thaw
+from overpaint.runtime.replay import Again, Replay
+
+
+@pytest.fixture
+def source(tmp_path: Path, picture: Array) -> Path:
+    path = tmp_path / "in.png"
+    Image.fromarray(picture).save(path)
+    return path
+
+
+def made(pipe: Pipeline, source: Path, name: str = "out.png", **options: Any) -> Path:
+    output = pipe(source, "a b", **{"steps": 4, "seed": 3, **options}).outputs[0]
+    path = source.with_name(name)
+    write(path, output.image, output.parameters, record=output.record)
+    return path
+
+
+def altered(path: Path, **changes: Any) -> Path:
+    """The file with a record that says something else."""
+    data = json.loads(read_record(path) or "")
+    for name, value in changes.items():
+        data[name] = {**data[name], **value} if isinstance(value, dict) else value
+    write(path, Image.open(path), record=json.dumps(data))
+    return path
+
+
+def again(file: Path, pipe: Pipeline | None = None, inputs: tuple[Path, ...] = ()) -> Replay:
+    replay = Again(file, inputs)
+    return replay.run(pipe or replay.load())
+
+
+class TestRecords:
+    def test_a_request_comes_back(self, picture: Array) -> None:
+        levels = np.random.default_rng(1).integers(0, 256, picture.shape[:2], np.uint8)
+        source = overpaint.read(picture)
+        request = Request(
+            source,
+            passes=(0.7, 0.5),
+            prompts=((0, "a"), (0.4, "b")),
+            seed=2**64 - 1,
+            size=(64, 48),
+            guidance_scale=np.float32(3.5),  # type: ignore[arg-type]
+            change=Change(levels, content="noise"),
+            regions=(Region("c", levels[::-1].copy()),),
+        )
+        back: Request = thaw(json.loads(json.dumps(freeze(request))), lambda _: source)
+        assert freeze(back) == freeze(request)
+        assert back.change is not None
+        assert np.array_equal(back.change.levels, levels)
+        assert (back.prompts, back.size, back.seed) == (request.prompts, request.size, request.seed)
+
+    def test_a_picture_is_its_hash_size_and_path(self, source: Path) -> None:
+        seen: list[Reference] = []
+
+        def find(reference: Reference) -> overpaint.Picture:
+            seen.append(reference)
+            return overpaint.read(source)
+
+        thaw(freeze(Request(overpaint.read(source))), find)
+        assert seen == [Reference(overpaint.read(source).sha256, (56, 40), str(source))]
+
+    def test_the_hash_is_of_pixels_and_alpha(self, picture: Array) -> None:
+        alpha = np.full((40, 56, 1), 255, np.uint8)
+        opaque = overpaint.read(np.concatenate([picture, alpha], 2))
+        hashes = {overpaint.read(array).sha256 for array in (picture, picture.copy(), picture[::-1])}
+        assert len(hashes | {opaque.sha256}) == 3
+
+    @pytest.mark.parametrize(
+        ("text", "cause"),
+        [
+            ("{", "damaged"),
+            ("[]", "damaged"),
+            ('{"format": 9}', "format 9, this version reads 1"),
+            ('{"format": 1, "asked": {}}', "damaged"),
+        ],
+    )
+    def test_a_record_that_is_none(self, text: str, cause: str) -> None:
+        with pytest.raises(InputError, match=cause):
+            Record.read(text)
+
+    @pytest.mark.parametrize(
+        ("asked", "cause"),
+        [
+            ({"is": "Request", "image": {"sha256": "0", "size": [1, 1], "path": None}, "magic": 1}, "magic"),
+            ({"is": "Path", "args": "/"}, "cannot make"),
+            ({"is": "Request"}, "damaged"),
+            ({"sha256": "0"}, "damaged"),
+            ({"png": "AAAA"}, "not a picture"),
+            ({"png": 1}, "damaged"),
+        ],
+    )
+    def test_an_asking_that_is_none(self, asked: Any, cause: str) -> None:
+        with pytest.raises(InputError, match=cause):
+            thaw(asked, lambda _: overpaint.read(np.zeros((8, 8, 3), np.uint8)))
+
+    def test_what_has_no_place_in_a_record_is_a_mistake(self) -> None:
+        with pytest.raises(TypeError, match="object"):
+            freeze(object())
+
+
+class TestFiles:
+    @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+    def test_every_format_carries_it_beside_the_parameters(self, suffix: str) -> None:
+        image, record = Image.new("RGB", (8, 8)), json.dumps({"prompt": "füchse, 🦊"})
+        data, notes = encode(image, suffix, "fox\nSteps: 1", record=record)
+        assert read_record(data) == record
+        assert read_parameters(data) == "fox\nSteps: 1"
+        assert not notes
+        assert read_record(encode(image, suffix, "fox", record=record, strip=True)[0]) is None
+        assert read_record(encode(image, suffix, "fox")[0]) is None
+
+    def test_one_too_long_for_a_jpeg_is_left_out_with_a_note(self) -> None:
+        data, notes = encode(Image.new("RGB", (8, 8)), ".jpg", "fox", record="x" * 70_000)
+        assert read_record(data) is None
+        assert read_parameters(data) == "fox"
+        assert "does not fit" in notes[0]
+
+
+class TestReplay:
+    @pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp"])
+    def test_the_pixels_are_equal(self, fake: Pipeline, source: Path, name: str) -> None:
+        replay = again(made(fake, source, name, sampler="euler_a", passes=(0.5, 0.5), colour_match="mean"))
+        assert replay.equal
+        assert not replay.differences
+        assert replay.distance is None
+
+    def test_a_mask_and_its_regions_too(self, fake: Pipeline, source: Path) -> None:
+        levels = np.zeros((40, 56), np.uint8)
+        levels[10:30, 10:40] = 200
+        file = made(fake, source, change=Change(levels, gradual=True), regions=(Region("c", levels),), variation_seed=4)
+        assert again(file).equal
+
+    def test_any_picture_of_a_batch(self, fake: Pipeline, source: Path) -> None:
+        output = fake(source, "a", n=3, seed=1, steps=4).outputs[2]
+        write(source.with_name("out.png"), output.image, record=output.record)
+        replay = again(source.with_name("out.png"))
+        assert replay.equal
+        assert replay.output.request.seed == 3
+
+    def test_an_input_that_moved_is_found_beside_the_result(self, fake: Pipeline, source: Path, tmp_path: Path) -> None:
+        file = made(fake, source)
+        (tmp_path / "moved").mkdir()
+        for path in (file, source):
+            path.rename(tmp_path / "moved" / path.name)
+        assert again(tmp_path / "moved/out.png").equal
+
+    def test_an_input_that_is_gone_is_named_and_can_be_given(
+        self, fake: Pipeline, source: Path, tmp_path: Path
+    ) -> None:
+        file = made(fake, source)
+        source.rename(tmp_path / "renamed.png")
+        with pytest.raises(InputError, match=r"in\.png \(56x40, .* not found; give it"):
+            Again(file)
+        assert again(file, inputs=(tmp_path / "renamed.png",)).equal
+        with pytest.raises(InputError, match="2 inputs are given, the record names 1"):
+            Again(file, (tmp_path / "renamed.png",) * 2)
+
+    def test_an_input_with_other_pixels_is_said_before_it_runs(
+        self, fake: Pipeline, source: Path, picture: Array
+    ) -> None:
+        file = made(fake, source)
+        Image.fromarray(255 - picture).save(source)
+        assert "has other pixels" in Again(file).changed(fake)[0]
+        replay = again(file)
+        assert not replay.equal
+        assert "of the pixels differ" in (replay.distance or "")
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"version": "0.0.1"}, "overpaint 0.0.1 made it"),
+            ({"model": {"name": "other", "graphs": {"unet": "0" * 64}}}, "the graph unet was 0000000000, is "),
+            ({"engines": {"unet": "onnxruntime 1.0"}}, "the engine of unet was onnxruntime 1.0, is fake"),
+            ({"embeddings": {"cat": "1" * 64}}, "the embedding cat was 1111111111, is nothing"),
+            ({"plan": "0"}, "table of the sampler's steps"),
+            ({"loading": {"vae_tile": 64}}, None),
+            ({"result": "0"}, "no longer those that the record is of"),
+            ({"result": "0", "together": 4}, "4 pictures ran together then"),
+        ],
+    )
+    def test_every_difference_is_named(
+        self, fake: Pipeline, source: Path, changes: dict[str, Any], said: str | None
+    ) -> None:
+        replay = again(altered(made(fake, source), **changes))
+        assert said is None or any(said in difference for difference in replay.differences)
+        assert replay.equal == ("result" not in changes)
+
+    def test_another_model_says_so(self, fake: Pipeline, source: Path) -> None:
+        file = altered(made(fake, source), loading={"model": "nowhere/model"})
+        with pytest.raises(InputError, match="nowhere/model, which is not there"):
+            Again(file).load()
+        with Again(file).load("tiny", engine="onnxruntime") as other:
+            differences = Again(file).changed(other)
+        assert any("this is overpaint-tiny" in text or "this is tiny" in text for text in differences)
+        assert any("graph unet" in text for text in differences)
+        assert any("engine was fake, is onnxruntime" in text for text in differences)
+
+    def test_an_embedding_is_recorded_by_its_hash(self) -> None:
+        pipe = overpaint.load("tiny", engine="onnxruntime")
+        width = next(spec.axes[-1] for spec in pipe.text.engine.inputs if spec.name == "vectors")
+        pipe.text.add_embedding(Embedding("zorb", np.ones((1, int(width)), np.float32)))
+        output = pipe(np.zeros((16, 16, 3), np.uint8), "zorb", steps=2).outputs[0]
+        record = Record.read(output.record or "")
+        assert set(record.embeddings) == {"zorb"}
+        assert record.result == image_hash(output.image)
+
+    @pytest.mark.parametrize(
+        ("metadata", "cause"), [({}, "has no record; it was stripped"), ({"parameters": "fox"}, "A1111's parameters")]
+    )
+    def test_a_picture_without_a_record(self, tmp_path: Path, metadata: dict[str, Any], cause: str) -> None:
+        write(tmp_path / "a.png", Image.new("RGB", (8, 8)), **metadata)
+        with pytest.raises(InputError, match=cause):
+            Again(tmp_path / "a.png")
+
+
+def test_the_command_says_whether_the_pixels_are_equal(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, new = source.with_name("out.png"), source.with_name("new.png")
+    common = [str(source), "fox", "-o", str(out), "--steps", "4", "--seed", "1", "--engine", "onnxruntime"]
+    assert main(["img2img", *common]) == 0
+    assert main(["replay", str(out), "-o", str(new)]) == 0
+    assert "the pixels are equal" in capsys.readouterr().out
+    assert np.array_equal(np.asarray(Image.open(out)), np.asarray(Image.open(new)))
+    Image.new("RGB", (56, 40)).save(source)
+    assert main(["replay", str(out)]) == 3
+    printed = capsys.readouterr()
+    assert "not equal" in printed.out
+    assert "has other pixels" in printed.err
+    assert main(["replay", str(source)]) == 2
