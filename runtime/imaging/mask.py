@@ -14,7 +14,7 @@ from .tiles import Window, strips
 
 CHANNELS = ("auto", "luma", "alpha")
 BLURS = ("a1111", "diffusers")
-LATENT_MODES = ("diffusers", "a1111", "area")
+LATENT_MODES = ("diffusers", "a1111", "cover", "area")
 
 _HALF = 128
 _INTEGER_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -150,6 +150,7 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
     """The mask uint8 [height, width] at the latents' size, float32 [height / downscale, width / downscale] in [0, 1].
 
     "diffusers" takes every `downscale`-th pixel, 1 from level 128 on; "a1111" scales bicubically and rounds to 0 or 1;
+    "cover" is 1 where any pixel that a latent stands for is at level 128 or more, so that no thin line is missed;
     "area" is the mean of the pixels a latent stands for, in between too, as differential diffusion wants it.
     Raises `InputError` for sides that are no multiples of `downscale`.
     """
@@ -167,6 +168,8 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
         scaled = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC))
         return (scaled >= _HALF).astype(np.float32)
     cells = levels.reshape(size[1], downscale, size[0], downscale)
+    if mode == "cover":
+        return (cells.max(axis=(1, 3)) >= _HALF).astype(np.float32)
     means: Array = cells.mean(axis=(1, 3), dtype=np.float32) / np.float32(255)
     return means
 
