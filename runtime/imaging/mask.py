@@ -102,6 +102,13 @@ def blur_reach(sigma: float) -> int:
     return int(2.5 * sigma + 0.5)
 
 
+def kernel(sigma: float) -> Array:
+    """The taps of such a blur, float32 [2 blur_reach(sigma) + 1], which sum to 1."""
+    reach = blur_reach(sigma)
+    taps = np.exp(-(np.arange(-reach, reach + 1, dtype=np.float64) ** 2) / (2 * max(sigma, 1e-3) ** 2))
+    return (taps / taps.sum()).astype(np.float32)
+
+
 def grow(levels: Array, pixels: int) -> Array:
     """The mask uint8 [height, width] grown by a disc of radius `pixels`, or shrunk where that is negative.
 
@@ -217,13 +224,11 @@ def _blur_rows(levels: Array, sigma: float) -> Array:
     reach = blur_reach(sigma)
     if not reach:
         return levels.copy()
-    taps = np.exp(-(np.arange(-reach, reach + 1, dtype=np.float64) ** 2) / (2 * sigma**2))
-    kernel = (taps / taps.sum()).astype(np.float32)
     height, width = levels.shape
     blurred = np.empty((height, width), np.uint8)
     for rows in strips(height, width + 2 * reach):
         padded = np.pad(levels[rows].astype(np.float32), ((0, 0), (reach, reach)), "reflect")
-        total = sum(weight * padded[:, shift : shift + width] for shift, weight in enumerate(kernel))
+        total = sum(weight * padded[:, shift : shift + width] for shift, weight in enumerate(kernel(sigma)))
         blurred[rows] = np.rint(total)
     return blurred
 

@@ -11,6 +11,7 @@ from PIL import Image
 from ...engines.base import Array
 from ..imaging.codec import Picture
 from ..imaging.compose import Certificate, certify, paste
+from ..imaging.fade import fade
 from ..imaging.ring import RingMatch, ring
 from ..imaging.tiles import Window
 
@@ -19,11 +20,13 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Seam:
-    """How a patch meets what is around it: its colour shift is measured on a ring of `width` pixels, 0 for no ring, and
-    taken out as a `field` of `imaging.ring`."""
+    """How a patch meets what is around it: its colour shift is measured on a ring of `width` pixels, 0 for no ring, as a
+    `field` of `imaging.ring`, and taken out where that at least halves what the ring is off by: else it is no shift.
+    What is off beside the mask then fades over `fade` pixels within it, see `imaging.fade`."""
 
     width: int = 16
     field: str = "constant"
+    fade: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +52,11 @@ class Patch:
         whole = _stacked(self.picture)
         pixels = scaled(np.asarray(repainted.convert("RGB")), (self.window.width, self.window.height))
         notes: tuple[str, ...] = ()
+        truth = self._cut.on_white
         if seam.width:
-            matched = ring(self._cut.on_white, pixels, self.levels, seam.width, seam.field)
-            pixels, notes = matched.pixels, _told(matched)
+            matched = ring(truth, pixels, self.levels, seam.width, seam.field)
+            pixels, notes = (matched.pixels if _is_shift(matched) else pixels), _told(matched)
+        pixels = fade(truth, pixels, self.levels, seam.fade)
         result = whole.copy()
         result[self.window.slices] = paste(whole[self.window.slices], pixels, self.levels)
         return _unstacked(result), notes
@@ -89,11 +94,16 @@ def summed(seconds: Sequence[dict[str, float]]) -> dict[str, float]:
     return {stage: sum(each[stage] for each in seconds) for stage in seconds[0]} if seconds else {}
 
 
+def _is_shift(matched: RingMatch) -> bool:
+    return 2 * sum(matched.after) <= sum(matched.before)
+
+
 def _told(matched: RingMatch) -> tuple[str, ...]:
-    if matched.notes:
+    if matched.notes or not any(matched.before):
         return matched.notes
     before, after = (f"{np.mean(levels):.1f}" for levels in (matched.before, matched.after))
-    return (f"colours around the mask were off by {before} levels of 255, by {after} once that was corrected",)
+    end = f"corrected, {after} are left" if _is_shift(matched) else "no even shift, which is left as it is"
+    return (f"colours around the mask were off by {before} levels of 255: {end}",)
 
 
 def _stacked(picture: Picture) -> Array:
