@@ -68,7 +68,7 @@ class Assembly:
         clean = self._clean(noise)
         first = to_device(self._first(noise), self._device)
         beside = self._beside(noise)
-        edits = self._edits(clean, first, beside is None)
+        edits = self._edits(clean, first)
         return Job(
             plan,
             lincomb(plan.start, (clean, first)),
@@ -81,10 +81,10 @@ class Assembly:
         )
 
     def _clean(self, noise: NoiseStream) -> Array:
-        """The picture's latents; zeros where the run starts from noise alone, so that nothing of it can leak."""
+        """The picture's latents; zeros where the run starts from noise alone and keeps nothing, so that nothing leaks."""
         request, change = self._request, self._task.change
         strength = request.passes[0] if request.passes else request.strength
-        if strength == 1 and request.convention in FROM_NOISE and change is None:
+        if strength == 1 and request.convention in FROM_NOISE and not self._keeps:
             return to_device(np.zeros(self._shape, np.float32), self._device)
         clean = self._encode(self._task.picture.on_white, noise)
         if change is None or change.content == "original":
@@ -123,33 +123,46 @@ class Assembly:
 
     def _beside(self, noise: NoiseStream) -> Array | None:
         """What an inpainting U-Net sees below the latents: the mask, and the latents of the picture without what it
-        hides (Rombach et al., arXiv:2112.10752, section 4.5). Everything is hidden where nothing is masked."""
-        if not self._facts.inpaints:
-            return None
+        hides (Rombach et al., arXiv:2112.10752, section 4.5). Everything is hidden where nothing is masked.
+
+        With another U-Net and a mask the noise of those latents is drawn for nothing, as diffusers does.
+        """
         change = self._task.change
+        if not self._facts.inpaints:
+            if change is not None and self._request.posterior == "sample":
+                noise(self._shape)
+            return None
         pixels = self._task.picture.on_white
         levels = np.full(pixels.shape[:2], 255, np.uint8) if change is None else change.levels
         # 127.5 is what the VAE takes as 0, which has no level of its own.
         shown = np.where(levels[..., None] >= 128, np.float32(127.5), pixels)
-        mask = to_latents(levels, self._facts.downscale)
+        mask = to_latents(levels, self._facts.downscale, "diffusers" if change is None else change.latent_mask)
         latents = self._encode(shown, noise)
         joined: Array = namespace(self._device).concatenate([to_device(mask[None], self._device), latents])
         return joined
 
-    def _edits(self, clean: Array, first: Array, alone: bool) -> list[Edit]:
+    @property
+    def _keeps(self) -> bool:
+        """Whether the original is put back after every line: an inpainting U-Net sees what to keep."""
+        change = self._task.change
+        return change is not None and (change.gradual or not self._facts.inpaints)
+
+    def _edits(self, clean: Array, first: Array) -> list[Edit]:
         request, plan, change = self._request, self._task.plan, self._task.change
         edits: list[Edit] = []
         if request.passes:
             edits.append(Drift(plan, clean, request.drift_correction))
         if request.through_pixels:
             edits.append(ThroughPixels(plan, self._trip))
-        if change is not None and (alone or change.gradual):
-            edits.append(Keep(plan, clean, first, self._masked(change), change.gradual))
+        if change is not None and self._keeps:
+            edits.append(Keep(plan, clean, first, self._masked(change), change.gradual, change.softness))
         return edits
 
     def _masked(self, change: Change) -> Array:
         """A change in latents, float32 [height, width] in [0, 1]."""
-        return to_latents(change.levels, self._facts.downscale, "area" if change.gradual else change.latent_mask)
+        return to_latents(
+            change.levels, self._facts.downscale, "area" if change.gradual or change.softness else change.latent_mask
+        )
 
     def _areas(self) -> list[Array]:
         if not self._task.regions:

@@ -19,12 +19,17 @@ class Keep:
     `clean` and `noise` are float32 [channels, height, width], `change` float32 [height, width] in [0, 1] on the host.
     With `gradual` a position is free for its own share of the steps, the last ones: differential diffusion (Levin and
     Fried, arXiv:2306.00950). Otherwise `change` is how much of the new latents counts: blended diffusion, as diffusers'
-    StableDiffusionInpaintPipeline does it with models of 4 channels.
+    StableDiffusionInpaintPipeline does it with models of 4 channels. With a `softness` that is raised to softness times
+    the noise level before the line, as A1111's soft inpainting does: much noise keeps what is nearly kept.
     """
 
-    def __init__(self, plan: Plan, clean: Array, noise: Array, change: Array, gradual: bool) -> None:
+    def __init__(
+        self, plan: Plan, clean: Array, noise: Array, change: Array, gradual: bool = False, softness: float = 0.0
+    ) -> None:
         self._weights = plan.noised
         self._left = left(plan) if gradual else None
+        # A noise level may be infinite; what is beyond any other keeps all but what changes wholly.
+        self._powers = np.minimum(plan.sigmas, 1e4).astype(np.float32) * np.float32(softness) if softness else None
         self._arrays = clean, noise
         self._change = namespace_of(clean).asarray(change)
 
@@ -33,9 +38,15 @@ class Keep:
     def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
         """The latents with the original in its place."""
         kept = lincomb(self._weights[line], self._arrays)
-        share = self._change if self._left is None else (self._change > self._left[line]).astype(np.float32)
+        share = self._share(line)
         merged: Array = latents * share + kept * (1 - share)
         return merged
+
+    def _share(self, line: int) -> Array:
+        """How much of the new latents counts after `line`."""
+        if self._left is not None:
+            return (self._change > self._left[line]).astype(np.float32)
+        return self._change if self._powers is None else self._change ** self._powers[line]
 
 
 def left(plan: Plan) -> Array:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -78,11 +78,27 @@ class Pipeline:
 
         `on_step` is called after every model evaluation; an exception from it cancels the run.
         """
-        run = self.start(image, prompt, **options)
-        for step in run:
-            if on_step:
-                on_step(step)
-        return run.result()
+        return finished(self.start(image, prompt, **options), on_step)
+
+    def inpaint(
+        self, image: Source, mask: Any, prompt: Text = "", *, on_step: OnStep | None = None, **options: Any
+    ) -> Result:
+        """Repaint what a mask says, as `tools.inpaint` describes; several masks may have prompts of their own.
+
+        `options` are the fields of `tools.inpaint.Inpainting` and of `Request`, and `seed`, `n`, `negative_prompt`.
+        """
+        from .tools.inpaint import Inpaint
+
+        return finished(Inpaint(self, image, mask, prompt, **options), on_step)
+
+    def outpaint(self, image: Source, prompt: str = "", *, on_step: OnStep | None = None, **options: Any) -> Result:
+        """Enlarge a picture by what a model makes of its surroundings, as `tools.outpaint` describes.
+
+        `options` are the fields of `tools.outpaint.Outpainting` and of `Request`, and `seed`, `n`, `negative_prompt`.
+        """
+        from .tools.outpaint import Outpaint
+
+        return finished(Outpaint(self, image, prompt, **options), on_step)
 
     def start(
         self,
@@ -212,6 +228,31 @@ class Pipeline:
                 version=f"overpaint {__version__}",
             )
         )
+
+
+class Work(Protocol):
+    """What is iterated over for its steps and then has a result: a run, or a tool on its way."""
+
+    @property
+    def evaluations(self) -> int:
+        """How many steps there are."""
+        ...
+
+    def __iter__(self) -> Iterator[Step]:
+        """Do the work."""
+        ...
+
+    def result(self) -> Result:
+        """What came out."""
+        ...
+
+
+def finished(work: Work, on_step: OnStep | None) -> Result:
+    """Work done to its end, `on_step` called after every model evaluation."""
+    for step in work:
+        if on_step:
+            on_step(step)
+    return work.result()
 
 
 def _listed(value: Any) -> list[Any]:

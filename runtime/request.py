@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..engines.base import Array, InputError, unknown
 from .imaging.codec import MAX_SIDE, Picture
+from .imaging.compose import Certificate
 from .imaging.mask import LATENT_MODES
 from .imaging.match import METHODS as COLOUR_MATCHES
 from .imaging.resize import MODES as RESIZE_MODES
@@ -48,19 +49,24 @@ ELSEWHERE: Mapping[str, str] = {
 class Change:
     """Which of a picture's pixels may change: `levels` uint8 [height, width], 255 where they may, 0 where not.
 
-    With `gradual` the levels between are strengths of their own: 128 is half the request's. Without, 128 and more is
-    all. `content` is what the latents begin with there: the original's, noise alone, or nothing (zeros). `latent_mask`
+    With `gradual` the levels between are strengths of their own: 128 is half the request's. With `softness` above 0 they
+    are how much of the new latents counts, less while there is much noise and more towards the end (see `edits.Keep`).
+    With neither, 128 and more is all. `content` is what the latents begin with there: the original's, noise alone, or nothing (zeros). `latent_mask`
     is how the levels come to the latents' size, see `imaging.mask.to_latents`; levels between always as means.
     """
 
     levels: Array
     gradual: bool = False
+    softness: float = 0.0
     content: str = "original"
     latent_mask: str = "diffusers"
 
     def __post_init__(self) -> None:
-        """Raise `InputError` for levels of another kind and an unknown content."""
+        """Raise `InputError` for levels of another kind, an unknown content, and levels that are to mean two things."""
         _levels("a change's levels", self.levels)
+        _number("softness", self.softness, 0, 8)
+        if self.gradual and self.softness:
+            raise InputError("levels between are strengths or a soft edge, not both; leave out gradual or the softness")
         _choice("masked content", self.content, CONTENTS)
         _choice("latent mask", self.latent_mask, LATENT_MODES)
 
@@ -233,9 +239,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Output:
-    """One repainted picture: the image, the request it answers, the table that was run, the parameters text that
-    reproduces it, notes on what was done to the input on its way, and the latents' drift of each pass where there are
-    several (see `edits.Drift`); and the record by which `replay` makes it again, as `records.Record` writes it."""
+    """One repainted picture: the image, the request it answers, and the table that was run.
+
+    `parameters` is the text that tells other programs how it was made, `record` that by which `replay` makes it again
+    (see `records.Record`), `notes` are on what was done to the input on its way. `drift` is the latents' of each pass
+    where there are several (see `edits.Drift`), `certificate` says of an edit under a mask what was left alone.
+    """
 
     image: Image.Image
     request: Request
@@ -244,6 +253,7 @@ class Output:
     notes: tuple[str, ...]
     drift: tuple[float, ...] = ()
     record: str | None = None
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True)

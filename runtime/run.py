@@ -94,6 +94,11 @@ class Run:
         labels = {name: engine.label for name, engine in self._pipeline.engines.items()}
         self._result = Result(outputs, {**self._tally.timings, "total": total}, dict(self._tally.cached), labels)
 
+    @property
+    def evaluations(self) -> int:
+        """How many steps there are to iterate over."""
+        return sum(len(task.plan) for task in self.tasks)
+
     def result(self) -> Result:
         """The result of a run that was iterated to its end; raises `InputError` for one that was not."""
         if self._result is None:

@@ -14,7 +14,7 @@ from .tiles import Window, strips
 
 CHANNELS = ("auto", "luma", "alpha")
 BLURS = ("a1111", "diffusers")
-LATENT_MODES = ("diffusers", "a1111", "area")
+LATENT_MODES = ("diffusers", "a1111", "cover", "area")
 
 _HALF = 128
 _INTEGER_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -103,6 +103,13 @@ def blur_reach(sigma: float) -> int:
     return int(2.5 * sigma + 0.5)
 
 
+def kernel(sigma: float) -> Array:
+    """The taps of such a blur, float32 [2 blur_reach(sigma) + 1], which sum to 1."""
+    reach = blur_reach(sigma)
+    taps = np.exp(-(np.arange(-reach, reach + 1, dtype=np.float64) ** 2) / (2 * max(sigma, 1e-3) ** 2))
+    return (taps / taps.sum()).astype(np.float32)
+
+
 def grow(levels: Array, pixels: int) -> Array:
     """The mask uint8 [height, width] grown by a disc of radius `pixels`, or shrunk where that is negative.
 
@@ -151,6 +158,7 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
     """The mask uint8 [height, width] at the latents' size, float32 [height / downscale, width / downscale] in [0, 1].
 
     "diffusers" takes every `downscale`-th pixel, 1 from level 128 on; "a1111" scales bicubically and rounds to 0 or 1;
+    "cover" is 1 where any pixel that a latent stands for is at level 128 or more, so that no thin line is missed;
     "area" is the mean of the pixels a latent stands for, in between too, as differential diffusion wants it.
     Raises `InputError` for sides that are no multiples of `downscale`.
     """
@@ -168,6 +176,8 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
         scaled = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC))
         return (scaled >= _HALF).astype(np.float32)
     cells = levels.reshape(size[1], downscale, size[0], downscale)
+    if mode == "cover":
+        return (cells.max(axis=(1, 3)) >= _HALF).astype(np.float32)
     means: Array = cells.mean(axis=(1, 3), dtype=np.float32) / np.float32(255)
     return means
 
@@ -215,13 +225,11 @@ def _blur_rows(levels: Array, sigma: float) -> Array:
     reach = blur_reach(sigma)
     if not reach:
         return levels.copy()
-    taps = np.exp(-(np.arange(-reach, reach + 1, dtype=np.float64) ** 2) / (2 * sigma**2))
-    kernel = (taps / taps.sum()).astype(np.float32)
     height, width = levels.shape
     blurred = np.empty((height, width), np.uint8)
     for rows in strips(height, width + 2 * reach):
         padded = np.pad(levels[rows].astype(np.float32), ((0, 0), (reach, reach)), "reflect")
-        total = sum(weight * padded[:, shift : shift + width] for shift, weight in enumerate(kernel))
+        total = sum(weight * padded[:, shift : shift + width] for shift, weight in enumerate(kernel(sigma)))
         blurred[rows] = np.rint(total)
     return blurred
 

@@ -1,1 +1,1 @@
-"""Tools built on the pipeline: pictures and requests in, pictures out."""
+"""What people do with a pipeline: each tool prepares pictures, has requests run, and puts the results together."""

@@ -1,0 +1,261 @@
+"""Inpainting: what a mask says is repainted, everything else comes back bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...engines.base import Array, InputError, unknown
+from ..imaging import codec, fill, mask
+from ..imaging.codec import Picture
+from ..imaging.mask import Mask
+from ..imaging.ring import FIELDS
+from ..imaging.tiles import Window
+from ..loop import Step
+from ..request import CONTENTS, Change, Output, Region, Request, Result, expand
+from .patch import Patch, Seam, scaled, working_size
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+CONTENT = (*CONTENTS, "fill")
+LEVELS = ("hard", "soft", "strength")
+# A1111's "preservation strength" of soft inpainting, and the share of the strength from which pixels count in full.
+SOFTNESS = 0.5
+FULL = 4
+
+Source = codec.Source | Picture
+MaskSource = codec.Source | Mask
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """How masks are read and what is done under them; white is repainted.
+
+    Reading: `channel`, `invert` and `resize_mask` are those of `imaging.mask.read`. The mask is then grown by `grow`
+    pixels (shrunk where that is negative) and blurred by `blur`, a sigma or one for x and one for y, of `blur_kind`.
+
+    `levels` says what lies between black and white: "hard" repaints the latents from level 128 on and only pastes by
+    it, as diffusers and A1111 do; "soft" keeps the less of the original the further the steps are, as A1111's soft
+    inpainting; "strength" takes them as shares of the strength, as differential diffusion does. `content` is what
+    masked pixels begin as: the original, colours spread from around ("fill"), noise, or nothing. `latent_mask` is how
+    a hard mask comes to latents: "cover" misses no masked pixel, "diffusers" and "a1111" are theirs.
+
+    With `only_masked` the model works on the mask's rectangle and `padding` pixels around it, at its own size. `ring`
+    pixels around the mask tell the colour shift that is taken out, as a `ring_field`; 0 leaves it.
+
+    The peers' own: diffusers' pipeline is latent_mask="diffusers", blur=0, ring=0; A1111 is latent_mask="a1111", ring=0
+    and convention="a1111".
+    """
+
+    channel: str = "auto"
+    invert: bool = False
+    resize_mask: bool = False
+    grow: int = 0
+    blur: float | tuple[float, float] = 4.0
+    blur_kind: str = "a1111"
+    levels: str = "hard"
+    content: str = "original"
+    latent_mask: str = "cover"
+    only_masked: bool = False
+    padding: int = 32
+    ring: int = 16
+    ring_field: str = "constant"
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for the first field that cannot be used."""
+        for kind, value, known in (
+            ("mask channel", self.channel, mask.CHANNELS),
+            ("mask blur", self.blur_kind, mask.BLURS),
+            ("way with levels", self.levels, LEVELS),
+            ("masked content", self.content, CONTENT),
+            ("latent mask", self.latent_mask, mask.LATENT_MODES),
+            ("shift field", self.ring_field, FIELDS),
+        ):
+            if value not in known:
+                raise unknown(kind, str(value), known)
+        for name, length in (("padding", self.padding), ("ring", self.ring), ("grow", abs(self.grow))):
+            if not 0 <= length <= codec.MAX_SIDE:
+                raise InputError(f"{name} must be a number of pixels up to {codec.MAX_SIDE}, not {length}")
+        if len(self.sigmas) != 2 or not all(0 <= sigma <= 256 for sigma in self.sigmas):
+            raise InputError(f"a mask's blur is 0 to 256 pixels, or that for x and y, not {self.blur!r}")
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The blur along x and along y."""
+        return tuple(self.blur) if isinstance(self.blur, (tuple, list)) else (self.blur, self.blur)
+
+    @property
+    def reach(self) -> int:
+        """How far beyond a mask's pixels its shape can tell or be changed, at least 1."""
+        # Pillow's three boxes reach about as far as A1111's kernel: 3 sigma is beyond both.
+        return abs(self.grow) + int(3 * max(self.sigmas)) + 4
+
+    def shaped(self, levels: Array) -> Array:
+        """A mask uint8 [height, width], grown and blurred."""
+        levels = mask.grow(levels, self.grow) if self.grow else levels
+        return mask.blur(levels, *self.sigmas, kind=self.blur_kind) if any(self.sigmas) else levels
+
+    def pasted(self, levels: Array) -> Array:
+        """How much of the result counts at each pixel, uint8: strengths are none, and soon count in full."""
+        if self.levels != "strength":
+            return levels
+        return np.minimum(levels.astype(np.uint16) * FULL, 255).astype(np.uint8)
+
+    def change(self, levels: Array) -> Change:
+        """The change that a request is told."""
+        return Change(
+            levels,
+            gradual=self.levels == "strength",
+            softness=SOFTNESS if self.levels == "soft" else 0.0,
+            content="original" if self.content == "fill" else self.content,
+            latent_mask=self.latent_mask,
+        )
+
+
+class Inpaint:
+    """An inpainting on its way: iterate for its steps, then ask for its `result()`, as with a `Run`."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        image: Source,
+        masks: MaskSource | Sequence[MaskSource],
+        prompts: str | Sequence[str] = "",
+        *,
+        negative_prompt: str = "",
+        seed: int | Sequence[int] | None = None,
+        n: int = 1,
+        **options: Any,
+    ) -> None:
+        """`options` are fields of `Inpainting` and of `Request`; `size` is the most that the model works at.
+
+        Several masks have several prompts, one each, of which later ones lie on top, or share one. Raises `InputError`
+        for all that can be known to be wrong before a model runs.
+        """
+        own, rest = split(Inpainting, options)
+        self._own = Inpainting(**own)
+        self._picture = image if isinstance(image, Picture) else codec.read(image)
+        self._notes: list[str] = []
+        shapes = self._read(masks if isinstance(masks, (list, tuple)) else [masks])
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if len(prompts) not in (1, len(shapes)):
+            raise InputError(f"{len(prompts)} prompts for {len(shapes)} masks; give one for all, or one a mask")
+        size = rest.pop("size", None)
+        if rest.get("resize_mode") is not None:
+            raise InputError("inpainting has no resize mode; the result has the picture's size whatever the model's is")
+        self._patch, shapes = self._plan(pipeline, shapes, size)
+        places: dict[str, Any] = {}
+        source = self._picture
+        if self._patch is not None:
+            union = np.maximum.reduce(shapes)
+            places["change"] = self._own.change(union)
+            if len(prompts) > 1:
+                named = zip(prompts[1:], shapes[1:], strict=True)
+                places["regions"] = tuple(Region(prompt, levels) for prompt, levels in named)
+            source = self._filled(self._patch.source, union)
+        self._requests = expand([source], prompts[:1], [negative_prompt], seed, n, {**rest, **places})
+        self._run = None if self._patch is None else pipeline.run(self._requests)
+        self._pipeline = pipeline
+
+    def __iter__(self) -> Iterator[Step]:
+        """Do the work."""
+        yield from self._run or ()
+
+    @property
+    def evaluations(self) -> int:
+        """How many steps there are to iterate over."""
+        return self._run.evaluations if self._run else 0
+
+    def result(self) -> Result:
+        """The result, of which every output is of the picture's size, RGB or RGBA as it is, and has a certificate."""
+        if self._run is None or self._patch is None:
+            return self._untouched()
+        result = self._run.result()
+        return replace(result, outputs=tuple(self._output(self._patch, output) for output in result.outputs))
+
+    def _output(self, patch: Patch, output: Output) -> Output:
+        # With strength 0 the model's pixels are the source's, which may have been scaled: nothing of them is wanted.
+        made, notes = self._picture, ()
+        if len(output.plan):
+            made, notes = patch.put_back(output.image, Seam(self._own.ring, self._own.ring_field))
+        certificate = patch.certify(made)
+        return replace(output, image=made.image, notes=(*output.notes, *self._notes, *notes), certificate=certificate)
+
+    def _untouched(self) -> Result:
+        """The picture itself, for an empty mask."""
+        whole = np.zeros(self._picture.pixels.shape[:2], np.uint8)
+        patch = Patch(self._picture, Window(0, 0, *whole.shape), whole, self._picture.size)
+        certificate = patch.certify(self._picture)
+        outputs = []
+        for request in self._requests:
+            task = self._pipeline.task(request)
+            notes = (*self._picture.notes, *self._notes)
+            output = Output(self._picture.image, request, task.plan, task.parameters, notes, certificate=certificate)
+            outputs.append(output)
+        return Result(tuple(outputs), {"total": 0.0}, {}, {})
+
+    def _read(self, sources: Sequence[MaskSource]) -> list[Array]:
+        """The masks' levels, uint8 of the picture's size."""
+        if not sources:
+            raise InputError("no mask is given; give one, white where the picture is to be repainted")
+        own, levels = self._own, []
+        for source in sources:
+            if isinstance(source, Mask):
+                read = source
+                if read.size != self._picture.size:
+                    raise InputError(f"the mask is {read.size}, the picture {self._picture.size}; give one of its size")
+            else:
+                read = mask.read(
+                    source, self._picture.size, channel=own.channel, invert=own.invert, resize=own.resize_mask
+                )
+            self._notes += read.notes
+            levels.append(read.levels)
+        return levels
+
+    def _plan(
+        self, pipeline: Pipeline, shapes: list[Array], size: tuple[int, int] | None
+    ) -> tuple[Patch | None, list[Array]]:
+        """What is worked on, and every mask at the working size; nothing where the masks are empty."""
+        own, facts = self._own, pipeline.bundle.model
+        # Masks are shaped in a rectangle around them, so that a small mask in a large picture costs little.
+        union = shapes[0] if len(shapes) == 1 else np.maximum.reduce(shapes)
+        around = mask.region(union, own.reach)
+        if around is None:
+            return None, []
+        cuts = [own.shaped(shape[around.slices]) for shape in shapes]
+        whole = [_placed(cut, around, union.shape) for cut in cuts]
+        everything = np.maximum.reduce(whole)
+        most = size or facts.default_size
+        window: Window | None = Window(0, 0, *union.shape)
+        if own.only_masked:
+            window = mask.region(everything, own.padding, most)
+        if window is None:
+            return None, []
+        scales = own.only_masked or size is not None
+        work = working_size(window, most, facts.multiple) if scales else self._picture.size
+        levels = [shape[window.slices] for shape in whole]
+        patch = Patch(self._picture, window, own.pasted(everything[window.slices]), work)
+        return patch, [scaled(np.ascontiguousarray(level), work) for level in levels]
+
+    def _filled(self, source: Picture, levels: Array) -> Picture:
+        if self._own.content != "fill" or levels.min() == 255:
+            return source
+        return replace(source, pixels=fill.spread(source.pixels, levels))
+
+
+def split(kind: type[Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options that are fields of a dataclass and are given, and the rest."""
+    names = {field.name for field in fields(kind)}
+    own = {name: value for name, value in options.items() if name in names and value is not None}
+    return own, {name: value for name, value in options.items() if name not in names}
+
+
+def _placed(levels: Array, window: Window, shape: tuple[int, ...]) -> Array:
+    """Levels in a whole of zeros."""
+    placed = np.zeros(shape, np.uint8)
+    placed[window.slices] = levels
+    return placed

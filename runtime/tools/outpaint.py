@@ -1,0 +1,252 @@
+"""Outpainting: a picture grows, and a model paints what is around it; its own pixels stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...engines.base import Array, InputError, unknown
+from ..imaging import codec, fill, mask
+from ..imaging.codec import Picture
+from ..imaging.compose import certify
+from ..imaging.fill import Margins
+from ..imaging.ring import FIELDS
+from ..imaging.tiles import Window, windows
+from ..loop import Step
+from ..request import Change, Output, Request, Result, expand
+from .inpaint import Source, split
+from .patch import Patch, Seam, summed
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+Size = tuple[int, int]
+# Between the seeds of one picture's areas, so that no two areas begin with the same noise.
+STRIDE = 0x9E3779B1
+
+
+@dataclass(frozen=True)
+class Outpainting:
+    """By how many pixels a picture grows on each side, and how.
+
+    What the model begins with is made by `fill`, of `imaging.fill.pad`: "edge", "reflect", "noise" of the picture's
+    structure, or `colour`. `overlap` pixels of the picture along its old edges may be repainted too, fading inwards; 0
+    leaves every one of its pixels exact. `feather` pixels of the new fade out of what the model made of the old beside
+    them, so that no edge shows. `ring` and `ring_field` are inpainting's.
+    """
+
+    left: int = 0
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
+    fill: str = "edge"
+    colour: tuple[int, int, int] = (127, 127, 127)
+    overlap: int = 0
+    feather: int = 8
+    latent_mask: str = "cover"
+    ring: int = 16
+    ring_field: str = "constant"
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for the first field that cannot be used."""
+        for kind, value, known in (
+            ("padding", self.fill, fill.PADDINGS),
+            ("latent mask", self.latent_mask, mask.LATENT_MODES),
+            ("shift field", self.ring_field, FIELDS),
+        ):
+            if value not in known:
+                raise unknown(kind, str(value), known)
+        sides = {"left": self.left, "top": self.top, "right": self.right, "bottom": self.bottom}
+        others = {"overlap": self.overlap, "feather": self.feather, "ring": self.ring}
+        for name, length in (sides | others).items():
+            if not 0 <= length <= codec.MAX_SIDE:
+                raise InputError(f"{name} must be a number of pixels from 0 to {codec.MAX_SIDE}, not {length}")
+        if not any(sides.values()):
+            raise InputError("the picture is to grow by 0 pixels; give left, top, right or bottom")
+
+    @property
+    def margins(self) -> Margins:
+        """The growth."""
+        return Margins(self.left, self.top, self.right, self.bottom)
+
+
+@dataclass(frozen=True)
+class Round:
+    """A picture grows by `margins` at once; the `areas` of what it has become are then painted in their order."""
+
+    margins: Margins
+    areas: tuple[Window, ...]
+
+
+def rounds(size: Size, margins: Margins, model: Size) -> list[Round]:
+    """How a picture of (width, height) grows by margins with a model that works at a size of (width, height).
+
+    At once where all of it fits into the model's size. Else in bands of at most half of that, the sides first: each is
+    painted in areas of the model's size, of which a quarter overlaps the last, so that all have something to go on.
+    """
+    width, height = grown = enlarged(size, margins)
+    if width <= model[0] and height <= model[1]:
+        return [Round(margins, (Window(0, 0, height, width),))]
+    made: list[Round] = []
+    for side, most in zip(("left", "right", "top", "bottom"), (model[0], model[0], model[1], model[1]), strict=True):
+        left = getattr(margins, side)
+        while left:
+            band = Margins(**{side: min(left, max(most // 2, 1))})
+            left, size = left - getattr(band, side), enlarged(size, band)
+            made.append(Round(band, tuple(_areas(size, side, model))))
+    assert size == grown
+    return made
+
+
+def enlarged(size: Size, margins: Margins) -> Size:
+    """The size (width, height) of a picture that has grown."""
+    return size[0] + margins.left + margins.right, size[1] + margins.top + margins.bottom
+
+
+def _areas(size: Size, side: str, model: Size) -> Iterator[Window]:
+    """Windows of at most the model's size along one side of a picture of (width, height)."""
+    width, height = min(model[0], size[0]), min(model[1], size[1])
+    if side in ("left", "right"):
+        for along in windows(size[1], 1, height, height // 4):
+            yield Window(along.top, 0 if side == "left" else size[0] - width, height, width)
+    else:
+        for along in windows(1, size[0], width, width // 4):
+            yield Window(0 if side == "top" else size[1] - height, along.left, height, width)
+
+
+class Outpaint:
+    """An outpainting on its way: iterate for its steps, then ask for its `result()`, as with a `Run`."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        image: Source,
+        prompt: str = "",
+        *,
+        negative_prompt: str = "",
+        seed: int | Sequence[int] | None = None,
+        n: int = 1,
+        **options: Any,
+    ) -> None:
+        """`options` are fields of `Outpainting` and of `Request`, whose strength is 1 here where none is given; `size`
+        is what the model works at, its own by default. Raises `InputError` for all that can be known to be wrong
+        before a model runs."""
+        own, rest = split(Outpainting, options)
+        self._own = Outpainting(**own)
+        self._picture = image if isinstance(image, Picture) else codec.read(image)
+        if rest.get("resize_mode") is not None:
+            raise InputError("outpainting has no resize mode; its result is the picture's size and what it grows by")
+        facts = pipeline.bundle.model
+        size = rest.pop("size", None) or facts.default_size
+        grown = enlarged(self._picture.size, self._own.margins)
+        codec.check_size(grown, facts.multiple, "the grown picture")
+        if grown[0] * grown[1] > codec.MAX_PIXELS:
+            raise InputError(f"the grown picture is {grown[0]}x{grown[1]}, more than {codec.MAX_PIXELS} pixels")
+        if not {"strength", "denoising_strength", "passes"} & rest.keys():
+            rest["strength"] = 1.0
+        self._rounds = rounds(self._picture.size, self._own.margins, size)
+        self._pipeline = pipeline
+        seen = Picture(self._picture.on_white)
+        self._requests = expand([seen], [prompt], [negative_prompt], seed, n, rest)
+        self._canvases = [seen] * len(self._requests)
+        self._results: list[Result] = []
+        # The first area is checked with everything that a request can be wrong about; the others differ in pixels.
+        first = self._rounds[0]
+        blank = np.zeros((first.areas[0].height, first.areas[0].width, 3), np.uint8)
+        self._lines = len(pipeline.task(replace(self._requests[0], image=Picture(blank))).plan)
+
+    @property
+    def evaluations(self) -> int:
+        """How many steps there are to iterate over."""
+        return self._lines * len(self._requests) * sum(len(each.areas) for each in self._rounds)
+
+    def __iter__(self) -> Iterator[Step]:
+        """Do the work; raises `InputError` the second time."""
+        if self._results:
+            raise InputError("an outpainting goes once; start another")
+        for each in self._rounds:
+            size = self._canvases[0].size
+            self._canvases = [self._padded(*pair, each.margins) for pair in zip(self._canvases, self._requests)]
+            todo = each.margins.mask(size)
+            for area in each.areas:
+                yield from self._paint(area, todo)
+                todo[area.slices] = 0
+
+    def _padded(self, canvas: Picture, request: Request, margins: Margins) -> Picture:
+        own = self._own
+        pixels = fill.pad(canvas.pixels, margins, own.fill, colour=own.colour, seed=self._seed(request))
+        return Picture(pixels)
+
+    def _seed(self, request: Request) -> int:
+        """The seed of a request's next area; the first has the request's own."""
+        return (request.seed + len(self._results) * STRIDE) % 2**64
+
+    def _paint(self, area: Window, todo: Array) -> Iterator[Step]:
+        """Paint what of an area is still to do, in all pictures."""
+        own = self._own
+        levels = _overlapping(todo[area.slices], own.overlap)
+        patches = [Patch(canvas, area, levels, (area.width, area.height)) for canvas in self._canvases]
+        change = Change(levels, latent_mask=own.latent_mask)
+        run = self._pipeline.run(
+            [
+                replace(request, image=patch.source, change=change, seed=self._seed(request))
+                for patch, request in zip(patches, self._requests, strict=True)
+            ]
+        )
+        yield from run
+        result = run.result()
+        self._results.append(result)
+        seam = Seam(own.ring, own.ring_field, own.feather)
+        self._canvases = [
+            patch.put_back(output.image, seam)[0] for patch, output in zip(patches, result.outputs, strict=True)
+        ]
+
+    def result(self) -> Result:
+        """The result; raises `InputError` where the work has not been done."""
+        if len(self._results) != sum(len(each.areas) for each in self._rounds):
+            raise InputError("the outpainting has not ended; iterate over it to its end before asking for its result")
+        last = self._results[-1]
+        outputs = [self._output(index, output) for index, output in enumerate(self._results[0].outputs)]
+        timings = summed([dict(result.timings) for result in self._results])
+        return replace(last, outputs=tuple(outputs), timings=timings)
+
+    def _output(self, index: int, first: Output) -> Output:
+        """The grown picture, with the original in its place and its alpha; the request is the first area's."""
+        own, old = self._own, self._picture
+        pixels = self._canvases[index].pixels.copy()
+        window = own.margins.window(old.size)
+        levels = _overlapping(own.margins.mask(old.size), own.overlap)
+        # The canvas was seen on white: colours that transparency hides are still the picture's own.
+        pixels[window.slices] = np.where(levels[window.slices][..., None] > 0, pixels[window.slices], old.pixels)
+        before = fill.pad(old.pixels, own.margins)
+        alpha = None
+        if old.alpha is not None:
+            alpha = np.full(levels.shape, 255, np.uint8)
+            alpha[window.slices] = old.alpha
+        request = replace(first.request, image=old, change=None, seed=self._requests[index].seed)
+        return replace(
+            first,
+            image=Picture(pixels, alpha).image,
+            request=request,
+            notes=(*old.notes, *self._notes()),
+            certificate=certify(before, pixels, levels),
+        )
+
+    def _notes(self) -> Iterator[str]:
+        areas = len(self._results)
+        if areas > 1:
+            size = self._rounds[0].areas[0]
+            yield f"painted in {areas} areas of {size.width}x{size.height} pixels, in {len(self._rounds)} rounds"
+
+
+def _overlapping(levels: Array, overlap: int) -> Array:
+    """A mask uint8 [height, width] of 0 and 255 that fades over the `overlap` pixels around it."""
+    if not overlap:
+        return levels.copy()
+    half = (overlap + 1) // 2
+    # The blur of a mask grown by half the overlap ends within it.
+    faded = mask.blur(mask.grow(levels, half), max(overlap - half, 0) / 2.5)
+    return np.maximum(faded, levels)
