@@ -216,9 +216,9 @@ def _add_calibration(parser: Any) -> None:
     options.add_argument(
         "--limit",
         type=float,
-        default=0.04,
+        default=0.035,
         metavar="E",
-        help="the U-Net's relative error up to which blocks are quantised (0.04)",
+        help="the U-Net's relative error up to which blocks are quantised (0.035)",
     )
 
 

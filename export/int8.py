@@ -25,13 +25,17 @@ try:
     from nncf.common.quantization.structs import QuantizationScheme
     from nncf.onnx.quantization.backend_parameters import BackendParameters
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 except ImportError as exc:
     raise ExportError("nncf is not installed; run: pip install 'overpaint[int8]'") from exc
 
 Feeds = Mapping[str, Array]
 
-# What holds the arithmetic. Their inputs are quantised and nothing else: sums, norms and softmax stay in float.
-WEIGHTED = ("Conv", "Gemm", "MatMul")
+# What holds the arithmetic. Their inputs are quantised and nothing else: sums, norms and softmax stay in float. So do
+# an attention's product with the values, whose other side is a softmax over thousands, and what sees the timestep
+# alone (`Gemm`): its error is the same at every pixel, and it takes no time.
+WEIGHTED = ("Conv", "MatMul")
+ATTENTION = "Attention"
 FLOAT, INT8 = "float.onnx", "int8.onnx"
 MIXED = "mixed.onnx"
 # A constant of the float32 graph may have another value in the int8 one, under the same name.
@@ -41,13 +45,17 @@ BLOCK = re.compile(r"((down|up)_blocks\.\d+\.|mid_block\.)?\w+(\.\d+)?")
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or a product with a constant matrix: its node's name and output's, the module it is part of, and
-    how many multiplications an element of its output takes."""
+    """A convolution, a product with a constant matrix, or an attention's of queries and keys: its node's name and
+    output's, the module it is part of, and how many multiplications an element of its output takes.
+
+    That is the number of keys for an attention, which has the name of its `keys` in place of it.
+    """
 
     name: str
     output: str
     module: str
     products: int
+    keys: str = ""
 
     @property
     def block(self) -> str:
@@ -96,9 +104,9 @@ class Quantised:
         return self.folder / MIXED
 
     def probed(self) -> Path:
-        """Write the float32 graph with every layer's output among its own into the working folder."""
+        """Write the float32 graph with every layer's output, and keys, among its own into the working folder."""
         model = ir.load(self.folder / FLOAT)
-        names = {layer.output for layer in self.layers}
+        names = {name for layer in self.layers for name in (layer.output, layer.keys)}
         found = {value for node in model.graph for value in node.outputs if value.name in names}
         model.graph.outputs.extend(found - set(model.graph.outputs))
         ir.save(model, self.folder / MIXED)
@@ -131,14 +139,18 @@ def find_layers(graph: ir.Graph) -> list[Layer]:
     """The layers of a graph, in its order.
 
     The exporter names weights and biases by the module that owns them, but for a matrix without a bias: that belongs
-    to the norm before it. A `Gemm` sees the timestep alone, and all of them are one module.
+    to the norm before it. An attention is named by the product that it goes into.
     """
     layers, module = [], ""
     for node in graph:
         module = next(filter(None, map(_owner, node.inputs)), module)
+        if node.op_type == ATTENTION:
+            keys = node.inputs[1].name
+            layers.append(Layer(node.name, node.outputs[0].name, _attention_owner(node) or module, 0, keys))
+            continue
         weight = node.inputs[1] if node.op_type in WEIGHTED else None
         if weight is not None and weight.is_initializer():
-            owner = "time_embedding" if node.op_type == "Gemm" else _bias_owner(node) or module
+            owner = _bias_owner(node) or module
             channels = weight.shape[1] if node.op_type == "MatMul" else weight.shape[0]
             layers.append(Layer(node.name, node.outputs[0].name, owner, weight.const_value.size // channels))
     return layers
@@ -157,10 +169,20 @@ def _bias_owner(node: Any) -> str:
     return next(filter(None, map(_owner, added)), "")
 
 
+def _attention_owner(node: Any) -> str:
+    """The module of an attention: the one whose projection its result goes into."""
+    while node.op_type != "MatMul":
+        users = node.outputs[0].consumers()
+        if len(users) != 1:
+            return ""
+        (node,) = users
+    return _bias_owner(node).partition(".to_out")[0]
+
+
 def _quantise(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
     """Quantise every layer of the graph at `source` to int8 without zero points, the only kind that TensorRT reads."""
     model = onnx.load(source, load_external_data=False)
-    others = sorted({node.op_type for node in model.graph.node} - set(WEIGHTED))
+    others = sorted({node.op_type for node in model.graph.node} - {*WEIGHTED, ATTENTION})
     symmetric = QuantizationParameters(mode=QuantizationScheme.SYMMETRIC)
     nncf.set_log_level(logging.ERROR)
     try:
@@ -173,6 +195,8 @@ def _quantise(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
                 ignored_scope=nncf.IgnoredScope(types=others, validate=False),
                 advanced_parameters=AdvancedQuantizationParameters(
                     activations_quantization_params=symmetric,
+                    # Not the mean of the steps' extremes: one that is rare would saturate, at every step of its run.
+                    activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
                     backend_params={BackendParameters.EXTERNAL_DATA_DIR: str(source.parent.absolute())},
                 ),
             )

@@ -23,7 +23,7 @@ from .sensitivity import Choice, choose, outputs, pooled_error
 Report = Callable[[str], None]
 
 GRAPH = "unet"
-LIMIT = 0.04
+LIMIT = 0.035
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,10 @@ def _enough(ranked: Sequence[Block], limit: float, full: float) -> int:
 
 def _work(graph: Quantised, feeds: Feeds) -> dict[Layer, int]:
     """How many multiplications each layer makes."""
-    names = [layer.output for layer in graph.layers]
+    names = [name for layer in graph.layers for name in (layer.output, layer.keys) if name]
     made = open_session(graph.probed(), "unet").run(names, dict(feeds))
-    return {layer: array.size * layer.products for layer, array in zip(graph.layers, made, strict=True)}
+    found = dict(zip(names, made, strict=True))
+    return {
+        layer: found[layer.output].size * (found[layer.keys].shape[-2] if layer.keys else layer.products)
+        for layer in graph.layers
+    }

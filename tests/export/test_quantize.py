@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,13 @@ import overpaint
 from overpaint.cli import main
 from overpaint.engines.base import ExportError, InputError
 from overpaint.engines.bundle import Bundle
+from overpaint.engines.compare import random_feeds, relative_error
+from overpaint.engines.ort import OrtEngine
+from overpaint.engines.registry import EngineOptions
+from overpaint.export.fuse import TOLERANCE, fuse
 from overpaint.export.int8 import Quantised
 from overpaint.export.quantize import Calibration, quantize_bundle
-from overpaint.export.sensitivity import Block, _enough, _ranked, choose, outputs, pooled_error
+from overpaint.export.sensitivity import Block, _enough, _ranked, _work, choose, outputs, pooled_error
 from overpaint.runtime.demo import EXAMPLES
 from overpaint.runtime.trajectories import LOADING, PROMPTS, read_pictures, read_prompts, record
 
@@ -74,11 +79,13 @@ def test_weights_are_stored_as_int8(bundle: Bundle, graph: onnx.GraphProto) -> N
     users = Counter(
         node.op_type
         for node in graph.node
-        if node.op_type in ("Conv", "MatMul", "Gemm")
+        if node.op_type in ("Conv", "MatMul", "Gemm", "Attention")
         and all(makers.get(name) and makers[name].op_type == "DequantizeLinear" for name in node.input[:2])
     )
     assert users["Conv"] > 10
     assert users["MatMul"] > 10
+    assert users["Attention"] > 10
+    assert not users["Gemm"]
     stored = dict.fromkeys((onnx.TensorProto.INT8, onnx.TensorProto.FLOAT), 0)
     for constant in constants.values():
         if constant.data_type in stored:
@@ -135,6 +142,25 @@ def test_pictures_are_nearly_the_same(bundle: Bundle, int8: Bundle) -> None:
     assert 10 * np.log10(255**2 / np.mean((made[0] - made[1]) ** 2)) > 30
 
 
+def test_no_prompt_is_recorded_again_before_each_has_been(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, asked = overpaint.load(bundle.folder, **LOADING), list[str]()
+    start = pipe.start
+    monkeypatch.setattr(pipe, "start", lambda picture, prompt, **k: asked.append(prompt) or start(picture, prompt, **k))
+    record(pipe, read_pictures(EXAMPLES), ["a", "b", "c"], count=12, seed=0)
+    assert len(asked) >= 6
+    assert set(asked[:3]) == set(asked[3:6]) == {"a", "b", "c"}
+
+
+def test_the_variant_of_onnxruntime_reads_the_same_int8(int8: Bundle, tmp_path: Path) -> None:
+    graph, folder = int8.graph("unet"), int8.folder
+    wanted = sum(node.op_type == "Attention" for node in onnx.load(folder / graph.file.path).graph.node)
+    assert fuse(folder / graph.file.path, tmp_path / "variant.onnx") == wanted > 10
+    feeds = random_feeds(graph.inputs, {axis: lengths.usual for axis, lengths in graph.ranges.items()})
+    paths = (folder / graph.file.path, tmp_path / "variant.onnx")
+    plain, fused = (OrtEngine("unet", graph, path, folder, EngineOptions())(feeds)["model_output"] for path in paths)
+    assert relative_error(fused, plain) < TOLERANCE["int8"]
+
+
 def test_recording_depends_on_the_seed_alone(bundle: Bundle) -> None:
     pipe = overpaint.load(bundle.folder, **LOADING)
     engine = pipe.denoiser.engine
@@ -158,10 +184,35 @@ def test_a_limit_keeps_the_worst_for_their_work_out() -> None:
 
 def test_layers_have_the_names_of_their_modules(quantised: Quantised) -> None:
     layers = {layer.module: layer for layer in quantised.layers}
-    assert {"conv_in", "conv_out", "time_embedding", "mid_block.resnets.0.conv1"} <= set(layers)
+    assert {"conv_in", "conv_out", "mid_block.resnets.0.conv1"} <= set(layers)
+    assert not [name for name in layers if "time_emb" in name]
     inner = layers["down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2"]
     assert inner.block == "down_blocks.0.attentions.0"
     assert layers["conv_in"].products == 4 * 9
+    attentions = [name for name, layer in layers.items() if layer.keys]
+    assert len(attentions) == 14
+    assert all(re.fullmatch(r".*transformer_blocks\.0\.attn[12]", name) for name in attentions)
+
+
+def test_an_attention_makes_a_product_of_each_query_with_each_key(
+    quantised: Quantised, calibration: Calibration
+) -> None:
+    feeds = {name: array[:1] for name, array in calibration.held_out[0].items()}
+    work = {layer.module: count for layer, count in _work(quantised, feeds).items()}
+    block = "down_blocks.1.attentions.0.transformer_blocks.0"
+    width, tokens, prompt = 32, 8 * 8, 77
+    assert work[f"{block}.attn1"] == tokens * tokens * width
+    assert work[f"{block}.attn2"] == tokens * prompt * width
+
+
+def test_an_attention_in_float_reads_what_it_read(quantised: Quantised) -> None:
+    modules = {layer.module: layer for layer in quantised.layers}
+    out = modules["mid_block.attentions.0.transformer_blocks.0.attn1"]
+    graph = onnx.load(quantised.write([layer for layer in quantised.layers if layer != out])).graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    kinds = {node.name: [makers[name] for name in node.input] for node in graph.node if node.op_type == "Attention"}
+    assert kinds.pop(out.name) == ["Transpose"] * 3
+    assert set(map(tuple, kinds.values())) == {("DequantizeLinear", "DequantizeLinear", "Transpose")}
 
 
 def test_without_a_layer_in_int8_the_graph_is_its_source(
