@@ -52,7 +52,7 @@ def test_redraw_replaces_every_pixel(tiling, order):
     for item in passes:
         total[item.window.slices] += item.weights
     # Tiles share what is blurred between them: together they replace each pixel once.
-    np.testing.assert_allclose(total, 255, atol=4)
+    np.testing.assert_allclose(total, 255, atol=8)
 
 
 @settings(max_examples=40, deadline=None)
