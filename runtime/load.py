@@ -87,7 +87,9 @@ def load(
 def _longest(bundle: Bundle) -> int:
     """The longest side in pixels that the VAE takes."""
     graph = bundle.graph("vae_encoder")
-    return min((graph.ranges[axis].most for axis in graph.inputs[0].axes if axis in ("height", "width")), default=MAX_SIDE)
+    return min(
+        (graph.ranges[axis].most for axis in graph.inputs[0].axes if axis in ("height", "width")), default=MAX_SIDE
+    )
 
 
 def _engines(bundle: Bundle, engine: str, options: EngineOptions) -> list[Engine]:

@@ -135,7 +135,10 @@ def waves(passes: Sequence[TilePass]) -> list[list[TilePass]]:
     for index in range(1, len(passes)):
         touched = ((corners[:index] < ends[index]) & (ends[:index] > corners[index])).all(axis=1)
         wave[index] = wave[:index][touched].max(initial=-1) + 1
-    return [[passes[index] for index in np.flatnonzero(wave == number)] for number in range(wave.max(initial=-1) + 1)]
+    groups: list[list[TilePass]] = [[] for _ in range(wave.max(initial=-1) + 1)]
+    for item, number in zip(passes, wave, strict=True):
+        groups[number].append(item)
+    return groups
 
 
 SEAM_FIXES: dict[str, Callable[[Tiling], list[TilePass]]] = {
@@ -149,8 +152,8 @@ SEAM_FIXES: dict[str, Callable[[Tiling], list[TilePass]]] = {
 def _pass(tiling: Tiling, core: Window, shape: str, blur: float) -> TilePass:
     """A pass that replaces `core`, which may reach beyond the area, by a gradient of `shape`."""
     # No model takes a shape beyond the greatest aspect: what it sees of a long band is broader.
-    slimmest = -(-max(core.height, core.width) // (2 * MAX_ASPECT))
-    around = max(tiling.padding + blur_reach(blur), slimmest)
+    slimmest = -(-max(core.height, core.width) // MAX_ASPECT)
+    around = max(tiling.padding + blur_reach(blur), -(-(slimmest - min(core.height, core.width)) // 2))
     top, height = _seen(core.top, core.height, around, tiling.height, tiling.multiple)
     left, width = _seen(core.left, core.width, around, tiling.width, tiling.multiple)
     inner = Window(core.top - top, core.left - left, core.height, core.width)
