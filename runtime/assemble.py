@@ -11,13 +11,14 @@ import numpy as np
 
 from ..engines.base import Array
 from ..engines.buffers import namespace, to_device
+from ..engines.bundle import ModelFacts
 from .edits import Drift, Keep, ThroughPixels
 from .guidance import guides, shares
 from .imaging.mask import to_latents
 from .imaging.tiles import Mosaic
 from .job import Edit, Job
 from .prompt.tree import Phrase
-from .request import Change
+from .request import Change, Request
 from .sampling.noise import NoiseStream, noise_stream, slerp
 from .sampling.strength import FROM_NOISE
 from .state import lincomb
@@ -76,7 +77,7 @@ class Assembly:
             noise,
             guidance_rescale=request.guidance_rescale,
             beside=beside,
-            mosaic=self._mosaic(),
+            mosaic=mosaic(request, self._facts, *self._shape[1:]),
             edits=edits,
         )
 
@@ -170,18 +171,19 @@ class Assembly:
         levels = [to_latents(region.levels, self._facts.downscale, "area") for region in self._task.regions]
         return [to_device(area, self._device) for area in shares(levels)]
 
-    def _mosaic(self) -> Mosaic | None:
-        request, scale = self._request, self._facts.downscale
-        _, height, width = self._shape
-        tile = request.window // scale
-        if not tile or tile >= max(height, width):
-            return None
-        overlap = request.window // 4 if request.window_overlap is None else request.window_overlap
-        return Mosaic(height, width, tile, overlap // scale, self._facts.multiple // scale)
-
     def _encode_text(self, phrase: Phrase) -> Array:
         request = self._request
         with self._tally.stage("text"):
             embeddings, cached = self._pipeline.text.encode(phrase, request.clip_skip, request.emphasis)
             self._tally.cached["text"] += cached
             return to_device(embeddings, self._device)
+
+
+def mosaic(request: Request, facts: ModelFacts, height: int, width: int) -> Mosaic | None:
+    """The windows that a request's latents of `height` x `width` are worked on in; None where it has no windows."""
+    scale = facts.downscale
+    tile = request.window // scale
+    if not tile or tile >= max(height, width):
+        return None
+    overlap = request.window // 4 if request.window_overlap is None else request.window_overlap
+    return Mosaic(height, width, tile, overlap // scale, facts.multiple // scale)

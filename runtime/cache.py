@@ -39,4 +39,4 @@ class Cache(Generic[_Value]):
 def content(array: Array) -> Hashable:
     """A key that two arrays share exactly when their shape, dtype and bytes are the same (SHA-256)."""
     values = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return array.shape, array.dtype.str, hashlib.sha256(values).digest()
+    return array.shape, array.dtype.str, hashlib.sha256(values.data).digest()

@@ -41,6 +41,10 @@ class Denoiser:
         self._max_area = max_area
         self._stacked: tuple[list[Array], Array] = [], np.empty(0)
 
+    def most(self, area: int) -> int:
+        """The most rows of so many latent positions that a call may have, at least 1."""
+        return max(1, min(self._max_rows, self._max_area // area))
+
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """The model's output for every row, float32 [channels, height, width], in the order of the rows."""
         outputs = dict(self.stream(rows))
@@ -53,7 +57,7 @@ class Denoiser:
             groups[row.latents.shape, row.conditioning.shape].append(index)
         for ((_, height, width), (tokens, _)), members in groups.items():
             built = most_rows(self.engine.profiles, {"height": height, "width": width, "tokens": tokens})
-            size = max(1, min(built or self._max_rows, self._max_rows, self._max_area // (height * width)))
+            size = min(built or self._max_rows, self.most(height * width))
             waiting = iter(members)
             while batch := list(islice(waiting, size)):
                 yield from zip(batch, self._call([rows[index] for index in batch]), strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -27,9 +27,13 @@ from .sampling.plan import Plan
 from .text import TextEncoder
 from .vae import Autoencoder
 
+if TYPE_CHECKING:
+    from .tools.upscale import Upscaled
+
 Source = codec.Source | Picture
 Text = str | Sequence[str]
 OnStep = Callable[[Step], None]
+Made = TypeVar("Made", bound=Result, covariant=True)
 
 A1111_NOISE = {"cpu": "CPU", "gpu": "NV"}
 
@@ -100,6 +104,16 @@ class Pipeline:
 
         return finished(Outpaint(self, image, prompt, **options), on_step)
 
+    def upscale(self, image: Source, prompt: str = "", *, on_step: OnStep | None = None, **options: Any) -> Upscaled:
+        """Enlarge a picture and paint the detail that it lacks, in tiles without seams, as `tools.upscale` describes.
+
+        `options` are the fields of `tools.upscaling.Upscaling` and of `Request`, and `negative_prompt`, `seed`,
+        `upscaler` and `watch`.
+        """
+        from .tools.upscale import Upscale
+
+        return finished(Upscale(self, image, prompt, **options), on_step)
+
     def start(
         self,
         image: Source | Sequence[Source],
@@ -164,7 +178,7 @@ class Pipeline:
         """What a request comes to; raises `InputError` where this model cannot answer it."""
         facts = self.bundle.model
         picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
-        self._check_size(picture, request.window)
+        self.check_size(picture.size, request.window)
         check_prompts(request)
         plan = self.plan(request)
         parameters = self._parameters(request, plan, placement.size)
@@ -172,22 +186,23 @@ class Pipeline:
         regions = tuple(replace(region, levels=self._fit_levels(request, region.levels)) for region in request.regions)
         return Task(request, picture, placement, plan, parameters, change, regions)
 
-    def _fit_levels(self, request: Request, levels: Array) -> Array:
-        """Levels brought to the model's size the way the picture is."""
-        grey = Picture(np.repeat(levels[..., None], 3, axis=2))
-        return resize.fit(grey, request.size, request.fit_mode, self.bundle.model.multiple)[0].pixels[..., 0]
-
-    def _check_size(self, picture: Picture, window: int) -> None:
+    def check_size(self, size: tuple[int, int], window: int = 0) -> None:
+        """Raise `InputError` for a (width, height) that the U-Net does not take, whole or in windows of that side."""
         ranges, facts = self.bundle.graph("unet").ranges, self.bundle.model
         if window % facts.multiple:
             raise InputError(f"this model's windows are multiples of {facts.multiple} pixels, not {window}")
         most = ranges["width"].most * facts.downscale, ranges["height"].most * facts.downscale
-        sides = [min(length, window or length) for length in picture.size]
+        sides = [min(length, window or length) for length in size]
         if any(length > limit for length, limit in zip(sides, most, strict=True)):
             raise InputError(
                 f"the picture is {sides[0]}x{sides[1]}, this model takes at most {most[0]}x{most[1]}; "
                 "ask for a smaller size, or for windows"
             )
+
+    def _fit_levels(self, request: Request, levels: Array) -> Array:
+        """Levels brought to the model's size the way the picture is."""
+        grey = Picture(np.repeat(levels[..., None], 3, axis=2))
+        return resize.fit(grey, request.size, request.fit_mode, self.bundle.model.multiple)[0].pixels[..., 0]
 
     def _parameters(self, request: Request, plan: Plan, size: tuple[int, int]) -> str:
         facts = self.bundle.model
@@ -230,7 +245,7 @@ class Pipeline:
         )
 
 
-class Work(Protocol):
+class Work(Protocol[Made]):
     """What is iterated over for its steps and then has a result: a run, or a tool on its way."""
 
     @property
@@ -242,12 +257,12 @@ class Work(Protocol):
         """Do the work."""
         ...
 
-    def result(self) -> Result:
+    def result(self) -> Made:
         """What came out."""
         ...
 
 
-def finished(work: Work, on_step: OnStep | None) -> Result:
+def finished(work: Work[Made], on_step: OnStep | None) -> Made:
     """Work done to its end, `on_step` called after every model evaluation."""
     for step in work:
         if on_step:

@@ -136,7 +136,9 @@ class Run:
         return Output(image, task.request, task.plan, task.parameters, notes, job.drift if job else (), made)
 
     def _notes(self, task: Task) -> Iterator[str]:
-        request, (width, height) = task.request, task.picture.size
+        request = task.request
+        # What the model sees at once.
+        width, height = (min(length, request.window or length) for length in task.picture.size)
         usual = self._pipeline.bundle.model.default_size
         if len(task.plan) and not 1 / FAR <= width * height / (usual[0] * usual[1]) <= FAR:
             yield f"worked on {width}x{height} pixels, the model is made for {usual[0]}x{usual[1]}; a size can be given"

@@ -54,8 +54,10 @@ class Autoencoder:
     def encode(self, pixels: Array, watch: Watch = unwatched) -> tuple[Moments, bool]:
         """The moments of a picture [height, width, 3] from 0 to 255 on the host, and whether they were cached.
 
-        Raises `ModelOutputError` for NaN or infinity.
+        Those of a picture that goes through in windows are not kept. Raises `ModelOutputError` for NaN or infinity.
         """
+        if not self._whole(*pixels.shape[:2]):
+            return self._encode(pixels, watch), False
         return self._cache.get(content(pixels), lambda: self._encode(pixels, watch))
 
     def latents(self, moments: Moments, noise: Callable[[], Array] | None) -> Array:
@@ -114,10 +116,12 @@ class Autoencoder:
             yield xp.concatenate([found[name] for name in ("mean", "std") if name in found])
             watch("encode", done, len(mosaic))
 
+    def _whole(self, height: int, width: int) -> bool:
+        return height * width <= self._tile**2 and max(height, width) <= self._longest
+
     def _mosaic(self, height: int, width: int, unit: int) -> Mosaic:
         """The windows of a picture of so many pixels, in units of `unit` pixels."""
-        whole = height * width <= self._tile**2 and max(height, width) <= self._longest
-        tile = max(height, width) if whole else self._tile
+        tile = max(height, width) if self._whole(height, width) else self._tile
         return Mosaic(*(length // unit for length in (height, width, tile, self._overlap, self._facts.multiple)))
 
 

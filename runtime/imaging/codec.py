@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ...engines.base import Array, InputError
 from ...engines.buffers import namespace_of
 from .colour import alpha_of, to_srgb
+from .tiles import strips
 
 Source = str | os.PathLike[str] | bytes | Image.Image | Array
 
@@ -73,8 +74,11 @@ class Picture:
         """What is seen of the picture on white, uint8 [height, width, 3]: transparent pixels can hide any colour."""
         if self.alpha is None:
             return self.pixels
-        seen: Array = 255 - (255 - self.pixels.astype(np.uint32)) * self.alpha[..., None] / 255
-        return np.rint(seen).astype(np.uint8)
+        seen = np.empty_like(self.pixels)
+        for rows in strips(*self.alpha.shape):
+            levels = 255 - (255 - self.pixels[rows].astype(np.uint32)) * self.alpha[rows, :, None] / 255
+            seen[rows] = np.rint(levels)
+        return seen
 
     @property
     def image(self) -> Image.Image:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from ...engines.base import Array, InputError, unknown
+from .codec import MAX_ASPECT
 from .mask import blur as blurred
 from .mask import blur_reach
 from .tiles import Window
@@ -77,12 +78,15 @@ def redraw(tiling: Tiling, order: str = "linear") -> list[TilePass]:
     return [_pass(tiling, Window(row * tile, column * tile, tile, tile), "flat", tiling.blur) for row, column in cells]
 
 
-def bands(tiling: Tiling, width: int = 64) -> list[TilePass]:
+def bands(
+    tiling: Tiling, width: int = 64, borders: tuple[Sequence[int], Sequence[int]] | None = None
+) -> list[TilePass]:
     """A pass a border, over all its length: a band of `width` px, whose weight falls from the border to both sides.
 
-    Columns come first, then rows, without blur, as in "Ultimate SD Upscale".
+    Columns come first, then rows, without blur, as in "Ultimate SD Upscale". `borders` are other rows and columns than
+    the tiling's.
     """
-    rows, columns = tiling.borders
+    rows, columns = borders or tiling.borders
     upright = [Window(0, column - width // 2, tiling.height, width) for column in columns]
     level = [Window(row - width // 2, 0, width, tiling.width) for row in rows]
     return [_pass(tiling, window, "columns", 0) for window in upright] + [
@@ -119,6 +123,24 @@ def half_tile_intersections(tiling: Tiling) -> list[TilePass]:
     return half_tile(tiling) + [_pass(tiling, window, "radial", tiling.blur) for window in corners]
 
 
+def waves(passes: Sequence[TilePass]) -> list[list[TilePass]]:
+    """The passes in groups of such as see nothing of each other, which may run at once.
+
+    A pass comes after all those before it that it touches, so that running group by group gives what running one by
+    one in their order does.
+    """
+    corners = np.array([(p.window.top, p.window.left) for p in passes]).reshape(-1, 2)
+    ends = corners + np.array([(p.window.height, p.window.width) for p in passes]).reshape(-1, 2)
+    wave = np.zeros(len(passes), np.int64)
+    for index in range(1, len(passes)):
+        touched = ((corners[:index] < ends[index]) & (ends[:index] > corners[index])).all(axis=1)
+        wave[index] = wave[:index][touched].max(initial=-1) + 1
+    groups: list[list[TilePass]] = [[] for _ in range(wave.max(initial=-1) + 1)]
+    for item, number in zip(passes, wave, strict=True):
+        groups[number].append(item)
+    return groups
+
+
 SEAM_FIXES: dict[str, Callable[[Tiling], list[TilePass]]] = {
     "none": lambda tiling: [],
     "bands": bands,
@@ -129,7 +151,9 @@ SEAM_FIXES: dict[str, Callable[[Tiling], list[TilePass]]] = {
 
 def _pass(tiling: Tiling, core: Window, shape: str, blur: float) -> TilePass:
     """A pass that replaces `core`, which may reach beyond the area, by a gradient of `shape`."""
-    around = tiling.padding + blur_reach(blur)
+    # No model takes a shape beyond the greatest aspect: what it sees of a long band is broader.
+    slimmest = -(-max(core.height, core.width) // MAX_ASPECT)
+    around = max(tiling.padding + blur_reach(blur), -(-(slimmest - min(core.height, core.width)) // 2))
     top, height = _seen(core.top, core.height, around, tiling.height, tiling.multiple)
     left, width = _seen(core.left, core.width, around, tiling.width, tiling.multiple)
     inner = Window(core.top - top, core.left - left, core.height, core.width)
@@ -137,9 +161,11 @@ def _pass(tiling: Tiling, core: Window, shape: str, blur: float) -> TilePass:
 
 
 def _seen(start: int, length: int, around: int, whole: int, multiple: int) -> tuple[int, int]:
-    """Start and length of what the model sees: of one length for all passes of a kind, moved inside the area."""
-    seen = min(-(-(length + 2 * around) // multiple) * multiple, whole)
-    return min(max(start + length // 2 - seen // 2, 0), whole - seen), seen
+    """Start and length of what the model sees: of one length for all passes of a kind where tiles are multiples, moved
+    inside the area. It starts at a multiple where the area is one, so that latents lie where those of the whole do."""
+    spare = (start - around) % multiple
+    seen = min(-(-(length + 2 * around + spare) // multiple) * multiple, whole)
+    return min(max(start - around - spare, 0), whole - seen), seen
 
 
 # Passes away from the edges share their weights, and those of a large picture are many.

@@ -1,0 +1,94 @@
+"""Requests over parts of one picture: passes that repaint tiles of it, as many at once as do not touch each other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...engines.base import Array
+from ..imaging.codec import Picture
+from ..imaging.compose import paste
+from ..imaging.passes import TilePass, waves
+from ..loop import Step
+from ..request import Change, Output, Request
+from ..run import Run
+from ..watch import Watch
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+
+class Meter:
+    """Tells `watch` how many tiles of a stage's `total` are done, where runs tell of the rows of a line.
+
+    A tile counts once a line; `tiles` are those of the run under way.
+    """
+
+    def __init__(self, watch: Watch, stage: str, total: int, tiles: int = 0) -> None:
+        self.tiles = tiles
+        self._watch = watch
+        self._stage = stage
+        self._total = total
+        self._done = 0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Hear of a stage of a run; that of its VAE is no progress of its own."""
+        if stage == "denoise":
+            self._watch(self._stage, self._done + self.tiles * done // total, self._total)
+            self._done += self.tiles * (done == total)
+
+
+class Painter:
+    """Has requests run, and adds up what they took: `timings` in seconds and `cached` by stage, and `engines`."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.timings: dict[str, float] = defaultdict(float)
+        self.cached: dict[str, int] = defaultdict(int)
+        self.engines: dict[str, str] = {}
+        self._pipeline = pipeline
+
+    def run(self, requests: Sequence[Request], watch: Watch) -> Generator[Step, None, tuple[Output, ...]]:
+        """Run requests together, yield the steps, and return the outputs."""
+        run = Run(self._pipeline, requests, watch=watch)
+        yield from run
+        result = run.result()
+        for stage, seconds in result.timings.items():
+            self.timings[stage] += seconds
+        for stage, count in result.cached.items():
+            self.cached[stage] += count
+        self.engines.update(result.engines)
+        return result.outputs
+
+    def passes(
+        self, pixels: Array, passes: Sequence[TilePass], request: Request, batch: int, meter: Meter
+    ) -> Generator[Step, None, tuple[Output, ...]]:
+        """Repaint `pixels`, uint8 [height, width, 3], in place, tile by tile in the passes' order; `batch` tiles that
+        see nothing of each other run together. Returns the outputs of the first batch.
+
+        The request is that of every tile, but for the picture, what of it changes, and where it lies.
+        """
+        first: tuple[Output, ...] = ()
+        for tiles in _batches(passes, batch):
+            meter.tiles = len(tiles)
+            outputs = yield from self.run([_placed(request, pixels, tile) for tile in tiles], meter)
+            for tile, output in zip(tiles, outputs, strict=True):
+                seen = pixels[tile.window.slices]
+                seen[...] = paste(seen, np.asarray(output.image), tile.weights)
+            first = first or outputs
+        return first
+
+
+def _batches(passes: Sequence[TilePass], batch: int) -> Iterator[list[TilePass]]:
+    return (wave[start : start + batch] for wave in waves(passes) for start in range(0, len(wave), batch))
+
+
+def _placed(request: Request, pixels: Array, tile: TilePass) -> Request:
+    """The request of one tile: around what it replaces, what it sees is kept as it is."""
+    window = tile.window
+    change = None if tile.weights.min() == 255 else Change(tile.weights)
+    image = Picture(pixels[window.slices].copy())
+    return replace(request, image=image, change=change, origin=(window.left, window.top))

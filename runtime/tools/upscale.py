@@ -1,0 +1,273 @@
+"""Tiled upscaling: a picture is enlarged, and the model paints the detail that it lacks, in tiles without seams."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...engines.base import Array, InputError
+from ..assemble import mosaic
+from ..guidance import check_prompts
+from ..imaging import codec
+from ..imaging.codec import Picture
+from ..imaging.match import match
+from ..imaging.metadata import format_parameters, parse_parameters
+from ..imaging.passes import TilePass
+from ..imaging.seams import Line, Seams, seams
+from ..loop import Step
+from ..request import ALIASES, Output, Request, Result, expand
+from ..upscaler import Upscaler
+from ..watch import Watch, unwatched
+from .enlarge import enlarge, enlarged_size, rounds
+from .tiled import Meter, Painter
+from .upscaling import Upscaling
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+DEFAULTS = {"noise": "field", "strength": 0.3}
+"""What a request has here where nothing is said: detail is added, and what is to be seen stays."""
+
+# Fields of a request that are set here.
+OWN = ("size", "resize_mode", "change", "regions", "origin", "window", "window_overlap")
+
+
+@dataclass(frozen=True)
+class Upscaled(Result):
+    """What an upscale gives: a `Result` of one picture, with the scores of the lines along which tiles meet.
+
+    `painted` are those before the lines of `repaired` were repaired and colours matched, `seams` those of the picture.
+    """
+
+    painted: Seams
+    seams: Seams
+    repaired: tuple[Line, ...]
+
+
+class Upscale:
+    """An upscale on its way: iterate for its steps, then ask for its `result()`, as with a `Run`."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        image: codec.Source | Picture,
+        prompt: str = "",
+        *,
+        negative_prompt: str = "",
+        seed: int | None = None,
+        upscaler: Upscaler | None = None,
+        watch: Watch = unwatched,
+        **options: Any,
+    ) -> None:
+        """`options` are fields of `Upscaling` and of `Request`, whose noise is "field" here and whose strength 0.3.
+
+        `upscaler` makes the first enlargement instead of Lanczos. `watch` is told how many tiles are done of the stages
+        enlarge, encode, denoise, decode and repair; a tile counts once a line of the plan. Raises `InputError` for all
+        that can be known to be wrong before a model runs.
+        """
+        names = {field.name for field in fields(Upscaling)}
+        given = {name: value for name, value in options.items() if value is not None}
+        self._own = Upscaling(**{name: value for name, value in given.items() if name in names})
+        self._sizes = self._own.sizes(pipeline.bundle.model)
+        self._pipeline = pipeline
+        self._watch = watch
+        self._upscaler = upscaler
+        self._picture = image if isinstance(image, Picture) else codec.read(image)
+        self.size = enlarged_size(self._picture.size, self._own.scale)
+        """(width, height) of the result."""
+        if upscaler:
+            rounds(self._picture.size, self.size, upscaler)
+        rest = {name: value for name, value in given.items() if name not in names}
+        self._request = _request(self._picture, prompt, negative_prompt, seed, rest)
+        self._plan = pipeline.plan(self._request)
+        self._fix = self._fixing()
+        width, height = (length + -length % self._sizes.multiple for length in self.size)
+        self._shape = height, width
+        self._check()
+        self._result: Upscaled | None = None
+        self._begun = False
+
+    @property
+    def evaluations(self) -> int:
+        """How many steps there are to iterate over, without those of a repair."""
+        if self._own.method == "joint":
+            return len(self._plan)
+        redrawn, mended = self._passes()
+        return len(redrawn) * len(self._plan) + len(mended) * len(self._pipeline.plan(self._fix))
+
+    def __iter__(self) -> Iterator[Step]:
+        """Do the work, once."""
+        if self._begun:
+            raise InputError("an upscale goes once; start another")
+        self._begun = True
+        start = time.perf_counter()
+        painter = Painter(self._pipeline)
+        report = partial(self._watch, "enlarge")
+        picture = enlarge(self._picture, self.size, self._upscaler, report)
+        painter.timings["enlarge"] = time.perf_counter() - start
+        yield from self._painted(picture, painter, start)
+
+    def result(self) -> Upscaled:
+        """The result of an upscale that was iterated to its end; raises `InputError` for one that was not."""
+        if self._result is None:
+            raise InputError("the upscale has not ended; iterate over it to its end before asking for its result")
+        return self._result
+
+    def _painted(self, picture: Picture, painter: Painter, start: float) -> Iterator[Step]:
+        """Repaint the enlarged picture, mend what shows, and keep the result."""
+        own, (width, height) = self._own, self.size
+        source = _extended(picture.on_white, self._shape)
+        paint = self._joint if own.method == "joint" else self._tiles
+        pixels, output = yield from paint(source, painter)
+        painted = mended = self._scores(pixels)
+        worn = painted.over(own.seam_limit) if own.repair and len(self._plan) else ()
+        if worn:
+            yield from self._repair(pixels, worn, painter)
+        if own.colour_match != "none":
+            pixels = match(pixels, source, own.colour_match)
+        if worn or own.colour_match != "none":
+            mended = self._scores(pixels)
+        del source
+        # Strength 0 gives back what transparent pixels hide, too.
+        made = Picture(pixels[:height, :width], picture.alpha) if len(self._plan) else picture
+        notes = [*picture.notes, *output.notes]
+        if worn:
+            notes.append(f"repaired {len(worn)} seams; the worst score was {painted.worst:.2f}, is {mended.worst:.2f}")
+        output = replace(
+            output,
+            image=made.image,
+            request=self._request,
+            parameters=self._parameters(output.parameters),
+            notes=tuple(dict.fromkeys(notes)),
+        )
+        timings = {**painter.timings, "total": time.perf_counter() - start}
+        self._result = Upscaled((output,), timings, dict(painter.cached), painter.engines, painted, mended, worn)
+
+    def _joint(self, source: Array, painter: Painter) -> Generator[Step, None, tuple[Array, Output]]:
+        """All windows at every step, joined in latents."""
+        request = self._whole(source)
+        windows = mosaic(request, self._pipeline.bundle.model, *self._latents)
+        tiles = len(windows) if windows else 1
+        meter = Meter(self._watch, "denoise", tiles * len(self._plan), tiles)
+
+        def watch(stage: str, done: int, total: int) -> None:
+            (meter if stage == "denoise" else self._watch)(stage, done, total)
+
+        (output,) = yield from painter.run([request], watch)
+        return np.array(output.image), output
+
+    def _tiles(self, source: Array, painter: Painter) -> Generator[Step, None, tuple[Array, Output]]:
+        """Tile after tile, and then the seam fix."""
+        pixels, (redrawn, mended) = source.copy(), self._passes()
+        meter = Meter(self._watch, "denoise", len(redrawn) * len(self._plan))
+        outputs = yield from painter.passes(pixels, redrawn, self._request, self._batch(redrawn), meter)
+        if mended:
+            yield from self._mend(pixels, mended, painter)
+        return pixels, outputs[0]
+
+    def _repair(self, pixels: Array, lines: tuple[Line, ...], painter: Painter) -> Iterator[Step]:
+        yield from self._mend(pixels, self._sizes.bands(*self._shape, lines), painter)
+
+    def _mend(self, pixels: Array, passes: list[TilePass], painter: Painter) -> Iterator[Step]:
+        """Passes over seams, in place; a band is as long as the picture and goes through the model in windows."""
+        meter = Meter(self._watch, "repair", len(passes) * len(self._pipeline.plan(self._fix)))
+        yield from painter.passes(pixels, passes, self._fix, self._batch(passes), meter)
+
+    def _passes(self) -> tuple[list[TilePass], list[TilePass]]:
+        """Those over the tiles, and those of the seam fix."""
+        return self._own.redrawn(self._sizes, *self._shape), self._own.mended(self._sizes, *self._shape)
+
+    def _batch(self, passes: list[TilePass]) -> int:
+        window = passes[0].window
+        area = window.height * window.width // self._pipeline.bundle.model.downscale**2
+        return self._own.batch or self._pipeline.denoiser.most(area)
+
+    def _scores(self, pixels: Array) -> Seams:
+        """The scores of the lines along which tiles meet."""
+        scale = self._pipeline.bundle.model.downscale
+        if self._own.method == "tiles":
+            rows, columns = self._sizes.tiling(*self._shape).borders
+        else:
+            windows = mosaic(self._whole(pixels), self._pipeline.bundle.model, *self._latents)
+            edges = windows.edges if windows else ((), ())
+            rows, columns = (tuple(at * scale for at in axis) for axis in edges)
+        width, height = self.size
+        shown = [[at for at in axis if at <= end - 2] for axis, end in ((rows, height), (columns, width))]
+        return seams(pixels[:height, :width], *shown)
+
+    @property
+    def _latents(self) -> tuple[int, int]:
+        height, width = (length // self._pipeline.bundle.model.downscale for length in self._shape)
+        return height, width
+
+    def _whole(self, pixels: Array) -> Request:
+        """The request of all windows together."""
+        sizes = self._sizes
+        return replace(self._request, image=Picture(pixels), window=sizes.tile, window_overlap=sizes.overlap)
+
+    def _fixing(self) -> Request:
+        """What a seam fix asks for, but for its picture. Noise that was taken off once is not put on again."""
+        request = self._request
+        strength = self._own.seam_fix_strength or (request.passes[-1] if request.passes else request.strength)
+        prompt = request.pass_prompts[-1] if request.pass_prompts else request.prompt
+        return replace(
+            request,
+            strength=strength,
+            prompt=prompt,
+            passes=(),
+            pass_prompts=(),
+            seed=(request.seed + 1) % 2**64,
+            window=self._sizes.tile,
+            window_overlap=self._sizes.overlap,
+        )
+
+    def _check(self) -> None:
+        """Raise `InputError` for what a run would refuse later."""
+        check_prompts(self._request)
+        self._pipeline.plan(self._fix)
+        codec.check_size(self.size, self._sizes.multiple, "the result")
+        width, height = self.size
+        if self._own.method == "joint":
+            self._pipeline.check_size((width, height), self._sizes.tile)
+            return
+        for passes in self._passes():
+            for window in {(item.window.width, item.window.height) for item in passes[:1]}:
+                self._pipeline.check_size(window, 0 if passes[0].window.height < height else self._sizes.tile)
+
+    def _parameters(self, text: str) -> str:
+        """A run's parameters as those of the whole: A1111's text, with what was done here at its end."""
+        own, sizes = self._own, self._sizes
+        extra = {"Upscale by": f"{own.scale:g}", "Upscaler": "Lanczos", "Upscale method": own.method}
+        if self._upscaler:
+            extra["Upscaler"] = self._upscaler.bundle.model.name
+        extra["Tile size"] = str(sizes.tile)
+        if own.method == "joint":
+            extra["Tile overlap"] = str(sizes.overlap)
+        else:
+            extra |= {"Tile padding": str(sizes.padding), "Mask blur": f"{sizes.mask_blur:g}", "Tile order": own.order}
+            extra["Seam fix"] = own.seam_fix
+        if own.colour_match != "none":
+            extra["Colour match"] = own.colour_match
+        made = parse_parameters(text)
+        return format_parameters(replace(made, size=self.size, extra=(*made.extra, *extra.items())))
+
+
+def _request(picture: Picture, prompt: str, negative: str, seed: int | None, options: dict[str, Any]) -> Request:
+    """What every tile is asked for; raises `InputError` for what is not a request's, or is set here."""
+    named = {ALIASES.get(name, name) for name in options}
+    if wrong := sorted(named.intersection(OWN)):
+        raise InputError(f"an upscale sets {', '.join(wrong)} itself; leave it out, and give scale and tile instead")
+    usual = {name: value for name, value in DEFAULTS.items() if name not in named}
+    (request,) = expand([picture], [prompt], [negative], seed, 1, {**usual, **options})
+    return request
+
+
+def _extended(pixels: Array, shape: tuple[int, int]) -> Array:
+    """Pixels [height, width, 3] mirrored on the right and at the bottom to a shape that the model takes."""
+    margins = [(0, wanted - length) for wanted, length in zip(shape, pixels.shape[:2], strict=True)]
+    return np.pad(pixels, (*margins, (0, 0)), "symmetric") if any(map(any, margins)) else pixels

@@ -1,0 +1,147 @@
+"""How a picture is upscaled: the options, and what they come to for a model and a size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from ...engines.base import InputError, unknown
+from ...engines.bundle import ModelFacts
+from ..imaging.codec import MAX_SIDE
+from ..imaging.match import METHODS as MATCHES
+from ..imaging.passes import ORDERS, SEAM_FIXES, TilePass, Tiling, bands, redraw
+from ..imaging.seams import LIMIT, Line
+
+METHODS = ("joint", "tiles")
+MAX_SCALE = 16
+
+
+@dataclass(frozen=True)
+class Upscaling:
+    """How a picture is enlarged and repainted. Lengths are in pixels of the result; where they are None, they are in
+    proportion to the tile as "Ultimate SD Upscale" has them for one of 512.
+
+    Method "joint" has the model see all windows of `tile` pixels at every step, joined in latents: neighbours share
+    `overlap` (a quarter), over which the one fades into the other, so that no seam can arise. "tiles" repaints one tile
+    after the other, as "SD Upscale" and "Ultimate SD Upscale" do: the model sees `padding` around a tile, whose edge is
+    blurred by `mask_blur`, in `order` "linear" or "chess", with a `seam_fix`: none, bands, half_tile or
+    half_tile_intersections. `tile` None is the model's usual side.
+
+    Seams are scored (`imaging.seams`), and those above `seam_limit` are repaired by bands if `repair` is set.
+    `seam_fix_width` is that of the bands, `seam_fix_strength`, `seam_fix_padding` and `seam_fix_blur` are what all
+    fixes and the repair have instead of the tiles' own; the strength's None is the tiles' own. `colour_match` is by
+    "wavelet", "histogram" or "mean" to the enlarged picture. `batch` is how many tiles run together, None as many as go
+    into one call of the engine.
+    """
+
+    scale: float = 2.0
+    method: str = "joint"
+    tile: int | None = None
+    overlap: int | None = None
+    padding: int | None = None
+    mask_blur: float | None = None
+    order: str = "linear"
+    seam_fix: str = "none"
+    seam_fix_strength: float | None = None
+    seam_fix_width: int | None = None
+    seam_fix_padding: int | None = None
+    seam_fix_blur: float | None = None
+    seam_limit: float = LIMIT
+    repair: bool = True
+    colour_match: str = "none"
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for the first field that cannot be used, and for one that the method has not."""
+        for kind, value, known in (
+            ("upscaling method", self.method, METHODS),
+            ("tile order", self.order, ORDERS),
+            ("seam fix", self.seam_fix, SEAM_FIXES),
+            ("colour match", self.colour_match, ("none", *MATCHES)),
+        ):
+            if value not in known:
+                raise unknown(kind, str(value), known)
+        _number("scale", self.scale, 1, MAX_SCALE)
+        _number("seam_limit", self.seam_limit, 0, float("inf"))
+        for name, least in (("tile", 1), ("overlap", 0), ("padding", 0), ("seam_fix_width", 2), ("batch", 1)):
+            _number(name, getattr(self, name), least, MAX_SIDE, Integral)
+        _number("seam_fix_padding", self.seam_fix_padding, 0, MAX_SIDE, Integral)
+        for name, most in (("mask_blur", 256), ("seam_fix_blur", 256), ("seam_fix_strength", 1)):
+            _number(name, getattr(self, name), 0, most)
+        if self.seam_fix_strength == 0:
+            raise InputError("a seam fix of strength 0 does nothing; set repair and seam_fix instead")
+        joint = self.method == "joint"
+        apart = {name for name in ("padding", "mask_blur") if getattr(self, name) is not None}
+        apart |= {name for name in ("order", "seam_fix") if getattr(self, name) not in ("linear", "none")}
+        if joint and apart:
+            raise InputError(f"{', '.join(sorted(apart))}: of method 'tiles'; choose it, or leave them out")
+        if not joint and self.overlap is not None:
+            raise InputError("overlap is of method 'joint'; choose it, or give padding instead")
+
+    def sizes(self, facts: ModelFacts) -> Sizes:
+        """The lengths for a model; raises `InputError` for tiles that do not suit it or what lies around them."""
+        tile, unit = self.tile or min(facts.default_size), 2 * facts.multiple
+        if tile % unit:
+            raise InputError(f"tiles of {tile} pixels do not suit this model; give a multiple of {unit}")
+        sizes = Sizes(
+            tile,
+            tile // 4 if self.overlap is None else self.overlap,
+            tile // 16 if self.padding is None else self.padding,
+            tile / 64 if self.mask_blur is None else self.mask_blur,
+            tile // 8 if self.seam_fix_width is None else self.seam_fix_width,
+            tile // 16 if self.seam_fix_padding is None else self.seam_fix_padding,
+            tile / 128 if self.seam_fix_blur is None else self.seam_fix_blur,
+            facts.multiple,
+        )
+        for name in ("overlap", "padding", "fix_width", "fix_padding"):
+            if getattr(sizes, name) >= tile:
+                length = getattr(sizes, name)
+                raise InputError(f"tiles of {tile} pixels are no larger than the {name}, {length}; enlarge them")
+        return sizes
+
+    def redrawn(self, sizes: Sizes, height: int, width: int) -> list[TilePass]:
+        """The passes over all tiles of a picture."""
+        return redraw(sizes.tiling(height, width), self.order)
+
+    def mended(self, sizes: Sizes, height: int, width: int) -> list[TilePass]:
+        """The passes of the seam fix."""
+        tiling = sizes.fixing(height, width)
+        return bands(tiling, sizes.fix_width) if self.seam_fix == "bands" else SEAM_FIXES[self.seam_fix](tiling)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The lengths of `Upscaling` in pixels, and the multiple that a model's sides are of."""
+
+    tile: int
+    overlap: int
+    padding: int
+    mask_blur: float
+    fix_width: int
+    fix_padding: int
+    fix_blur: float
+    multiple: int
+
+    def tiling(self, height: int, width: int) -> Tiling:
+        """A picture cut into tiles."""
+        return Tiling(height, width, self.tile, self.padding, self.mask_blur, self.multiple)
+
+    def fixing(self, height: int, width: int) -> Tiling:
+        """A picture cut into tiles, as the seam fixes see it."""
+        return Tiling(height, width, self.tile, self.fix_padding, self.fix_blur, self.multiple)
+
+    def bands(self, height: int, width: int, lines: Sequence[Line]) -> list[TilePass]:
+        """A band along each line."""
+        rows, columns = ([line.at for line in lines if line.axis == axis] for axis in ("row", "column"))
+        return bands(self.fixing(height, width), self.fix_width, (rows, columns))
+
+
+def _number(name: str, value: Any, least: float, most: float, kind: type[Real] | type[Integral] = Real) -> None:
+    """Raise `InputError` for a value that is neither None nor a number within limits; NaN is not."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, kind) or not least <= float(value) <= most:
+        what = "a whole number" if kind is Integral else "a number"
+        raise InputError(f"{name} must be {what} from {least} to {most}, not {value!r}")
