@@ -80,7 +80,7 @@ class Assembly:
         )
 
     def _clean(self, noise: NoiseStream) -> Array:
-        """The picture's latents; zeros where the run starts from noise alone and keeps nothing, so that nothing leaks."""
+        """The picture's latents; zeros where a run from noise alone keeps nothing, so that nothing of it can leak."""
         request, change = self._request, self._task.change
         strength = request.passes[0] if request.passes else request.strength
         if strength == 1 and request.convention in FROM_NOISE and not self._keeps:
@@ -147,7 +147,9 @@ class Assembly:
 
     def _masked(self, change: Change) -> Array:
         """A change in latents, float32 [height, width] in [0, 1]."""
-        return to_latents(change.levels, self._facts.downscale, "area" if change.gradual or change.softness else change.latent_mask)
+        return to_latents(
+            change.levels, self._facts.downscale, "area" if change.gradual or change.softness else change.latent_mask
+        )
 
     def _areas(self) -> list[Array]:
         if not self._task.regions:
