@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..runtime.pipeline import Pipeline
+    from ..runtime.pipeline import Pipeline, Work
     from ..runtime.request import Output, Result
-    from ..runtime.run import Run
 
 # The exit code where something was left out, or came out otherwise.
 PARTLY = 3
@@ -34,11 +33,11 @@ def report(stage: str) -> None:
     print(stage, file=sys.stderr, flush=True)
 
 
-def drive(runs: Sequence[Run]) -> Iterator[Result]:
+def drive(runs: Sequence[Work]) -> Iterator[Result]:
     """Drive runs to their ends, with a progress bar on a terminal."""
     from tqdm import tqdm
 
-    total = sum(len(task.plan) for run in runs for task in run.tasks)
+    total = sum(run.evaluations for run in runs)
     with tqdm(total=total, unit="eval", disable=not sys.stderr.isatty(), leave=False) as bar:
         for run in runs:
             for step in run:
@@ -252,6 +251,8 @@ def save(path: Path, made: Output, quality: int, strip: bool) -> None:
     print(f"{path}  seed {request.seed}{variation}", flush=True)
     if made.drift:
         print(f"drift of each pass, in deviations: {', '.join(f'{drift:.3f}' for drift in made.drift)}", flush=True)
+    if made.certificate:
+        print(f"{path.name}: {made.certificate}", flush=True)
     for note in (*made.notes, *notes):
         print(f"overpaint: note: {path.name}: {note}", file=sys.stderr)
 

@@ -82,7 +82,7 @@ class Assembly:
         )
 
     def _clean(self, noise: NoiseStream) -> Array:
-        """The picture's latents; zeros where the run starts from noise alone and keeps nothing, so that nothing leaks."""
+        """The picture's latents; zeros where a run from noise alone keeps nothing, so that nothing of it can leak."""
         request, change = self._request, self._task.change
         strength = request.passes[0] if request.passes else request.strength
         if strength == 1 and request.convention in FROM_NOISE and not self._keeps:

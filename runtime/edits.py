@@ -44,9 +44,12 @@ class Keep:
 
     def _share(self, line: int) -> Array:
         """How much of the new latents counts after `line`."""
+        share: Array = self._change
         if self._left is not None:
-            return (self._change > self._left[line]).astype(np.float32)
-        return self._change if self._powers is None else self._change ** self._powers[line]
+            share = (share > self._left[line]).astype(np.float32)
+        elif self._powers is not None:
+            share = share ** self._powers[line]
+        return share
 
 
 def left(plan: Plan) -> Array:

@@ -49,10 +49,11 @@ ELSEWHERE: Mapping[str, str] = {
 class Change:
     """Which of a picture's pixels may change: `levels` uint8 [height, width], 255 where they may, 0 where not.
 
-    With `gradual` the levels between are strengths of their own: 128 is half the request's. With `softness` above 0 they
-    are how much of the new latents counts, less while there is much noise and more towards the end (see `edits.Keep`).
-    With neither, 128 and more is all. `content` is what the latents begin with there: the original's, noise alone, or nothing (zeros). `latent_mask`
-    is how the levels come to the latents' size, see `imaging.mask.to_latents`; levels between always as means.
+    With `gradual` the levels between are strengths of their own: 128 is half the request's. With `softness` above 0
+    they are how much of the new latents counts, less where there is much noise and more towards the end (see
+    `edits.Keep`). With neither, 128 and more is all. `content` is what the latents begin with there: the original's,
+    noise alone, or nothing (zeros). `latent_mask` is how the levels come to the latents' size, see
+    `imaging.mask.to_latents`; levels between always as means.
     """
 
     levels: Array
@@ -153,7 +154,7 @@ class Request:
         _whole("clip_skip", self.clip_skip, 0, 64)
         if self.eta is not None:
             _number("eta", self.eta, 0, 1)
-        _size(self.size)
+        checked_size(self.size)
         if not isinstance(self.origin, tuple) or len(self.origin) != 2:
             raise InputError(f"origin must be (left, top) in pixels, not {self.origin!r}")
         for name, length in zip(("left", "top"), self.origin, strict=True):
@@ -380,10 +381,12 @@ def _levels(name: str, value: Any) -> None:
         raise InputError(f"{name} must be uint8 [height, width], not {found}")
 
 
-def _size(value: Any) -> None:
+def checked_size(value: Any) -> tuple[int, int] | None:
+    """A (width, height) in pixels or None; raises `InputError` for anything else."""
     if value is None:
-        return
+        return None
     if not isinstance(value, tuple) or len(value) != 2:
         raise InputError(f"size must be (width, height) in pixels, not {value!r}")
     for name, length in zip(("width", "height"), value, strict=True):
         _whole(name, length, 1, MAX_SIDE)
+    return value

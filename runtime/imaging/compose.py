@@ -28,6 +28,10 @@ class Certificate:
         """Is everything outside the mask the original's, bit for bit?"""
         return self.largest_outside == 0
 
+    def __str__(self) -> str:
+        left = "exactly as they were" if self.exact else f"up to {self.largest_outside} levels off"
+        return f"{self.changed} of {self.masked} masked pixels changed, the {self.kept} others are {left}"
+
 
 def paste(original: Array, repainted: Array, levels: Array) -> Array:
     """The original with the repainted pixels where the mask has them, feathered in between, as the original's shape.

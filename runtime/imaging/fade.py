@@ -23,7 +23,8 @@ def fade(original: Array, repainted: Array, levels: Array, reach: int) -> Array:
     sums = _smooth(np.concatenate([difference, known], axis=2), reach / 2.5)
     weight = sums[..., 3:]
     shift = sums[..., :3] / np.maximum(weight, np.float32(1e-6)) * np.minimum(2 * weight, 1)
-    return np.rint(np.clip(repainted + shift * (1 - known), 0, 255)).astype(np.uint8)
+    faded: Array = np.rint(np.clip(repainted + shift * (1 - known), 0, 255)).astype(np.uint8)
+    return faded
 
 
 def _smooth(values: Array, sigma: float) -> Array:

@@ -76,7 +76,7 @@ def read(
     if not levels.any():
         notes.append("the mask is empty: nothing is repainted; white is what is repainted, invert it if that is black")
     elif levels.min() == 255:
-        notes.append("the mask is full: the whole picture is repainted")
+        notes.append("the mask is full: the whole picture is repainted, as image-to-image does")
     return Mask(levels, tuple(notes))
 
 
@@ -107,7 +107,8 @@ def kernel(sigma: float) -> Array:
     """The taps of such a blur, float32 [2 blur_reach(sigma) + 1], which sum to 1."""
     reach = blur_reach(sigma)
     taps = np.exp(-(np.arange(-reach, reach + 1, dtype=np.float64) ** 2) / (2 * max(sigma, 1e-3) ** 2))
-    return (taps / taps.sum()).astype(np.float32)
+    weights: Array = (taps / taps.sum()).astype(np.float32)
+    return weights
 
 
 def grow(levels: Array, pixels: int) -> Array:
@@ -171,13 +172,15 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
         )
     size = (width // downscale, height // downscale)
     if mode == "diffusers":
-        return (levels[::downscale, ::downscale] >= _HALF).astype(np.float32)
+        picked: Array = levels[::downscale, ::downscale] >= _HALF
+        return picked.astype(np.float32)
     if mode == "a1111":
         scaled = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC))
         return (scaled >= _HALF).astype(np.float32)
     cells = levels.reshape(size[1], downscale, size[0], downscale)
     if mode == "cover":
-        return (cells.max(axis=(1, 3)) >= _HALF).astype(np.float32)
+        covered: Array = (cells.max(axis=(1, 3)) >= _HALF).astype(np.float32)
+        return covered
     means: Array = cells.mean(axis=(1, 3), dtype=np.float32) / np.float32(255)
     return means
 
@@ -216,7 +219,9 @@ def _sized(levels: Array, old: tuple[int, int], new: tuple[int, int] | None, res
         return levels
     shown = f"the mask is {old[0]}x{old[1]} pixels, the picture {new[0]}x{new[1]}"
     if not resize:
-        raise InputError(f"{shown}; give a mask of the picture's size, or resize=True to have it scaled")
+        raise InputError(
+            f"{shown}; give a mask of the picture's size, or ask for it to be resized (resize, --resize-mask)"
+        )
     notes.append(f"{shown}; the mask is scaled to it")
     return np.array(Image.fromarray(levels).resize(new, Image.Resampling.BILINEAR))
 

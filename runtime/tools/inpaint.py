@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...engines.base import Array, InputError, unknown
+from ...engines.base import Array, InputError
 from ..imaging import codec, fill, mask
 from ..imaging.codec import Picture
 from ..imaging.mask import Mask
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window
 from ..loop import Step
-from ..request import CONTENTS, Change, Output, Region, Request, Result, expand
-from .patch import Patch, Seam, scaled, working_size
+from ..request import CONTENTS, Change, Output, Region, Result, checked_size, expand
+from .options import check_choices, check_pixels, split
+from .patch import Patch, Seam, Size, scaled, working_size
 
 if TYPE_CHECKING:
+    from ...engines.bundle import ModelFacts
     from ..pipeline import Pipeline
 
 CONTENT = (*CONTENTS, "fill")
@@ -26,6 +29,7 @@ LEVELS = ("hard", "soft", "strength")
 # A1111's "preservation strength" of soft inpainting, and the share of the strength from which pixels count in full.
 SOFTNESS = 0.5
 FULL = 4
+MAX_BLUR = 256
 
 Source = codec.Source | Picture
 MaskSource = codec.Source | Mask
@@ -67,26 +71,26 @@ class Inpainting:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used."""
-        for kind, value, known in (
-            ("mask channel", self.channel, mask.CHANNELS),
-            ("mask blur", self.blur_kind, mask.BLURS),
-            ("way with levels", self.levels, LEVELS),
-            ("masked content", self.content, CONTENT),
-            ("latent mask", self.latent_mask, mask.LATENT_MODES),
-            ("shift field", self.ring_field, FIELDS),
-        ):
-            if value not in known:
-                raise unknown(kind, str(value), known)
-        for name, length in (("padding", self.padding), ("ring", self.ring), ("grow", abs(self.grow))):
-            if not 0 <= length <= codec.MAX_SIDE:
-                raise InputError(f"{name} must be a number of pixels up to {codec.MAX_SIDE}, not {length}")
-        if len(self.sigmas) != 2 or not all(0 <= sigma <= 256 for sigma in self.sigmas):
-            raise InputError(f"a mask's blur is 0 to 256 pixels, or that for x and y, not {self.blur!r}")
+        check_choices(
+            {
+                "mask channel": (self.channel, mask.CHANNELS),
+                "mask blur": (self.blur_kind, mask.BLURS),
+                "way with levels": (self.levels, LEVELS),
+                "masked content": (self.content, CONTENT),
+                "latent mask": (self.latent_mask, mask.LATENT_MODES),
+                "shift field": (self.ring_field, FIELDS),
+            }
+        )
+        check_pixels({"padding": self.padding, "ring": self.ring})
+        check_pixels({"grow": self.grow}, -codec.MAX_SIDE)
+        widths = self.blur if isinstance(self.blur, tuple) else (self.blur, self.blur)
+        if len(widths) != 2 or not all(isinstance(width, Real) and 0 <= width <= MAX_BLUR for width in widths):
+            raise InputError(f"a mask's blur is 0 to {MAX_BLUR} pixels, or that for x and y, not {self.blur!r}")
 
     @property
-    def sigmas(self) -> tuple[float, ...]:
+    def sigmas(self) -> tuple[float, float]:
         """The blur along x and along y."""
-        return tuple(self.blur) if isinstance(self.blur, (tuple, list)) else (self.blur, self.blur)
+        return self.blur if isinstance(self.blur, tuple) else (self.blur, self.blur)
 
     @property
     def reach(self) -> int:
@@ -97,7 +101,8 @@ class Inpainting:
     def shaped(self, levels: Array) -> Array:
         """A mask uint8 [height, width], grown and blurred."""
         levels = mask.grow(levels, self.grow) if self.grow else levels
-        return mask.blur(levels, *self.sigmas, kind=self.blur_kind) if any(self.sigmas) else levels
+        x, y = self.sigmas
+        return mask.blur(levels, x, y, self.blur_kind) if x or y else levels
 
     def pasted(self, levels: Array) -> Array:
         """How much of the result counts at each pixel, uint8: strengths are none, and soon count in full."""
@@ -123,7 +128,7 @@ class Inpaint:
         self,
         pipeline: Pipeline,
         image: Source,
-        masks: MaskSource | Sequence[MaskSource],
+        masks: Any,
         prompts: str | Sequence[str] = "",
         *,
         negative_prompt: str = "",
@@ -131,7 +136,8 @@ class Inpaint:
         n: int = 1,
         **options: Any,
     ) -> None:
-        """`options` are fields of `Inpainting` and of `Request`; `size` is the most that the model works at.
+        """`masks` are what `imaging.mask.read` takes or gives, one or a list. `options` are fields of `Inpainting` and
+        of `Request`; `size` is the most that the model works at.
 
         Several masks have several prompts, one each, of which later ones lie on top, or share one. Raises `InputError`
         for all that can be known to be wrong before a model runs.
@@ -144,19 +150,18 @@ class Inpaint:
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         if len(prompts) not in (1, len(shapes)):
             raise InputError(f"{len(prompts)} prompts for {len(shapes)} masks; give one for all, or one a mask")
-        size = rest.pop("size", None)
+        size = checked_size(rest.pop("size", None))
         if rest.get("resize_mode") is not None:
             raise InputError("inpainting has no resize mode; the result has the picture's size whatever the model's is")
-        self._patch, shapes = self._plan(pipeline, shapes, size)
+        self._patch, shapes = self._plan(pipeline.bundle.model, shapes, size)
         places: dict[str, Any] = {}
         source = self._picture
         if self._patch is not None:
-            union = np.maximum.reduce(shapes)
-            places["change"] = self._own.change(union)
+            places["change"] = self._own.change(union(shapes))
             if len(prompts) > 1:
                 named = zip(prompts[1:], shapes[1:], strict=True)
                 places["regions"] = tuple(Region(prompt, levels) for prompt, levels in named)
-            source = self._filled(self._patch.source, union)
+            source = self._filled(self._patch.source, union(shapes))
         self._requests = expand([source], prompts[:1], [negative_prompt], seed, n, {**rest, **places})
         self._run = None if self._patch is None else pipeline.run(self._requests)
         self._pipeline = pipeline
@@ -170,6 +175,11 @@ class Inpaint:
         """How many steps there are to iterate over."""
         return self._run.evaluations if self._run else 0
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the result."""
+        return self._picture.size
+
     def result(self) -> Result:
         """The result, of which every output is of the picture's size, RGB or RGBA as it is, and has a certificate."""
         if self._run is None or self._patch is None:
@@ -179,7 +189,7 @@ class Inpaint:
 
     def _output(self, patch: Patch, output: Output) -> Output:
         # With strength 0 the model's pixels are the source's, which may have been scaled: nothing of them is wanted.
-        made, notes = self._picture, ()
+        made, notes = self._picture, tuple[str, ...]()
         if len(output.plan):
             made, notes = patch.put_back(output.image, Seam(self._own.ring, self._own.ring_field))
         certificate = patch.certify(made)
@@ -187,8 +197,9 @@ class Inpaint:
 
     def _untouched(self) -> Result:
         """The picture itself, for an empty mask."""
-        whole = np.zeros(self._picture.pixels.shape[:2], np.uint8)
-        patch = Patch(self._picture, Window(0, 0, *whole.shape), whole, self._picture.size)
+        height, width = self._picture.pixels.shape[:2]
+        window = Window(0, 0, height, width)
+        patch = Patch(self._picture, window, np.zeros((height, width), np.uint8), self._picture.size)
         certificate = patch.certify(self._picture)
         outputs = []
         for request in self._requests:
@@ -202,44 +213,37 @@ class Inpaint:
         """The masks' levels, uint8 of the picture's size."""
         if not sources:
             raise InputError("no mask is given; give one, white where the picture is to be repainted")
-        own, levels = self._own, []
-        for source in sources:
-            if isinstance(source, Mask):
-                read = source
-                if read.size != self._picture.size:
-                    raise InputError(f"the mask is {read.size}, the picture {self._picture.size}; give one of its size")
-            else:
-                read = mask.read(
-                    source, self._picture.size, channel=own.channel, invert=own.invert, resize=own.resize_mask
-                )
-            self._notes += read.notes
-            levels.append(read.levels)
-        return levels
+        own, read = self._own, []
+        for index, source in enumerate(sources, 1):
+            made = source if isinstance(source, Mask) else None
+            made = made or mask.read(source, self.size, channel=own.channel, invert=own.invert, resize=own.resize_mask)
+            if made.size != self.size:
+                raise InputError(f"a mask is of the picture's size, {self.size}, not {made.size}; read it with a size")
+            self._notes += made.notes if len(sources) == 1 else [f"mask {index}: {note}" for note in made.notes]
+            read.append(made.levels)
+        return read
 
-    def _plan(
-        self, pipeline: Pipeline, shapes: list[Array], size: tuple[int, int] | None
-    ) -> tuple[Patch | None, list[Array]]:
-        """What is worked on, and every mask at the working size; nothing where the masks are empty."""
-        own, facts = self._own, pipeline.bundle.model
+    def _plan(self, facts: ModelFacts, shapes: list[Array], size: Size | None) -> tuple[Patch | None, list[Array]]:
+        """What is worked on, and every mask at the working size; nothing where nothing is masked."""
+        own, area = self._own, self._picture.pixels.shape[:2]
         # Masks are shaped in a rectangle around them, so that a small mask in a large picture costs little.
-        union = shapes[0] if len(shapes) == 1 else np.maximum.reduce(shapes)
-        around = mask.region(union, own.reach)
+        around = mask.region(union(shapes), own.reach)
         if around is None:
             return None, []
-        cuts = [own.shaped(shape[around.slices]) for shape in shapes]
-        whole = [_placed(cut, around, union.shape) for cut in cuts]
-        everything = np.maximum.reduce(whole)
-        most = size or facts.default_size
-        window: Window | None = Window(0, 0, *union.shape)
-        if own.only_masked:
-            window = mask.region(everything, own.padding, most)
+        shapes = [_placed(own.shaped(shape[around.slices]), around, area) for shape in shapes]
+        everything, most = union(shapes), size or facts.default_size
+        window = mask.region(everything, own.padding, most)
         if window is None:
+            self._notes.append(f"nothing of the mask is left once it has grown by {own.grow}: nothing is repainted")
             return None, []
+        if not own.only_masked:
+            window = Window(0, 0, *area)
         scales = own.only_masked or size is not None
-        work = working_size(window, most, facts.multiple) if scales else self._picture.size
-        levels = [shape[window.slices] for shape in whole]
+        work = working_size(window, most, facts.multiple) if scales else self.size
         patch = Patch(self._picture, window, own.pasted(everything[window.slices]), work)
-        return patch, [scaled(np.ascontiguousarray(level), work) for level in levels]
+        if self._picture.alpha is not None and (patch.levels[self._picture.alpha[window.slices] < 255] > 0).any():
+            self._notes.append("masked pixels are transparent and stay so: what is repainted there may not be seen")
+        return patch, [scaled(shape[window.slices], work) for shape in shapes]
 
     def _filled(self, source: Picture, levels: Array) -> Picture:
         if self._own.content != "fill" or levels.min() == 255:
@@ -247,11 +251,9 @@ class Inpaint:
         return replace(source, pixels=fill.spread(source.pixels, levels))
 
 
-def split(kind: type[Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options that are fields of a dataclass and are given, and the rest."""
-    names = {field.name for field in fields(kind)}
-    own = {name: value for name, value in options.items() if name in names and value is not None}
-    return own, {name: value for name, value in options.items() if name not in names}
+def union(shapes: Sequence[Array]) -> Array:
+    """What any of several masks has."""
+    return shapes[0] if len(shapes) == 1 else np.asarray(np.maximum.reduce(shapes))
 
 
 def _placed(levels: Array, window: Window, shape: tuple[int, ...]) -> Array:

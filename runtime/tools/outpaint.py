@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...engines.base import Array, InputError, unknown
+from ...engines.base import Array, InputError
 from ..imaging import codec, fill, mask
 from ..imaging.codec import Picture
 from ..imaging.compose import certify
@@ -16,14 +16,14 @@ from ..imaging.fill import Margins
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window, windows
 from ..loop import Step
-from ..request import Change, Output, Request, Result, expand
-from .inpaint import Source, split
-from .patch import Patch, Seam, summed
+from ..request import Change, Output, Request, Result, checked_size, expand
+from .options import check_choices, check_pixels, split
+from .patch import Patch, Seam, Size, summed
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
-Size = tuple[int, int]
+Source = codec.Source | Picture
 # Between the seeds of one picture's areas, so that no two areas begin with the same noise.
 STRIDE = 0x9E3779B1
 
@@ -35,7 +35,8 @@ class Outpainting:
     What the model begins with is made by `fill`, of `imaging.fill.pad`: "edge", "reflect", "noise" of the picture's
     structure, or `colour`. `overlap` pixels of the picture along its old edges may be repainted too, fading inwards; 0
     leaves every one of its pixels exact. `feather` pixels of the new fade out of what the model made of the old beside
-    them, so that no edge shows. `ring` and `ring_field` are inpainting's.
+    them, so that no edge shows. With strength 1 little but the border knows the fill. `latent_mask`, `ring` and
+    `ring_field` are inpainting's.
     """
 
     left: int = 0
@@ -47,23 +48,21 @@ class Outpainting:
     overlap: int = 0
     feather: int = 8
     latent_mask: str = "cover"
-    ring: int = 16
+    ring: int = 0
     ring_field: str = "constant"
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used."""
-        for kind, value, known in (
-            ("padding", self.fill, fill.PADDINGS),
-            ("latent mask", self.latent_mask, mask.LATENT_MODES),
-            ("shift field", self.ring_field, FIELDS),
-        ):
-            if value not in known:
-                raise unknown(kind, str(value), known)
+        check_choices(
+            {
+                "padding": (self.fill, fill.PADDINGS),
+                "latent mask": (self.latent_mask, mask.LATENT_MODES),
+                "shift field": (self.ring_field, FIELDS),
+            }
+        )
         sides = {"left": self.left, "top": self.top, "right": self.right, "bottom": self.bottom}
-        others = {"overlap": self.overlap, "feather": self.feather, "ring": self.ring}
-        for name, length in (sides | others).items():
-            if not 0 <= length <= codec.MAX_SIDE:
-                raise InputError(f"{name} must be a number of pixels from 0 to {codec.MAX_SIDE}, not {length}")
+        check_pixels(sides | {"overlap": self.overlap, "feather": self.feather, "ring": self.ring})
+        fill.pad(np.zeros((1, 1, 3), np.uint8), Margins(), "colour", colour=self.colour)
         if not any(sides.values()):
             raise InputError("the picture is to grow by 0 pixels; give left, top, right or bottom")
 
@@ -140,7 +139,7 @@ class Outpaint:
         if rest.get("resize_mode") is not None:
             raise InputError("outpainting has no resize mode; its result is the picture's size and what it grows by")
         facts = pipeline.bundle.model
-        size = rest.pop("size", None) or facts.default_size
+        size = checked_size(rest.pop("size", None)) or facts.default_size
         grown = enlarged(self._picture.size, self._own.margins)
         codec.check_size(grown, facts.multiple, "the grown picture")
         if grown[0] * grown[1] > codec.MAX_PIXELS:
@@ -169,7 +168,9 @@ class Outpaint:
             raise InputError("an outpainting goes once; start another")
         for each in self._rounds:
             size = self._canvases[0].size
-            self._canvases = [self._padded(*pair, each.margins) for pair in zip(self._canvases, self._requests)]
+            self._canvases = [
+                self._padded(*pair, each.margins) for pair in zip(self._canvases, self._requests, strict=True)
+            ]
             todo = each.margins.mask(size)
             for area in each.areas:
                 yield from self._paint(area, todo)
@@ -203,6 +204,11 @@ class Outpaint:
         self._canvases = [
             patch.put_back(output.image, seam)[0] for patch, output in zip(patches, result.outputs, strict=True)
         ]
+
+    @property
+    def size(self) -> Size:
+        """(width, height) of the result."""
+        return enlarged(self._picture.size, self._own.margins)
 
     def result(self) -> Result:
         """The result; raises `InputError` where the work has not been done."""

@@ -20,9 +20,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Seam:
-    """How a patch meets what is around it: its colour shift is measured on a ring of `width` pixels, 0 for no ring, as a
-    `field` of `imaging.ring`, and taken out where that at least halves what the ring is off by: else it is no shift.
-    What is off beside the mask then fades over `fade` pixels within it, see `imaging.fade`."""
+    """How a patch meets what is around it.
+
+    Its colour shift is measured on a ring of `width` pixels, 0 for no ring, as a `field` of `imaging.ring`, and taken
+    out where that at least halves what the ring is off by: else it is no shift. What is off beside the mask then fades
+    over `fade` pixels within it, see `imaging.fade`.
+    """
 
     width: int = 16
     field: str = "constant"
@@ -77,7 +80,7 @@ def scaled(array: Array, size: Size) -> Array:
     """Pixels or levels, uint8 [height, width(, 3)], at another size (width, height), by Lanczos."""
     if array.shape[1::-1] == size:
         return array
-    return np.array(Image.fromarray(array).resize(size, Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(np.ascontiguousarray(array)).resize(size, Image.Resampling.LANCZOS))
 
 
 def working_size(window: Window, size: Size, multiple: int) -> Size:

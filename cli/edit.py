@@ -1,0 +1,194 @@
+"""Commands that change a part of a picture, or what is around it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import (
+    add_engine,
+    add_prompting,
+    add_request,
+    add_sampling,
+    add_saving,
+    count,
+    drive,
+    numbers,
+    save,
+    size,
+    teach,
+    told,
+)
+
+if TYPE_CHECKING:
+    from ..runtime.pipeline import Pipeline
+    from ..runtime.tools.inpaint import Inpaint
+    from ..runtime.tools.outpaint import Outpaint
+
+
+def inpaint(
+    image: Path, mask: Path, prompt: str, regions: list[tuple[str, str]], output: Path, blur: Any, **options: Any
+) -> None:
+    """Repaint what a mask shows white, or transparent; every other pixel comes back as it was."""
+    from ..runtime.imaging.codec import read
+    from ..runtime.tools.inpaint import Inpaint
+
+    picture = read(image)
+    masks, prompts = [mask, *(Path(path) for path, _ in regions)], [prompt, *(text for _, text in regions)]
+    options["blur"] = blur if len(blur) > 1 else blur[0]
+    _edit(lambda pipe, rest: Inpaint(pipe, picture, masks, prompts, **rest), output, **options)
+
+
+def outpaint(image: Path, prompt: str, output: Path, **options: Any) -> None:
+    """Enlarge a picture by what is around it; its own pixels come back as they were."""
+    from ..runtime.imaging.codec import read
+    from ..runtime.tools.outpaint import Outpaint
+
+    picture = read(image)
+    _edit(lambda pipe, rest: Outpaint(pipe, picture, prompt, **rest), output, **options)
+
+
+def _edit(
+    make: Callable[[Pipeline, dict[str, Any]], Inpaint | Outpaint],
+    output: Path,
+    model: str,
+    engine: dict[str, Any],
+    embeddings: list[Path],
+    quality: int,
+    strip_metadata: bool,
+    n: int,
+    **options: Any,
+) -> None:
+    """Load the model, have a tool work, and write what comes out."""
+    from ..runtime.imaging.output import check_writable, numbered
+    from ..runtime.load import load
+
+    paths = numbered(output, n)
+    for path in paths:
+        check_writable(path)
+    pipe = load(model, **engine)
+    teach(pipe, embeddings)
+    work = make(pipe, {"n": n, **options})
+    for path in paths:
+        check_writable(path, work.size)
+    [result] = drive([work])
+    for path, made in zip(paths, result.outputs, strict=True):
+        save(path, made, quality, strip_metadata)
+    if work.evaluations:
+        told(result)
+
+
+def add(commands: Any) -> None:
+    """Add this file's commands to the parser's."""
+    _add_inpaint(commands)
+    _add_outpaint(commands)
+
+
+def _add_inpaint(commands: Any) -> None:
+    parser = commands.add_parser("inpaint", help="repaint what a mask shows", description=inpaint.__doc__)
+    parser.set_defaults(command=inpaint)
+    parser.add_argument("image", metavar="IN", type=Path, help="the picture")
+    parser.add_argument("mask", metavar="MASK", type=Path, help="white or transparent where it is repainted")
+    parser.add_argument("prompt", metavar="PROMPT", help="what it shall become there")
+    _add_output(parser)
+    parser.add_argument(
+        "--region",
+        dest="regions",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("MASK", "PROMPT"),
+        help="a further mask with a prompt of its own, on top; may be repeated",
+    )
+    parser.add_argument("--channel", default="auto", metavar="NAME", help="of the mask: auto, luma or alpha (auto)")
+    parser.add_argument("--invert", action="store_true", help="repaint black instead of white")
+    parser.add_argument("--resize-mask", action="store_true", help="scale a mask of another size to the picture's")
+    parser.add_argument("--grow", type=int, default=0, metavar="PX", help="of the mask; negative shrinks it (0)")
+    parser.add_argument(
+        "--mask-blur", dest="blur", type=numbers, default=(4.0,), metavar="PX[,PX]", help="sigma, or x and y (4)"
+    )
+    parser.add_argument(
+        "--blur-kind", default="a1111", metavar="NAME", help="whose blur: a1111's or diffusers' (a1111)"
+    )
+    parser.add_argument(
+        "--levels",
+        default="hard",
+        metavar="WAY",
+        help="what greys of the mask are: hard, soft (soft inpainting) or strength (a strength a pixel) (hard)",
+    )
+    parser.add_argument(
+        "--content", default="original", metavar="WHAT", help="to begin with: original, fill, noise, nothing (original)"
+    )
+    parser.add_argument("--only-masked", action="store_true", help="work on the mask's rectangle at the model's size")
+    parser.add_argument("--padding", type=int, default=32, metavar="PX", help="around that rectangle (32)")
+    _add_shared(parser, strength=0.6, ring=16)
+
+
+def _add_outpaint(commands: Any) -> None:
+    parser = commands.add_parser("outpaint", help="paint what is around a picture", description=outpaint.__doc__)
+    parser.set_defaults(command=outpaint)
+    parser.add_argument("image", metavar="IN", type=Path, help="the picture")
+    parser.add_argument("prompt", metavar="PROMPT", help="what the whole shall show")
+    _add_output(parser)
+    for side in ("left", "top", "right", "bottom"):
+        parser.add_argument(f"--{side}", type=int, default=0, metavar="PX", help="growth on that side (0)")
+    parser.add_argument(
+        "--fill", default="edge", metavar="WHAT", help="to begin with: edge, reflect, noise or colour (edge)"
+    )
+    parser.add_argument("--colour", type=_colour, default=(127, 127, 127), metavar="R,G,B", help="for --fill colour")
+    parser.add_argument(
+        "--overlap", type=int, default=0, metavar="PX", help="of the picture that may be repainted too, fading (0)"
+    )
+    parser.add_argument(
+        "--feather", type=int, default=8, metavar="PX", help="over which the new fades out of the old (8)"
+    )
+    _add_shared(parser, strength=1.0, ring=0)
+
+
+def _add_output(parser: Any) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="a .png, .jpg or .webp file; several are numbered",
+    )
+
+
+def _add_shared(parser: Any, strength: float, ring: int) -> None:
+    parser.add_argument(
+        "--latent-mask", default="cover", metavar="HOW", help="cover, or as diffusers or a1111 do it (cover)"
+    )
+    parser.add_argument(
+        "--ring", type=int, default=ring, metavar="PX", help=f"around the mask that tell a colour shift ({ring})"
+    )
+    parser.add_argument("--ring-field", default="constant", metavar="NAME", help="constant, linear or quadratic")
+    parser.add_argument("--size", type=size, metavar="WxH", help="the most the model works at (its own)")
+    _add_run(parser)
+    add_sampling(parser)
+    parser.set_defaults(strength=strength)
+    add_prompting(parser)
+    add_request(parser)
+    add_saving(parser)
+    add_engine(parser)
+
+
+def _add_run(parser: Any) -> None:
+    parser.add_argument("--seed", type=int, help="counts up over the images (default: drawn, and printed)")
+    parser.add_argument("--n", type=count, default=1, help="images (1)")
+    parser.add_argument(
+        "--passes", type=numbers, metavar="S,S,...", help="strengths of several passes in latents, for --strength"
+    )
+    parser.add_argument(
+        "--pass-prompt", dest="pass_prompts", action="append", metavar="PROMPT", help="of each pass; repeat it"
+    )
+
+
+def _colour(text: str) -> tuple[int, ...]:
+    levels = numbers(text)
+    if len(levels) != 3 or any(level != int(level) for level in levels):
+        raise argparse.ArgumentTypeError(f"{text!r} is no colour, such as 255,255,255")
+    return tuple(int(level) for level in levels)

@@ -1,0 +1,291 @@
+"""Inpainting: what is masked changes, and nothing else; on the fake engine where no picture has to be good."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+import overpaint
+from overpaint.engines.base import InputError
+from overpaint.runtime.imaging import mask as masks
+from overpaint.runtime.imaging.tiles import Window
+from overpaint.runtime.tools.inpaint import Inpaint, Inpainting
+from overpaint.runtime.tools.patch import Patch, Seam, working_size
+from tests.bundles import fake_bundle
+
+Pixels = NDArray[np.uint8]
+MODES = ("RGB", "RGBA", "L", "P", "LA")
+RUN = {"steps": 2, "strength": 0.5, "seed": 3}
+
+
+def pixels(height: int, width: int, channels: int = 3, seed: int = 0) -> Pixels:
+    shape = (height, width, channels) if channels else (height, width)
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def image(mode: str, width: int, height: int) -> Image.Image:
+    if mode in ("RGB", "RGBA"):
+        return Image.fromarray(pixels(height, width, len(mode)))
+    return Image.fromarray(pixels(height, width, 4)).convert("RGB" if mode == "P" else "RGBA").convert(mode)
+
+
+def box(height: int, width: int, window: Window) -> Pixels:
+    levels = np.zeros((height, width), np.uint8)
+    levels[window.slices] = 255
+    return levels
+
+
+@pytest.fixture(scope="module")
+def pipe(fake_folder: Path) -> overpaint.Pipeline:
+    return overpaint.load(fake_folder, engine="fake")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_pixels_outside_the_mask_are_the_same(pipe: overpaint.Pipeline, data: st.DataObject) -> None:
+    width, height = data.draw(st.integers(24, 90)), data.draw(st.integers(24, 90))
+    mode = data.draw(st.sampled_from(MODES))
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    window = Window(top, left, data.draw(st.integers(1, 60)), data.draw(st.integers(1, 60)))
+    blur = data.draw(st.sampled_from([0, 1.5, (3.0, 0.5), 6]))
+    options = {
+        "blur": blur,
+        "grow": data.draw(st.integers(0, 4)),
+        "only_masked": data.draw(st.booleans()),
+        "levels": data.draw(st.sampled_from(["hard", "soft", "strength"])),
+        "content": data.draw(st.sampled_from(["original", "fill", "noise", "nothing"])),
+        "ring": data.draw(st.sampled_from([0, 5])),
+        "padding": data.draw(st.sampled_from([0, 7, 40])),
+    }
+    source, levels = image(mode, width, height), box(height, width, window)
+    [output] = pipe.inpaint(source, levels, "a b", **options, **RUN).outputs
+    alpha = mode in ("RGBA", "LA")
+    assert output.image.mode == ("RGBA" if alpha else "RGB")
+    assert output.image.size == source.size
+    reached = Inpainting(**options).shaped(levels) > 0
+    before, after = np.asarray(source.convert(output.image.mode)), np.asarray(output.image)
+    assert np.array_equal(before[~reached], after[~reached])
+    assert not alpha or np.array_equal(before[..., 3], after[..., 3])
+    certificate = output.certificate
+    assert certificate is not None
+    assert certificate.exact
+    assert (certificate.masked, certificate.kept) == (int(reached.sum()), int((~reached).sum()))
+    assert certificate.changed > 0
+
+
+def test_a_mask_is_shaped_in_its_rectangle_as_in_the_whole() -> None:
+    own = Inpainting(grow=3, blur=(2.0, 5.0))
+    for window in (Window(0, 20, 9, 11), Window(50, 60, 30, 40), Window(30, 0, 5, 100)):
+        levels = box(80, 100, window)
+        around = masks.region(levels, own.reach)
+        assert around is not None
+        part = np.zeros_like(levels)
+        part[around.slices] = own.shaped(levels[around.slices])
+        assert np.array_equal(part, own.shaped(levels))
+
+
+def test_only_the_crop_goes_to_the_model(pipe: overpaint.Pipeline) -> None:
+    work = Inpaint(pipe, pixels(900, 1200), box(900, 1200, Window(300, 500, 40, 60)), "a", only_masked=True, **RUN)
+    list(work)
+    [output] = work.result().outputs
+    assert output.request.image.size == (64, 64)
+    changed = np.argwhere((np.asarray(output.image) != pixels(900, 1200)).any(axis=2))
+    assert (changed.min(axis=0) >= (290, 490)).all()
+    assert (changed.max(axis=0) < (350, 570)).all()
+
+
+def test_a_size_is_what_the_model_works_at(pipe: overpaint.Pipeline) -> None:
+    levels = box(50, 100, Window(10, 10, 30, 30))
+    [output] = pipe.inpaint(pixels(50, 100), levels, "a", size=(128, 128), **RUN).outputs
+    assert output.request.image.size == (128, 64)
+    assert output.image.size == (100, 50)
+
+
+@pytest.mark.parametrize(("window", "size", "wanted"), [((7, 64), (64, 64), (64, 8)), ((300, 300), (64, 64), (64, 64))])
+def test_working_sizes_have_the_windows_shape(window: tuple[int, int], size: tuple[int, int], wanted: object) -> None:
+    assert working_size(Window(0, 0, *window), size, 8) == wanted
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I", "F", "I;16"])
+def test_a_mask_of_every_mode_says_the_same(pipe: overpaint.Pipeline, mode: str) -> None:
+    levels = box(40, 56, Window(8, 8, 16, 24))
+    if mode == "F":
+        given = Image.fromarray(levels.astype(np.float32) / 255)
+    elif mode in ("I", "I;16"):
+        given = Image.fromarray(levels.astype(np.int32 if mode == "I" else np.uint16) * (1 if mode == "I" else 257))
+    else:
+        given = Image.fromarray(levels).convert("RGB" if mode == "P" else mode).convert(mode)
+    source = pixels(40, 56)
+    wanted, made = (pipe.inpaint(source, each, "a", **RUN).images[0] for each in (levels, given))
+    assert np.array_equal(np.asarray(wanted), np.asarray(made))
+
+
+def test_what_is_erased_is_repainted(pipe: overpaint.Pipeline) -> None:
+    levels = box(40, 56, Window(8, 8, 16, 24))
+    erased = Image.fromarray(np.dstack([pixels(40, 56), 255 - levels]))
+    wanted, made = (pipe.inpaint(pixels(40, 56), each, "a", **RUN) for each in (levels, erased))
+    assert np.array_equal(np.asarray(wanted.images[0]), np.asarray(made.images[0]))
+    assert any("transparent is repainted" in note for note in made.outputs[0].notes)
+
+
+def test_an_empty_mask_gives_the_picture_back_and_runs_no_model(fake: overpaint.Pipeline) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("no model must run")
+
+    fake.denoiser = refuse  # type: ignore[assignment]
+    source = image("RGBA", 30, 20)
+    work = Inpaint(fake, source, np.zeros((20, 30), np.uint8), "a", n=2, seed=4)
+    assert (work.evaluations, list(work)) == (0, [])
+    result = work.result()
+    assert result.seeds == [4, 5]
+    for output in result.outputs:
+        assert np.array_equal(np.asarray(output.image), np.asarray(source))
+        assert output.certificate is not None
+        assert output.certificate.masked == 0
+        assert any("empty: nothing is repainted" in note for note in output.notes)
+
+
+def test_a_mask_that_shrinks_away_is_empty_too(fake: overpaint.Pipeline) -> None:
+    [output] = fake.inpaint(pixels(40, 40), box(40, 40, Window(10, 10, 4, 4)), "a", grow=-4).outputs
+    assert np.array_equal(np.asarray(output.image), pixels(40, 40))
+    assert any("nothing of the mask is left" in note for note in output.notes)
+
+
+def test_strength_0_changes_nothing(pipe: overpaint.Pipeline) -> None:
+    levels = box(90, 90, Window(10, 10, 60, 60))
+    made = pipe.inpaint(pixels(90, 90), levels, "a", only_masked=True, strength=0.0).images[0]
+    assert np.array_equal(np.asarray(made), pixels(90, 90))
+
+
+@pytest.mark.parametrize("convention", ["contract", "diffusers"])
+def test_a_full_mask_is_image_to_image(pipe: overpaint.Pipeline, convention: str) -> None:
+    given = {"steps": 4, "strength": 0.5, "seed": 9, "convention": convention, "sampler": "ddim"}
+    whole = pipe.inpaint(pixels(40, 56), np.full((40, 56), 255, np.uint8), "a", **given)
+    assert np.array_equal(np.asarray(whole.images[0]), np.asarray(pipe(pixels(40, 56), "a", **given).images[0]))
+    assert any("as image-to-image does" in note for note in whole.outputs[0].notes)
+
+
+def test_a_batch_is_what_its_seeds_give_one_by_one(pipe: overpaint.Pipeline) -> None:
+    levels = box(40, 56, Window(8, 8, 16, 24))
+    together = pipe.inpaint(pixels(40, 56), levels, "a", n=3, seed=5, steps=3)
+    assert together.seeds == [5, 6, 7]
+    for seed, made in zip(together.seeds, together.images, strict=True):
+        alone = pipe.inpaint(pixels(40, 56), levels, "a", seed=seed, steps=3).images[0]
+        assert np.array_equal(np.asarray(made), np.asarray(alone))
+
+
+def test_masks_have_prompts_of_their_own(pipe: overpaint.Pipeline) -> None:
+    left, right = box(48, 96, Window(8, 8, 32, 24)), box(48, 96, Window(8, 64, 32, 24))
+    [output] = pipe.inpaint(pixels(48, 96), [left, right], ["a b c", "x y z"], blur=0, **RUN).outputs
+    [region] = output.request.regions
+    assert (output.request.prompt, region.prompt) == ("a b c", "x y z")
+    assert np.array_equal(region.levels, right)
+    assert output.request.change is not None
+    assert np.array_equal(output.request.change.levels, np.maximum(left, right))
+    shared = pipe.inpaint(pixels(48, 96), [left, right], "a b c", blur=0, **RUN).outputs[0]
+    assert shared.request.regions == ()
+
+
+def test_strengths_by_pixel_are_shares_of_the_strength(pipe: overpaint.Pipeline) -> None:
+    levels = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    given = {"levels": "strength", "blur": 0, "ring": 0, "steps": 20, "strength": 1.0, "seed": 1}
+    [output] = pipe.inpaint(grey, levels, "a", **given).outputs
+    assert output.request.change is not None
+    assert output.request.change.gradual
+    assert output.certificate is not None
+    assert output.certificate.exact
+
+
+def test_an_inpainting_model_runs(tmp_path: Path) -> None:
+    nine = overpaint.load(fake_bundle(tmp_path / "nine", conditioning_channels=5).folder, engine="fake")
+    levels = box(40, 56, Window(8, 8, 16, 24))
+    for strength in (0.5, 1.0):
+        [output] = nine.inpaint(pixels(40, 56), levels, "a", steps=4, strength=strength, seed=1).outputs
+        assert output.certificate is not None
+        assert output.certificate.exact
+
+
+def test_transparency_under_the_mask_is_said(pipe: overpaint.Pipeline) -> None:
+    source = np.dstack([pixels(40, 56), box(40, 56, Window(0, 0, 40, 28))])
+    [output] = pipe.inpaint(source, box(40, 56, Window(8, 20, 16, 24)), "a", **RUN).outputs
+    assert any("transparent and stay so" in note for note in output.notes)
+
+
+def test_an_even_shift_is_taken_out_and_said() -> None:
+    original = pixels(64, 64) // 2 + 40
+    levels = box(64, 64, Window(20, 20, 24, 24))
+    patch = Patch(overpaint.read(original), Window(0, 0, 64, 64), levels, (64, 64))
+    made, notes = patch.put_back(Image.fromarray(original + 9), Seam(16))
+    assert np.array_equal(made.pixels, original)
+    assert notes == ("colours around the mask were off by 9.0 levels of 255: corrected, 0.0 are left",)
+
+
+def test_what_is_no_even_shift_is_left_and_said() -> None:
+    original = pixels(64, 64) // 2 + 40
+    levels = box(64, 64, Window(20, 20, 24, 24))
+    patch = Patch(overpaint.read(original), Window(0, 0, 64, 64), levels, (64, 64))
+    repainted = original.copy()
+    repainted[:, :32] += 30
+    repainted[:, 32:] -= 30
+    made, notes = patch.put_back(Image.fromarray(repainted), Seam(16))
+    assert np.array_equal(made.pixels[20:44, 20:44], repainted[20:44, 20:44])
+    assert "no even shift" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({"channel": "alfa"}, "did you mean 'alpha'"),
+        ({"levels": "sof"}, "did you mean 'soft'"),
+        ({"content": "fil"}, "did you mean 'fill'"),
+        ({"latent_mask": "diffuser"}, "did you mean 'diffusers'"),
+        ({"blur_kind": "box"}, "unknown mask blur"),
+        ({"ring_field": "cubic"}, "unknown shift field"),
+        ({"blur": -1}, "blur is 0 to 256"),
+        ({"blur": (1.0, 2.0, 3.0)}, "blur is 0 to 256"),
+        ({"blur": float("nan")}, "blur is 0 to 256"),
+        ({"blur": "wide"}, "blur is 0 to 256"),
+        ({"padding": -1}, "padding must be"),
+        ({"ring": -2}, "ring must be"),
+        ({"grow": 2**20}, "grow must be"),
+        ({"grow": 1.5}, "grow must be"),
+        ({"resize_mode": "crop"}, "no resize mode"),
+        ({"size": (0, 8)}, "width must be"),
+        ({"size": "64x64"}, "size must be"),
+        ({"strenght": 0.4}, "did you mean 'strength'"),
+        ({"levels": "strength", "passes": (0.5, 0.3)}, "are of one pass"),
+    ],
+)
+def test_bad_options_are_told(pipe: overpaint.Pipeline, options: dict[str, object], cause: str) -> None:
+    with pytest.raises(InputError, match=cause):
+        Inpaint(pipe, pixels(40, 56), box(40, 56, Window(8, 8, 16, 24)), "a", **options)
+
+
+def test_a_mask_of_another_size_is_resized_only_if_asked(pipe: overpaint.Pipeline) -> None:
+    levels = box(20, 28, Window(4, 4, 8, 12))
+    with pytest.raises(InputError, match="or ask for it to be resized"):
+        pipe.inpaint(pixels(40, 56), levels, "a", **RUN)
+    [output] = pipe.inpaint(pixels(40, 56), levels, "a", resize_mask=True, **RUN).outputs
+    assert any("the mask is scaled" in note for note in output.notes)
+    with pytest.raises(InputError, match="of the picture's size"):
+        pipe.inpaint(pixels(40, 56), masks.read(levels), "a")
+
+
+@pytest.mark.parametrize(("given", "prompts", "cause"), [(0, "a", "no mask"), (2, ["a"] * 3, "3 prompts for 2 masks")])
+def test_masks_and_prompts_go_together(pipe: overpaint.Pipeline, given: int, prompts: object, cause: str) -> None:
+    levels = box(40, 56, Window(8, 8, 16, 24))
+    with pytest.raises(InputError, match=cause):
+        pipe.inpaint(pixels(40, 56), [levels] * given, prompts, **RUN)  # type: ignore[arg-type]
+
+
+def test_a_broken_mask_is_told(pipe: overpaint.Pipeline) -> None:
+    stream = BytesIO()
+    Image.fromarray(box(40, 56, Window(0, 0, 4, 4))).save(stream, "png")
+    with pytest.raises(InputError, match="truncated or damaged"):
+        pipe.inpaint(pixels(40, 56), stream.getvalue()[:60], "a")
