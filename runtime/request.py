@@ -293,8 +293,8 @@ def expand(
     variations = _seeds(variation, total) if varied else [variation] * total
     copies = (row for row in rows for _ in range(n))
     return [
-        Request(*row, seed=seed, variation_seed=other, **given)
-        for row, seed, other in zip(copies, drawn, variations, strict=True)
+        Request(image, prompt, negative, seed=seed, variation_seed=other, **given)
+        for (image, prompt, negative), seed, other in zip(copies, drawn, variations, strict=True)
     ]
 
 
