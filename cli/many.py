@@ -60,7 +60,7 @@ def batch(
     from ..runtime.tools.batch import Settings
     from ..runtime.tools.folder import Item, Journal, check_folder, find, name, plan
 
-    settings = Settings(options, negative_prompt, n, seed or 0)
+    settings = Settings(prompt, options, negative_prompt, n, seed or 0)
     sources = find(folder, output, recursive)
     paths = name(sources, folder, output, suffix, n)
     bundle = Bundle.read(find_bundle(model), verify=False)
@@ -80,7 +80,9 @@ def batch(
             save(path, made, quality, strip_metadata)
 
         skipped += _worked(model, engine, embeddings, items, settings, journal, write, together)
-    print(f"{len(sources)} pictures: {n * len(items) - due} images were there, {len(skipped)} pictures skipped")
+    print(
+        f"{len(sources)} pictures: {n * len(items) - due} images were there, {len({each.source for each in skipped})} pictures skipped"
+    )
     return PARTLY if skipped else 0
 
 

@@ -22,7 +22,7 @@ from .sampling.names import find_schedule, resolve
 from .sampling.noise import KINDS as NOISE_KINDS
 from .sampling.noise import check_seed
 from .sampling.plan import Plan
-from .sampling.strength import CONVENTIONS
+from .sampling.strength import CONVENTIONS, FROM_NOISE
 
 POSTERIORS = ("sample", "mode")
 CONTENTS = ("original", "noise", "nothing")
@@ -176,6 +176,8 @@ class Request:
         for name in ("through_pixels", "drift_correction"):
             if getattr(self, name) and not self.passes:
                 raise InputError(f"{name} is of several passes; give their strengths as passes")
+        if self.drift_correction and self.from_noise:
+            raise InputError("a first pass of strength 1 has no original to drift from; leave out the correction")
         if self.pass_prompts and len(self.pass_prompts) != len(self.passes):
             raise InputError(
                 f"{len(self.pass_prompts)} prompts for {len(self.passes)} passes; give one a pass, or only a prompt"
@@ -212,6 +214,12 @@ class Request:
                 raise InputError(
                     f"windows of {self.window} pixels cannot overlap by {self.window_overlap}; enlarge them"
                 )
+
+    @property
+    def from_noise(self) -> bool:
+        """Whether it begins with noise alone, so that nothing of the input counts."""
+        first = self.passes[0] if self.passes else self.strength
+        return first == 1 and self.convention in FROM_NOISE and self.change is None
 
     @property
     def fit_mode(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...engines.base import InputError, ModelOutputError, OutputError
+from ..guidance import check_prompts
 from ..imaging import codec
 from ..imaging.codec import Picture
 from ..imaging.output import check_writable
@@ -27,18 +28,20 @@ _HELD = 4
 
 @dataclass(frozen=True)
 class Settings:
-    """What every picture of a batch is asked: a request's options, how many images, the seed of the first.
+    """What every picture of a batch is asked: the prompt where it has none of its own, a request's options, how many
+    images, the seed of the first.
 
     Raises `InputError` for options that no picture could be made with.
     """
 
+    prompt: str
     options: Mapping[str, Any]
     negative_prompt: str = ""
     n: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.requests(codec.read(np.zeros((64, 64, 3), np.uint8)), "")
+        check_prompts(self.requests(codec.read(np.zeros((64, 64, 3), np.uint8)), self.prompt)[0])
 
     def requests(self, picture: Picture, prompt: str) -> list[Request]:
         """A request an image of the picture; the same seeds for every picture, as in A1111's batches."""
@@ -86,7 +89,7 @@ class Batch:
         self._pipe, self._items, self._settings = pipe, items, settings
         self._journal, self._write, self._together = journal, write, together
         width, height = pipe.bundle.model.default_size
-        usual = settings.requests(codec.read(np.zeros((height, width, 3), np.uint8)), "")
+        usual = settings.requests(codec.read(np.zeros((height, width, 3), np.uint8)), settings.prompt)
         self.total = len(pipe.task(usual[0]).plan) * sum(len(item.todo) for item in items)
         """The evaluations that all of it needs."""
 

@@ -147,7 +147,7 @@ class Grid:
     def sheet(self, images: Sequence[Image.Image], title: str, cell: int = 256) -> Image.Image:
         """The images, in the requests' order, on a page."""
         columns, *others = (axis.labels() for axis in self.axes)
-        captions = [", ".join(reversed(labels)) for labels in product(*reversed(others))]
+        captions = [", ".join(labels) for labels in product(*reversed(others))]
         width = len(columns)
         rows = [
             Row(caption, list(zip(columns, images[index * width : (index + 1) * width], strict=True)))

@@ -43,7 +43,7 @@ def work(
     """Do a folder's work; what was painted and skipped."""
     out = folder.parent / "out"
     check_folder(out)
-    settings = Settings({**OPTIONS, **options}, n=n, seed=3)
+    settings = Settings(prompt, {**OPTIONS, **options}, n=n, seed=3)
     sources = find(folder, out)
     journal = Journal(out)
     planned = list(plan(sources, name(sources, folder, out, ".png", n), prompt, [settings.options, n], journal))
@@ -209,6 +209,10 @@ class TestWork:
         with pytest.raises(InputError, match=cause):
             work(fake, folder, **options)
 
+    def test_a_broken_prompt_ends_it(self, fake: Pipeline, folder: Path) -> None:
+        with pytest.raises(InputError, match="\\^"):
+            work(fake, folder, "(a")
+
     def test_few_pictures_are_held_though_all_sizes_differ(self, fake: Pipeline, folder: Path) -> None:
         for index in range(12):
             Image.new("RGB", (40 + index, 40)).save(folder / f"s{index:02}.png")
@@ -222,7 +226,7 @@ class TestWork:
     def test_a_variation_needs_no_luck_to_be_made_again(self, picture: Array) -> None:
         import overpaint
 
-        settings = Settings({"variation_strength": 0.2}, n=2, seed=7)
+        settings = Settings("a", {"variation_strength": 0.2}, n=2, seed=7)
         asked = [settings.requests(overpaint.read(picture), "a") for _ in range(2)]
         assert [(r.seed, r.variation_seed) for r in asked[0]] == [(7, 8), (7, 9)]
         assert [r.variation_seed for r in asked[1]] == [8, 9]
