@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .runtime.load import bundled, load
     from .runtime.loop import Step
     from .runtime.pipeline import Pipeline
+    from .runtime.presets import Preset, preset
+    from .runtime.replay import Replay, replay
     from .runtime.request import Change, Output, Region, Request, Result
     from .runtime.run import Checkpoint, Run
     from .runtime.sampling.plan import Plan
@@ -42,6 +44,8 @@ _HOMES = {
     "OverpaintError": ".engines.base",
     "Change": ".runtime.request",
     "Checkpoint": ".runtime.run",
+    "Preset": ".runtime.presets",
+    "Replay": ".runtime.replay",
     "Output": ".runtime.request",
     "Picture": ".runtime.imaging.codec",
     "Pipeline": ".runtime.pipeline",
@@ -55,7 +59,9 @@ _HOMES = {
     "bundled": ".runtime.load",
     "load": ".runtime.load",
     "load_upscaler": ".runtime.upscaler",
+    "preset": ".runtime.presets",
     "read": ".runtime.imaging.codec",
+    "replay": ".runtime.replay",
 }
 __all__ = [
     "BundleError",
@@ -71,7 +77,9 @@ __all__ = [
     "Picture",
     "Pipeline",
     "Plan",
+    "Preset",
     "Region",
+    "Replay",
     "Request",
     "Result",
     "Run",
@@ -80,7 +88,9 @@ __all__ = [
     "bundled",
     "load",
     "load_upscaler",
+    "preset",
     "read",
+    "replay",
 ]
 
 

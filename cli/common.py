@@ -33,7 +33,7 @@ def report(stage: str) -> None:
     print(stage, file=sys.stderr, flush=True)
 
 
-def drive(runs: Sequence[Work]) -> Iterator[Result]:
+def drive(runs: Sequence[Work[Result]]) -> Iterator[Result]:
     """Drive runs to their ends, with a progress bar on a terminal."""
     from tqdm import tqdm
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import secrets
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,11 @@ from .common import (
     save,
     size,
     teach,
-    told,
 )
 
 if TYPE_CHECKING:
+    from ..runtime.request import Output
+    from ..runtime.tools.folder import Skipped
     from ..runtime.tools.grid import Axis, Grid
 
 MANY = 64
@@ -43,6 +45,7 @@ def batch(
     n: int,
     together: int,
     seed: int | None,
+    negative_prompt: str,
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
@@ -52,53 +55,62 @@ def batch(
 ) -> int:
     """Repaint every picture of a folder. A second run does what is missing or asked for otherwise; a picture that
     cannot be repainted is skipped. The text in a.txt is the prompt of a.png."""
-    from tqdm import tqdm
-
     from ..engines.bundle import Bundle
     from ..runtime.load import find as find_bundle
-    from ..runtime.load import load
-    from ..runtime.loop import Step
-    from ..runtime.request import Output, expand
-    from ..runtime.tools.batch import Batch, Item, Journal, Skipped, blank, check_folder, find, name, plan
+    from ..runtime.tools.batch import Settings
+    from ..runtime.tools.folder import Item, Journal, check_folder, find, name, plan
 
-    negative = options.pop("negative_prompt")
-    # Made only for its checks, before anything is read or written.
-    expand([blank()], [prompt], [negative], seed, n, options)
+    settings = Settings(prompt, options, negative_prompt, n, seed or 0)
     sources = find(folder, output, recursive)
     paths = name(sources, folder, output, suffix, n)
     bundle = Bundle.read(find_bundle(model), verify=False)
     check_folder(output)
     journal = Journal(output)
     if seed is None:
-        seed = journal.draw(secrets.randbelow(2**32)) if journal.seed is None else journal.seed
-    hashes = {graph: facts.sha256 for graph, facts in bundle.graphs.items()}
-    settings = [hashes, negative, seed, n, options, embedding_hashes(embeddings), quality, strip_metadata]
-    planned = list(plan(sources, paths, prompt, settings, journal))
+        settings = replace(settings, seed=journal.drawn_seed())
+    hashes = [graph.sha256 for graph in bundle.graphs.values()]
+    wanted = [hashes, asdict(settings), embedding_hashes(embeddings), quality, strip_metadata]
+    planned = list(plan(sources, paths, prompt, wanted, journal))
     items = [item for item in planned if isinstance(item, Item)]
+    skipped = [_told(item) for item in planned if not isinstance(item, Item)]
     due = sum(len(item.todo) for item in items)
-    skipped = [item for item in planned if isinstance(item, Skipped)]
-    for each in skipped:
-        print(f"overpaint: skipped: {each.reason}", file=sys.stderr, flush=True)
     if due:
-        pipe = load(model, **engine)
-        teach(pipe, embeddings)
-        lines = len(pipe.plan(expand([blank()], [prompt], [negative], seed, 1, options)[0]))
 
         def write(path: Path, made: Output) -> None:
             save(path, made, quality, strip_metadata)
 
-        asked = {"negative_prompt": negative, **options}
-        work = Batch(pipe, items, asked, seed=seed, n=n, together=together, write=write, journal=journal)
-        with tqdm(total=due * lines, unit="eval", disable=not sys.stderr.isatty(), leave=False) as bar:
-            for event in work:
-                if isinstance(event, Step):
-                    bar.update()
-                elif isinstance(event, Skipped):
-                    skipped.append(event)
-                    print(f"overpaint: skipped: {event.reason}", file=sys.stderr, flush=True)
-    before = n * len(items) - due
-    print(f"{len(sources)} pictures: {before} images were there, {len(skipped)} pictures skipped", flush=True)
+        skipped += _worked(model, engine, embeddings, items, settings, journal, write, together)
+    print(
+        f"{len(sources)} pictures: {n * len(items) - due} images were there, {len({each.source for each in skipped})} pictures skipped"
+    )
     return PARTLY if skipped else 0
+
+
+def _worked(model: str, engine: dict[str, Any], embeddings: list[Path], *work: Any) -> list[Skipped]:
+    """Load the model and do a batch's work, with a bar that says how long it will take; what was skipped."""
+    from tqdm import tqdm
+
+    from ..runtime.load import load
+    from ..runtime.loop import Step
+    from ..runtime.tools.batch import Batch
+    from ..runtime.tools.folder import Skipped
+
+    pipe = load(model, **engine)
+    teach(pipe, embeddings)
+    batch = Batch(pipe, *work)
+    skipped = []
+    with tqdm(total=batch.total, unit="eval", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for event in batch:
+            if isinstance(event, Step):
+                bar.update()
+            elif isinstance(event, Skipped):
+                skipped.append(_told(event))
+    return skipped
+
+
+def _told(skipped: Skipped) -> Skipped:
+    print(f"overpaint: skipped: {skipped.reason}", file=sys.stderr, flush=True)
+    return skipped
 
 
 def grid(
@@ -106,7 +118,7 @@ def grid(
     prompt: str,
     output: Path,
     negative_prompt: str,
-    replace: str | None,
+    replacing: str | None,
     order: tuple[str, ...],
     cell: int,
     yes: bool,
@@ -123,7 +135,7 @@ def grid(
     from ..runtime.imaging.codec import read
     from ..runtime.imaging.output import check_writable, write
     from ..runtime.load import load
-    from ..runtime.tools.grid import AXES, Grid, axis, thumbnail
+    from ..runtime.tools.grid import AXES, REPLACE, Grid, axis, thumbnail
 
     lists: dict[str, Axis] = {}
     for name, value in options.items():
@@ -131,8 +143,8 @@ def grid(
             lists[name] = axis(name, value)
     single = {name: list_.values[0] for name, list_ in lists.items() if len(list_.values) == 1}
     several = {name: list_ for name, list_ in lists.items() if len(list_.values) > 1}
-    if replace is not None:
-        several["replace"] = axis("replace", replace)
+    if replacing is not None:
+        several["replacing"] = axis(REPLACE, replacing)
     made = Grid(tuple(several[name] for name in dict.fromkeys(order) if name in several))
     given = {"seed": secrets.randbelow(2**32), **options, **single}
     given = {name: value for name, value in given.items() if value is not None and name not in several}
@@ -149,7 +161,6 @@ def grid(
         images += [thumbnail(image, cell) for image in result.images]
     sheet = made.sheet(images, prompt, cell)
     write(output, sheet, None if strip_metadata else parameters, quality=quality)
-    told(result)
     print(f"{output}  {len(requests)} pictures, seed {requests[0].seed}", flush=True)
 
 
@@ -244,7 +255,7 @@ _LISTS = (
     ("--posterior", "posterior", "sample,mode"),
     ("--weighting", "weighting", "a1111,comfy"),
     ("--colour-match", "colour_match", "histogram,wavelet"),
-    ("--replace", "replace", "'fox=>cat,dog': fox itself, and each of the others in its place in the prompt"),
+    ("--replace", "replacing", "'fox=>cat,dog': fox itself, and each of the others in its place in the prompt"),
 )
 
 

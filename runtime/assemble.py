@@ -20,7 +20,6 @@ from .job import Edit, Job
 from .prompt.tree import Phrase
 from .request import Change, Request
 from .sampling.noise import NoiseStream, noise_stream, slerp
-from .sampling.strength import FROM_NOISE
 from .state import lincomb
 from .watch import Watch, unwatched
 
@@ -84,8 +83,7 @@ class Assembly:
     def _clean(self, noise: NoiseStream) -> Array:
         """The picture's latents; zeros where a run from noise alone keeps nothing, so that nothing of it can leak."""
         request, change = self._request, self._task.change
-        strength = request.passes[0] if request.passes else request.strength
-        if strength == 1 and request.convention in FROM_NOISE and not self._keeps:
+        if request.from_noise and not self._keeps:
             return to_device(np.zeros(self._shape, np.float32), self._device)
         clean = self._encode(self._task.picture.on_white, noise)
         if change is None or change.content == "original":
@@ -151,7 +149,7 @@ class Assembly:
     def _edits(self, clean: Array, first: Array) -> list[Edit]:
         request, plan, change = self._request, self._task.plan, self._task.change
         edits: list[Edit] = []
-        if request.passes:
+        if request.passes and not request.from_noise:
             edits.append(Drift(plan, clean, request.drift_correction))
         if request.through_pixels:
             edits.append(ThroughPixels(plan, self._trip))

@@ -83,7 +83,8 @@ class Drift:
             return latents
         means = [array.mean(axis=(-2, -1), keepdims=True) for array in (denoised, self._clean)]
         shift = means[0] - means[1]
-        self._shifts.append(shift / self._clean.std(axis=(-2, -1), keepdims=True))
+        spread = self._clean.std(axis=(-2, -1), keepdims=True)
+        self._shifts.append(shift / (spread + np.float32(1e-6)))  # a channel may be flat
         corrected: Array = latents - np.float32(self._scale[line]) * shift
         return corrected if self._correct else latents
 

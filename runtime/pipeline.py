@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from .. import __version__
 from ..engines.base import Array, Engine, InputError
@@ -157,6 +158,16 @@ class Pipeline:
         Raises `InputError` for a change that would have altered the steps before.
         """
         return Run(self, [replace(checkpoint.request, **changes)], checkpoint)
+
+    def grid(self, image: Source, prompt: str, axes: Mapping[str, Sequence[Any]], **options: Any) -> Image.Image:
+        """A labelled sheet of one picture repainted with every combination of one to three fields' values.
+
+        `axes` are the values of fields by their names, see `tools.grid.AXES`, and "replace" a text of the prompt and
+        what stands there instead. Raises `InputError` as `tools.grid` does.
+        """
+        from .tools.grid import paint
+
+        return paint(self, image if isinstance(image, Picture) else codec.read(image), prompt, axes, options)
 
     def plan(self, request: Request) -> Plan:
         """The table that a request runs, without running it; raises `InputError` where there is none."""

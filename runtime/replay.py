@@ -107,6 +107,18 @@ class Again:
             yield from (place for place in dict.fromkeys((path, self.file.parent / path.name)) if place.is_file())
 
 
+def replay(file: str | Path, inputs: Sequence[str | Path] = (), pipe: Pipeline | None = None) -> Replay:
+    """Make a picture again from the record in its file, with the model that made it or another pipeline.
+
+    Raises `InputError` as `Again` does, and as loading the model does.
+    """
+    again = Again(file, inputs)
+    if pipe:
+        return again.run(pipe)
+    with again.load() as loaded:
+        return again.run(loaded)
+
+
 def distance(first: Image.Image, again: Image.Image) -> str:
     """How far two pictures are from each other, in words."""
     if first.size != again.size or first.mode != again.mode:

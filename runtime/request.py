@@ -23,7 +23,7 @@ from .sampling.names import find_schedule, resolve
 from .sampling.noise import KINDS as NOISE_KINDS
 from .sampling.noise import check_seed
 from .sampling.plan import Plan
-from .sampling.strength import CONVENTIONS
+from .sampling.strength import CONVENTIONS, FROM_NOISE
 
 POSTERIORS = ("sample", "mode")
 CONTENTS = ("original", "noise", "nothing")
@@ -190,6 +190,8 @@ class Request:
         for name in ("through_pixels", "drift_correction"):
             if getattr(self, name) and not self.passes:
                 raise InputError(f"{name} is of several passes; give their strengths as passes")
+        if self.drift_correction and self.from_noise:
+            raise InputError("a first pass of strength 1 has no original to drift from; leave out the correction")
         if self.pass_prompts and len(self.pass_prompts) != len(self.passes):
             raise InputError(
                 f"{len(self.pass_prompts)} prompts for {len(self.passes)} passes; give one a pass, or only a prompt"
@@ -231,6 +233,12 @@ class Request:
     def emphasis(self) -> str:
         """The weighting that applies."""
         return self.weighting or ("comfy" if self.prompt_syntax == "comfy" else "a1111")
+
+    @property
+    def from_noise(self) -> bool:
+        """Whether it begins with noise alone."""
+        first = self.passes[0] if self.passes else self.strength
+        return first == 1 and self.convention in FROM_NOISE
 
     @property
     def fit_mode(self) -> str:

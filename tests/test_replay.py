@@ -43,8 +43,7 @@ def altered(path: Path, **changes: Any) -> Path:
 
 
 def again(file: Path, pipe: Pipeline | None = None, inputs: tuple[Path, ...] = ()) -> Replay:
-    replay = Again(file, inputs)
-    return replay.run(pipe or replay.load())
+    return overpaint.replay(file, inputs, pipe)
 
 
 class TestRecords:

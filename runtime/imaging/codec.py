@@ -66,7 +66,7 @@ class Picture:
         digest = hashlib.sha256(f"{self.size}".encode())
         for array in (self.pixels, self.alpha):
             if array is not None:
-                digest.update(np.ascontiguousarray(array))
+                digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -14,6 +14,9 @@ from ..imaging.codec import Picture
 from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.sheet import Row, contact_sheet
 from ..request import ALIASES, Request
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
 
 MAX_AXES = 3
 MAX_SHEET = 2**28
@@ -86,10 +89,11 @@ def axis(name: str, text: str) -> Axis:
         raise unknown("axis", name, (*AXES, REPLACE))
     kind = AXES[name]
     try:
-        return Axis(name, tuple(kind(value.strip()) for value in text.split(",")))
+        values = [kind(value.strip()) for value in text.split(",")]
     except ValueError:
         number = "whole numbers" if kind is int else "numbers"
         raise InputError(f"{name} is {text!r}; give {number} with commas between them") from None
+    return Axis(name, tuple(values))
 
 
 @dataclass(frozen=True)
@@ -130,11 +134,9 @@ class Grid:
         made = []
         for cell in product(*(axis.values for axis in reversed(self.axes))):
             values = dict(zip((axis.name for axis in reversed(self.axes)), cell, strict=True))
-            texts = [prompt, negative]
-            if searched:
-                other = values.pop(REPLACE)
-                texts = [text.replace(searched[0], other) for text in texts]
-            made.append(Request(picture, *texts, **{**options, **values}))
+            here, there = searched[0] if searched else "", values.pop(REPLACE, "")
+            texts = [text.replace(here, there) if here else text for text in (prompt, negative)]
+            made.append(Request(picture, texts[0], texts[1], **{**options, **values}))
         return made
 
     def check(self, cell: int) -> None:
@@ -145,7 +147,7 @@ class Grid:
     def sheet(self, images: Sequence[Image.Image], title: str, cell: int = 256) -> Image.Image:
         """The images, in the requests' order, on a page."""
         columns, *others = (axis.labels() for axis in self.axes)
-        captions = [", ".join(reversed(labels)) for labels in product(*reversed(others))]
+        captions = [", ".join(labels) for labels in product(*reversed(others))]
         width = len(columns)
         rows = [
             Row(caption, list(zip(columns, images[index * width : (index + 1) * width], strict=True)))
@@ -162,6 +164,28 @@ class Grid:
             for kind, text in (("Type", axis.title), ("Values", ", ".join(map(str, axis.values))))
         ]
         return format_parameters(replace(parsed, extra=(*parsed.extra, *axes)))
+
+
+def paint(
+    pipe: Pipeline,
+    picture: Picture,
+    prompt: str,
+    axes: Mapping[str, Sequence[Any]],
+    options: Mapping[str, Any],
+    together: int = 8,
+    cell: int = 256,
+) -> Image.Image:
+    """The sheet of a grid; `together` cells share a run."""
+    grid, given = Grid.of(axes), dict(options)
+    grid.check(cell)
+    requests = grid.requests(picture, prompt, given.pop("negative_prompt", ""), given)
+    runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
+    images: list[Image.Image] = []
+    for run in runs:
+        for _ in run:
+            pass
+        images += [thumbnail(image, cell) for image in run.result().images]
+    return grid.sheet(images, prompt, cell)
 
 
 def thumbnail(image: Image.Image, cell: int) -> Image.Image:

@@ -58,7 +58,15 @@ def test_a_picture_is_the_hosts_bit_for_bit(device: Pipeline, fake: Pipeline, pi
 
 
 @pytest.mark.parametrize(
-    "options", [{"guidance_scale": 1.0}, {"guidance_rescale": 0.7}, {"posterior": "mode"}], ids=str
+    "options",
+    [
+        {"guidance_scale": 1.0},
+        {"guidance_rescale": 0.7},
+        {"posterior": "mode"},
+        {"passes": (0.5, 0.5), "through_pixels": True, "drift_correction": True},
+        {"colour_match": "wavelet"},
+    ],
+    ids=str,
 )
 def test_guidance_is_the_hosts(device: Pipeline, fake: Pipeline, picture: Pixels, options: dict[str, Any]) -> None:
     ours, theirs = (pipe([picture, 255 - picture], "a", seed=1, steps=4, **options).images for pipe in (device, fake))
