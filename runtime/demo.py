@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -22,6 +23,9 @@ STYLES = ("noto", "flat", "twemoji", "contrast", "ink", "sketch")
 # What suits the small model; more hardens its colours and lets the prompt win at low strengths.
 GUIDANCE = 3.0
 SKETCH, SKETCH_PROMPT = "house-sketch.png", "house, noto style"
+HALF, RISING = "masks/fox-right.png", "masks/left-to-right.png"
+# The columns of the picture that outpainting is given; the rest it has to find.
+CUT = 40
 
 
 def demo(folder: Path) -> Iterator[str]:
@@ -39,7 +43,7 @@ def demo(folder: Path) -> Iterator[str]:
     write(repainted, result.images[0], result.outputs[0].parameters)
     yield f"{repainted}: {CONCEPT}, ink style, {time.perf_counter() - start:.1f} s with loading"
     write(sheet, contact_sheet(_rows(pipe), title="overpaint"), None)
-    yield f"{sheet}: a row of strengths, a row of styles, a sketch rendered"
+    yield f"{sheet}: a row of strengths, a row of styles, a sketch rendered, a row of edits"
 
 
 def _rows(pipe: Pipeline) -> list[Row]:
@@ -56,4 +60,25 @@ def _rows(pipe: Pipeline) -> list[Row]:
         Row(f"{CONCEPT}, ink style", [("input", source.image), *strengths]),
         Row(f"{CONCEPT}, ... style; strength 0.6", [("input", source.image), *styles]),
         Row(SKETCH_PROMPT, [("input", sketch.image), *rendered]),
+        Row("edits: inpainting, a strength a pixel, outpainting, upscaling", _edits(pipe, source)),
+    ]
+
+
+def _edits(pipe: Pipeline, source: codec.Picture) -> list[tuple[str, Image.Image]]:
+    options: dict[str, Any] = {"seed": 7, "steps": 20, "guidance_scale": GUIDANCE}
+    ink, width = f"{CONCEPT}, ink style", source.size[0]
+    half = pipe.inpaint(source, EXAMPLES / HALF, ink, strength=0.8, blur=2.0, **options)
+    rising = pipe.inpaint(source, EXAMPLES / RISING, ink, strength=0.9, levels="strength", **options)
+    cut = codec.Picture(source.pixels[:, :CUT].copy())
+    grown = pipe.outpaint(cut, f"{CONCEPT}, noto style", right=width - CUT, strength=1.0, overlap=6, **options)
+    # Without a prompt, or every tile would hold a fox of its own.
+    large = pipe.upscale(source, scale=4, strength=0.15, seed=7, steps=20)
+    lanczos = source.image.resize(large.images[0].size, Image.Resampling.LANCZOS)
+    return [
+        ("right half", half.images[0]),
+        ("left to right", rising.images[0]),
+        ("cut", cut.image),
+        ("outpainted", grown.images[0]),
+        ("Lanczos 4x", lanczos),
+        ("upscaled 4x", large.images[0]),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
@@ -15,6 +16,7 @@ from .request import Request
 from .sampling.plan import Plan
 
 Encode = Callable[[Phrase], Array]
+_NOTHING = 1e-9
 Timeline = list[tuple[float, list[Phrase]]]
 """Of every part of a prompt its weight, and what it says at every step."""
 
@@ -33,16 +35,29 @@ def guides(request: Request, plan: Plan, encode: Encode, areas: Sequence[Array])
     for step, index in zip(plan.step, plan.pass_index, strict=True):
         at = passes[index]
         now = int(step) - at.first
-        asked = [
-            Guide(scale * weight, encode(phrases[now]), area)
-            for timeline, area in zip(at.timelines, areas or (None,), strict=True)
+        said = [
+            (phrases[now], place, scale * weight)
+            for place, timeline in enumerate(at.timelines)
             for weight, phrases in timeline
         ]
-        rest = 1 - scale * sum(weight for weight, _ in at.timelines[-1])
-        if abs(rest) > 1e-9:
-            asked.append(Guide(rest, encode(at.negative[now])))
-        lines.append(tuple(asked))
+        said.append((at.negative[now], None if areas else 0, 1 - scale * sum(weight for weight, _ in at.timelines[-1])))
+        lines.append(
+            tuple(
+                Guide(weight, encode(phrase), areas[place] if areas and place is not None else None)
+                for (phrase, place), weight in _summed(said).items()
+                if abs(weight) > _NOTHING
+            )
+        )
     return lines
+
+
+def _summed(said: Sequence[tuple[Phrase, int | None, float]]) -> dict[tuple[Phrase, int | None], float]:
+    """The weights of what is said at each place; what is said twice, as by an empty prompt and an empty negative one,
+    is one guide."""
+    totals: dict[tuple[Phrase, int | None], float] = defaultdict(float)
+    for phrase, place, weight in said:
+        totals[phrase, place] += weight
+    return totals
 
 
 class _Pass:

@@ -51,6 +51,11 @@ def test_a_composition_needs_the_rest_even_without_guidance(fake: Pipeline, pict
     assert line[-1] == ("n", -1.0)
 
 
+def test_what_is_said_twice_is_evaluated_once(fake: Pipeline, picture: Pixels) -> None:
+    [line, *_] = told(fake, picture, prompt="n")
+    assert line == [("n", pytest.approx(1.0))]
+
+
 def test_editing_goes_by_the_steps_that_run(fake: Pipeline, picture: Pixels) -> None:
     lines = told(fake, picture, prompt="[a:b:0.5]", steps=8, strength=0.5)
     assert [line[0][0] for line in lines] == ["a", "a", "b", "b"]

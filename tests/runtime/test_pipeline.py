@@ -113,7 +113,6 @@ class TestCache:
         first, second = fake(picture, "a", seed=1), fake(picture.copy(), "b", seed=1)
         assert first.cached["encode"] == 0
         assert second.cached["encode"] == 1
-        assert second.timings["encode"] < first.timings["total"]
 
     def test_another_picture_of_equal_shape_is_encoded(self, fake: Pipeline, picture: Pixels) -> None:
         fake(picture, "a")
