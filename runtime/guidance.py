@@ -35,7 +35,7 @@ def guides(request: Request, plan: Plan, encode: Encode, areas: Sequence[Array])
     for step, index in zip(plan.step, plan.pass_index, strict=True):
         at = passes[index]
         now = int(step) - at.first
-        said = [
+        said: list[tuple[Phrase, int | None, float]] = [
             (phrases[now], place, scale * weight)
             for place, timeline in enumerate(at.timelines)
             for weight, phrases in timeline
