@@ -83,8 +83,8 @@ class Inpainting:
         )
         check_pixels({"padding": self.padding, "ring": self.ring})
         check_pixels({"grow": self.grow}, -codec.MAX_SIDE)
-        widths = self.blur if isinstance(self.blur, tuple) else (self.blur, self.blur)
-        if len(widths) != 2 or not all(isinstance(width, Real) and 0 <= width <= MAX_BLUR for width in widths):
+        widths: tuple[Any, ...] = self.blur if isinstance(self.blur, tuple) else (self.blur, self.blur)
+        if len(widths) != 2 or not all(isinstance(width, Real) and 0 <= float(width) <= MAX_BLUR for width in widths):
             raise InputError(f"a mask's blur is 0 to {MAX_BLUR} pixels, or that for x and y, not {self.blur!r}")
 
     @property
@@ -215,8 +215,10 @@ class Inpaint:
             raise InputError("no mask is given; give one, white where the picture is to be repainted")
         own, read = self._own, []
         for index, source in enumerate(sources, 1):
-            made = source if isinstance(source, Mask) else None
-            made = made or mask.read(source, self.size, channel=own.channel, invert=own.invert, resize=own.resize_mask)
+            if isinstance(source, Mask):
+                made = source
+            else:
+                made = mask.read(source, self.size, channel=own.channel, invert=own.invert, resize=own.resize_mask)
             if made.size != self.size:
                 raise InputError(f"a mask is of the picture's size, {self.size}, not {made.size}; read it with a size")
             self._notes += made.notes if len(sources) == 1 else [f"mask {index}: {note}" for note in made.notes]
