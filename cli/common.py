@@ -97,11 +97,15 @@ def add_engine(parser: Any) -> None:
     )
 
 
-def add_sampling(parser: Any) -> None:
-    """The model, and the table that is run."""
+def add_sampling(parser: Any, strength: float = 0.6) -> None:
+    """The model, and the table that is run; `strength` is the default."""
     parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
     parser.add_argument(
-        "--strength", type=float, default=0.6, metavar="S", help="0 keeps the picture, 1 ignores it (0.6)"
+        "--strength",
+        type=float,
+        default=strength,
+        metavar="S",
+        help=f"0 keeps the picture, 1 ignores it ({strength:g})",
     )
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="length of the whole schedule (20)")
     parser.add_argument("--sampler", metavar="NAME", help="such as euler_a or 'DPM++ 2M Karras' (the model's own)")

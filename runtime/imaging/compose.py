@@ -65,9 +65,12 @@ def certify(original: Array, result: Array, levels: Array) -> Certificate:
     masked = changed = largest = 0
     for rows in strips(*levels.shape):
         inside = levels[rows] > 0
+        masked += int(np.count_nonzero(inside))
+        # Most of a large picture is as it was, which is seen faster than how far apart pixels are.
+        if np.array_equal(original[rows], result[rows]):
+            continue
         apart = np.maximum(original[rows], result[rows]) - np.minimum(original[rows], result[rows])
         apart = apart.reshape(*inside.shape, -1).max(axis=2)
-        masked += int(inside.sum())
         changed += int((apart[inside] > 0).sum())
         largest = max(largest, int(apart[~inside].max(initial=0)))
     return Certificate(masked, levels.size - masked, changed, largest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...engines.base import Array
-from .mask import blur_reach, kernel
+from .mask import kernel
 
 
 def fade(original: Array, repainted: Array, levels: Array, reach: int) -> Array:
@@ -20,19 +20,22 @@ def fade(original: Array, repainted: Array, levels: Array, reach: int) -> Array:
     if not reach or not known.any() or known.all():
         return repainted
     difference = (original.astype(np.float32) - repainted) * known
-    sums = _smooth(np.concatenate([difference, known], axis=2), reach / 2.5)
+    taps = kernel(reach / 2.5)
+    sums = _smooth(np.concatenate([difference, known], axis=2), taps)
     weight = sums[..., 3:]
-    shift = sums[..., :3] / np.maximum(weight, np.float32(1e-6)) * np.minimum(2 * weight, 1)
+    # What a pixel beside a straight border sees of it.
+    most = (1 - taps[len(taps) // 2]) / 2
+    shift = sums[..., :3] / np.maximum(weight, np.float32(1e-6)) * np.minimum(weight / most, 1)
     faded: Array = np.rint(np.clip(repainted + shift * (1 - known), 0, 255)).astype(np.uint8)
     return faded
 
 
-def _smooth(values: Array, sigma: float) -> Array:
-    """float32 [height, width, channels] blurred by a Gaussian along both axes; nothing is beyond the edges."""
-    reach = blur_reach(sigma)
+def _smooth(values: Array, taps: Array) -> Array:
+    """float32 [height, width, channels] convolved with taps along both axes; nothing is beyond the edges."""
+    reach = len(taps) // 2
     for axis in (0, 1):
         padded = np.moveaxis(np.pad(values, [(reach, reach) if n == axis else (0, 0) for n in range(3)]), axis, 0)
         length = values.shape[axis]
-        total = sum(tap * padded[shift : shift + length] for shift, tap in enumerate(kernel(sigma)))
+        total = sum(tap * padded[shift : shift + length] for shift, tap in enumerate(taps))
         values = np.moveaxis(np.asarray(total), 0, axis)
     return values

@@ -219,9 +219,7 @@ def _sized(levels: Array, old: tuple[int, int], new: tuple[int, int] | None, res
         return levels
     shown = f"the mask is {old[0]}x{old[1]} pixels, the picture {new[0]}x{new[1]}"
     if not resize:
-        raise InputError(
-            f"{shown}; give a mask of the picture's size, or ask for it to be resized (resize, --resize-mask)"
-        )
+        raise InputError(f"{shown}; give one of its size, or ask for it to be resized (resize, --resize-mask)")
     notes.append(f"{shown}; the mask is scaled to it")
     return np.array(Image.fromarray(levels).resize(new, Image.Resampling.BILINEAR))
 

@@ -51,8 +51,9 @@ class Inpainting:
     With `only_masked` the model works on the mask's rectangle and `padding` pixels around it, at its own size. `ring`
     pixels around the mask tell the colour shift that is taken out, as a `ring_field`; 0 leaves it.
 
-    The peers' own: diffusers' pipeline is latent_mask="diffusers", blur=0, ring=0; A1111 is latent_mask="a1111", ring=0
-    and convention="a1111".
+    The peers' own: diffusers' pipeline is latent_mask="diffusers", blur=0, ring=0 and below strength 1
+    convention="diffusers", and `only_masked` its `padding_mask_crop`; of A1111 are latent_mask="a1111", ring=0 and
+    convention="a1111", but it puts the original back into the model's idea of the picture, not into the latents.
     """
 
     channel: str = "auto"
@@ -83,8 +84,8 @@ class Inpainting:
         )
         check_pixels({"padding": self.padding, "ring": self.ring})
         check_pixels({"grow": self.grow}, -codec.MAX_SIDE)
-        widths = self.blur if isinstance(self.blur, tuple) else (self.blur, self.blur)
-        if len(widths) != 2 or not all(isinstance(width, Real) and 0 <= width <= MAX_BLUR for width in widths):
+        widths: tuple[Any, ...] = self.blur if isinstance(self.blur, tuple) else (self.blur, self.blur)
+        if len(widths) != 2 or not all(isinstance(width, Real) and 0 <= float(width) <= MAX_BLUR for width in widths):
             raise InputError(f"a mask's blur is 0 to {MAX_BLUR} pixels, or that for x and y, not {self.blur!r}")
 
     @property
@@ -215,8 +216,10 @@ class Inpaint:
             raise InputError("no mask is given; give one, white where the picture is to be repainted")
         own, read = self._own, []
         for index, source in enumerate(sources, 1):
-            made = source if isinstance(source, Mask) else None
-            made = made or mask.read(source, self.size, channel=own.channel, invert=own.invert, resize=own.resize_mask)
+            if isinstance(source, Mask):
+                made = source
+            else:
+                made = mask.read(source, self.size, channel=own.channel, invert=own.invert, resize=own.resize_mask)
             if made.size != self.size:
                 raise InputError(f"a mask is of the picture's size, {self.size}, not {made.size}; read it with a size")
             self._notes += made.notes if len(sources) == 1 else [f"mask {index}: {note}" for note in made.notes]

@@ -86,7 +86,7 @@ def rounds(size: Size, margins: Margins, model: Size) -> list[Round]:
     At once where all of it fits into the model's size. Else in bands of at most half of that, the sides first: each is
     painted in areas of the model's size, of which a quarter overlaps the last, so that all have something to go on.
     """
-    width, height = grown = enlarged(size, margins)
+    width, height = enlarged(size, margins)
     if width <= model[0] and height <= model[1]:
         return [Round(margins, (Window(0, 0, height, width),))]
     made: list[Round] = []
@@ -96,7 +96,6 @@ def rounds(size: Size, margins: Margins, model: Size) -> list[Round]:
             band = Margins(**{side: min(left, max(most // 2, 1))})
             left, size = left - getattr(band, side), enlarged(size, band)
             made.append(Round(band, tuple(_areas(size, side, model))))
-    assert size == grown
     return made
 
 

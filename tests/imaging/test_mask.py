@@ -86,7 +86,7 @@ def test_empty_and_full_masks_are_noted(level, word):
 def test_another_size_is_refused_or_scaled():
     with pytest.raises(InputError, match=r"the mask is 30x20 pixels, the picture 60x40; .*ask for it to be resized"):
         mask.read(SQUARE, (60, 40))
-    scaled = mask.read(SQUARE, (60, 40), ask for it to be resized)
+    scaled = mask.read(SQUARE, (60, 40), resize=True)
     assert scaled.size == (60, 40)
     assert "scaled" in scaled.notes[0]
 

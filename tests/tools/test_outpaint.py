@@ -19,7 +19,7 @@ from tests.bundles import fake_bundle
 
 Pixels = NDArray[np.uint8]
 RUN = {"steps": 2, "seed": 3}
-GROWTH = st.builds(Margins, *[st.integers(0, 150)] * 4)
+GROWTH = st.builds(Margins, *[st.integers(0, 150)] * 4).filter(lambda margins: margins != Margins())
 
 
 def pixels(height: int, width: int, channels: int = 3) -> Pixels:
@@ -135,7 +135,7 @@ def test_a_constant_difference_is_gone_at_the_border_and_fades() -> None:
         ({"left": -3}, "left must be"),
         ({"left": 1.5}, "left must be"),
         ({"top": MAX_SIDE}, "the grown picture is 64x16448"),
-        ({"left": 3000, "top": 16000}, "the grown picture|more than"),
+        ({"left": 6000, "top": 16000}, "more than"),
         ({"right": MAX_SIDE + 1}, "right must be"),
         ({"left": 8, "fill": "mirror"}, "unknown padding 'mirror'"),
         ({"left": 8, "fill": "colour", "colour": (1, 2)}, "a colour is three levels"),
@@ -143,7 +143,7 @@ def test_a_constant_difference_is_gone_at_the_border_and_fades() -> None:
         ({"left": 8, "feather": -1}, "feather must be"),
         ({"left": 8, "strength": 2}, "strength must be"),
         ({"left": 8, "size": (8192, 0)}, "height must be"),
-        ({"left": 4000, "size": (4096, 4096)}, "takes at most"),
+        ({"left": 1900, "size": (2048, 2048)}, "takes at most"),
         ({"left": 8, "resize_mode": "crop"}, "no resize mode"),
         ({"left": 8, "rigth": 3}, "did you mean"),
     ],
