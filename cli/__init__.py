@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import bundles, paint
+from . import bundles, paint, upscale
 
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "verify")
@@ -37,6 +37,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="overpaint", description="Repaint pictures with a latent-diffusion model.")
     parser.add_argument("--version", action="version", version=f"overpaint {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (paint, bundles):
+    for module in (paint, upscale, bundles):
         module.add(commands)
     return parser

@@ -95,11 +95,15 @@ def add_engine(parser: Any) -> None:
     )
 
 
-def add_sampling(parser: Any) -> None:
+def add_sampling(parser: Any, strength: float = 0.6) -> None:
     """The model, and the table that is run."""
     parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
     parser.add_argument(
-        "--strength", type=float, default=0.6, metavar="S", help="0 keeps the picture, 1 ignores it (0.6)"
+        "--strength",
+        type=float,
+        default=strength,
+        metavar="S",
+        help=f"0 keeps the picture, 1 ignores it ({strength})",
     )
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="length of the whole schedule (20)")
     parser.add_argument("--sampler", metavar="NAME", help="such as euler_a or 'DPM++ 2M Karras' (the model's own)")
@@ -158,9 +162,11 @@ def add_prompting(parser: Any) -> None:
     )
 
 
-def add_request(parser: Any) -> None:
+def add_request(parser: Any, noise: str = "cpu") -> None:
     """What noise and latents are drawn from."""
-    parser.add_argument("--noise", default="cpu", metavar="KIND", help="whose seeds: cpu, gpu or field (cpu)")
+    parser.add_argument(
+        "--noise", default=noise, metavar="KIND", help=f"whose seeds: cpu, gpu, or field, by place ({noise})"
+    )
     parser.add_argument(
         "--posterior", default="sample", metavar="HOW", help="the VAE's latents: sample or mode (sample)"
     )
