@@ -21,6 +21,7 @@ from benchmarks.report import publish, table, writer
 from benchmarks.steps import Timed
 from overpaint.runtime.bench import peak_memory
 from overpaint.runtime.denoiser import Denoiser, Row
+from overpaint.runtime.prompt.tree import Phrase
 
 MB = 1e6
 # Of one pixel: the enlarged picture and the result, as arrays (3 bytes each) and for Pillow (4).
@@ -37,7 +38,6 @@ def upscale(model: str, width: int, height: int, given: argparse.Namespace) -> d
     pipe.denoiser.engine = Timed(pipe.denoiser.engine)
     pipe.vae.encoder, pipe.vae.decoder = Timed(pipe.vae.encoder), Timed(pipe.vae.decoder)
     pipe.text.engine = Timed(pipe.text.engine)
-    # Smooth with some noise: of noise alone, tile borders are all that is regular.
     small = np.random.default_rng(0).integers(96, 160, (height // given.scale, width // given.scale, 3), np.uint8)
     loaded = peak_memory() or 0
     start = time.perf_counter()
@@ -70,7 +70,7 @@ def batches(model: str, tile: int, repeats: int) -> list[tuple[int, float]]:
     pipe = overpaint.load(model, shapes="static")
     side, channels = tile // pipe.bundle.model.downscale, pipe.bundle.model.unet_channels
     rng = np.random.default_rng(0)
-    embedding = pipe.text.encode(overpaint_phrase(), 0, "a1111")[0]
+    embedding = pipe.text.encode(Phrase.plain("a picture"), 0, "a1111")[0]
     rows = [
         Row(rng.normal(size=(channels, side, side)).astype(np.float32), np.array([500], np.float32), embedding)
         for _ in range(max(BATCHES))
@@ -86,12 +86,6 @@ def batches(model: str, tile: int, repeats: int) -> list[tuple[int, float]]:
             seconds.append((time.perf_counter() - start) / len(rows))
         found.append((batch, statistics.median(seconds)))
     return found
-
-
-def overpaint_phrase() -> Any:
-    from overpaint.runtime.prompt.tree import Phrase
-
-    return Phrase.plain("a picture")
 
 
 def main() -> None:
@@ -137,8 +131,8 @@ def main() -> None:
     body = "\n\n".join(
         (
             f"Tiles of {given.tile} px, {given.scale} times, {given.steps} steps at strength {given.strength}, "
-            f"guidance {given.guidance:g}. Pictures are {PICTURES} bytes a pixel (the enlarged one and the result, as arrays "
-            f"and for Pillow), latents {LATENTS} arrays of theirs.",
+            f"guidance {given.guidance:g}. Pictures are {PICTURES} bytes a pixel (the enlarged one and the result, as "
+            f"arrays and for Pillow), latents {LATENTS} arrays of theirs.",
             table(header, rows),
             table(("tiles a call", "ms a tile", "to one alone"), calls),
             table(("what", "target", "measured", "reached"), targets),

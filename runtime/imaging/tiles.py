@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -109,6 +110,7 @@ class Mosaic:
         self._shape = height, width
         sides = zip(self._shape, _sides(tile), strict=True)
         self._fades = [_fades(length, side, overlap, multiple) for length, side in sides]
+        self._home: Any = np
 
     def __len__(self) -> int:
         """The number of windows."""
@@ -161,10 +163,16 @@ class Mosaic:
 
     def _put(self, total: Array, first: int, window: Window, part: Array) -> None:
         """Add a part, weighed, to `total`, whose first row is the area's row `first`."""
-        rows, columns = self._fades
-        xp = namespace_of(part)
-        fade = xp.asarray(rows[window.top])[:, None] * xp.asarray(columns[window.left])
+        rows, columns = self._placed(namespace_of(part))
+        fade = rows[window.top][:, None] * columns[window.left]
         Window(window.top - first, window.left, window.height, window.width).cut(total)[...] += part * fade
+
+    def _placed(self, xp: Any) -> list[dict[int, Array]]:
+        """The fades on the parts' device, copied there once."""
+        if self._home is not xp:
+            self._fades = [{start: xp.asarray(fade) for start, fade in fades.items()} for fades in self._fades]
+            self._home = xp
+        return self._fades
 
 
 def _fades(length: int, tile: int, overlap: int, multiple: int) -> dict[int, Array]:

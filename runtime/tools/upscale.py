@@ -167,16 +167,21 @@ class Upscale:
         meter = Meter(self._watch, "denoise", len(redrawn) * len(self._plan))
         outputs = yield from painter.passes(pixels, redrawn, self._request, self._batch(redrawn), meter)
         if mended:
-            yield from self._mend(pixels, mended, painter)
+            yield from self._mend(pixels, mended, self._mending, painter)
         return pixels, outputs[0]
 
     def _repair(self, pixels: Array, lines: tuple[Line, ...], painter: Painter) -> Iterator[Step]:
-        yield from self._mend(pixels, self._sizes.bands(*self._shape, lines), painter)
+        yield from self._mend(pixels, self._sizes.bands(*self._shape, lines), self._fix, painter)
 
-    def _mend(self, pixels: Array, passes: list[TilePass], painter: Painter) -> Iterator[Step]:
-        """Passes over seams, in place; a band is as long as the picture and goes through the model in windows."""
-        meter = Meter(self._watch, "repair", len(passes) * len(self._pipeline.plan(self._fix)))
-        yield from painter.passes(pixels, passes, self._fix, self._batch(passes), meter)
+    def _mend(self, pixels: Array, passes: list[TilePass], request: Request, painter: Painter) -> Iterator[Step]:
+        """Passes over seams, in place."""
+        meter = Meter(self._watch, "repair", len(passes) * len(self._pipeline.plan(request)))
+        yield from painter.passes(pixels, passes, request, self._batch(passes), meter)
+
+    @property
+    def _mending(self) -> Request:
+        """What the seam fix asks for: half tiles go through the model as tiles do."""
+        return self._fix if self._own.seam_fix == "bands" else replace(self._fix, window=0, window_overlap=None)
 
     def _passes(self) -> tuple[list[TilePass], list[TilePass]]:
         """Those over the tiles, and those of the seam fix."""
@@ -211,7 +216,8 @@ class Upscale:
         return replace(self._request, image=Picture(pixels), window=sizes.tile, window_overlap=sizes.overlap)
 
     def _fixing(self) -> Request:
-        """What a seam fix asks for, but for its picture. Noise that was taken off once is not put on again."""
+        """What bands ask for, but for their picture: as long as it, they go through the model in windows. Noise that
+        was taken off once is not put on again."""
         request = self._request
         strength = self._own.seam_fix_strength or (request.passes[-1] if request.passes else request.strength)
         prompt = request.pass_prompts[-1] if request.pass_prompts else request.prompt
@@ -235,9 +241,9 @@ class Upscale:
         if self._own.method == "joint":
             self._pipeline.check_size((width, height), self._sizes.tile)
             return
-        for passes in self._passes():
-            for window in {(item.window.width, item.window.height) for item in passes[:1]}:
-                self._pipeline.check_size(window, 0 if passes[0].window.height < height else self._sizes.tile)
+        for passes, request in zip(self._passes(), (self._request, self._mending), strict=True):
+            for tile in passes[:1]:
+                self._pipeline.check_size((tile.window.width, tile.window.height), request.window)
 
     def _parameters(self, text: str) -> str:
         """A run's parameters as those of the whole: A1111's text, with what was done here at its end."""
