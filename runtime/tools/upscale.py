@@ -88,6 +88,8 @@ class Upscale:
         self._fix = self._fixing()
         width, height = (length + -length % self._sizes.multiple for length in self.size)
         self._shape = height, width
+        facts = pipeline.bundle.model
+        self._windows = mosaic(self._fix, facts, height // facts.downscale, width // facts.downscale)
         self._check()
         self._result: Upscaled | None = None
         self._begun = False
@@ -137,7 +139,9 @@ class Upscale:
         made = Picture(pixels[:height, :width], picture.alpha) if len(self._plan) else picture
         notes = [*picture.notes, *output.notes]
         if worn:
-            notes.append(f"repaired {len(worn)} seams; the worst score was {painted.worst:.2f}, is {mended.worst:.2f}")
+            notes.append(
+                f"seams repaired: {len(worn)}; the worst score was {painted.worst:.2f} and is {mended.worst:.2f}"
+            )
         output = replace(
             output,
             image=made.image,
@@ -150,14 +154,14 @@ class Upscale:
 
     def _joint(self, source: Array, painter: Painter) -> Generator[Step, None, tuple[Array, Output]]:
         """All windows at every step, joined in latents."""
-        request = self._whole(source)
-        windows = mosaic(request, self._pipeline.bundle.model, *self._latents)
-        tiles = len(windows) if windows else 1
+        tiles = len(self._windows) if self._windows else 1
         meter = Meter(self._watch, "denoise", tiles * len(self._plan), tiles)
 
         def watch(stage: str, done: int, total: int) -> None:
             (meter if stage == "denoise" else self._watch)(stage, done, total)
 
+        sizes = self._sizes
+        request = replace(self._request, window=sizes.tile, window_overlap=sizes.overlap, image=Picture(source))
         (output,) = yield from painter.run([request], watch)
         return np.array(output.image), output
 
@@ -198,22 +202,11 @@ class Upscale:
         if self._own.method == "tiles":
             rows, columns = self._sizes.tiling(*self._shape).borders
         else:
-            windows = mosaic(self._whole(pixels), self._pipeline.bundle.model, *self._latents)
-            edges = windows.edges if windows else ((), ())
+            edges = self._windows.edges if self._windows else ((), ())
             rows, columns = (tuple(at * scale for at in axis) for axis in edges)
         width, height = self.size
         shown = [[at for at in axis if at <= end - 2] for axis, end in ((rows, height), (columns, width))]
         return seams(pixels[:height, :width], *shown)
-
-    @property
-    def _latents(self) -> tuple[int, int]:
-        height, width = (length // self._pipeline.bundle.model.downscale for length in self._shape)
-        return height, width
-
-    def _whole(self, pixels: Array) -> Request:
-        """The request of all windows together."""
-        sizes = self._sizes
-        return replace(self._request, image=Picture(pixels), window=sizes.tile, window_overlap=sizes.overlap)
 
     def _fixing(self) -> Request:
         """What bands ask for, but for their picture: as long as it, they go through the model in windows. Noise that
