@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import again, bundles, edit, many, paint, presets
+from . import again, bundles, edit, many, paint, presets, upscale
 
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "verify")
@@ -41,6 +41,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="overpaint", description="Repaint pictures with a latent-diffusion model.")
     parser.add_argument("--version", action="version", version=f"overpaint {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (paint, edit, many, again, presets, bundles):
+    for module in (paint, edit, upscale, many, again, presets, bundles):
         module.add(commands)
     return parser

@@ -169,9 +169,11 @@ def add_embeddings(parser: Any) -> None:
     )
 
 
-def add_request(parser: Any) -> None:
+def add_request(parser: Any, noise: str = "cpu") -> None:
     """What noise and latents are drawn from."""
-    parser.add_argument("--noise", default="cpu", metavar="KIND", help="whose seeds: cpu, gpu or field (cpu)")
+    parser.add_argument(
+        "--noise", default=noise, metavar="KIND", help=f"whose seeds: cpu, gpu, or field, by place ({noise})"
+    )
     parser.add_argument(
         "--posterior", default="sample", metavar="HOW", help="the VAE's latents: sample or mode (sample)"
     )

@@ -141,7 +141,7 @@ class Run:
         width, height = (min(length, request.window or length) for length in task.picture.size)
         usual = self._pipeline.bundle.model.default_size
         if len(task.plan) and not 1 / FAR <= width * height / (usual[0] * usual[1]) <= FAR:
-            yield f"worked on {width}x{height} pixels, the model is made for {usual[0]}x{usual[1]}; a size can be given"
+            yield f"worked on {width}x{height} pixels, the model is made for {usual[0]}x{usual[1]} and so best at it"
         if request.colour_match and len(task.plan):
             yield f"the colours are matched to the input's ({request.colour_match})"
         if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale):

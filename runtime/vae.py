@@ -13,7 +13,7 @@ from ..engines.bundle import ModelFacts
 from .cache import Cache, content
 from .imaging import codec
 from .imaging.codec import MAX_SIDE
-from .imaging.tiles import Mosaic
+from .imaging.tiles import Mosaic, fitted
 from .watch import Watch, unwatched
 
 
@@ -90,8 +90,9 @@ class Autoencoder:
         for done, window in enumerate(mosaic.windows, 1):
             part = window.scaled(facts.downscale).cut(latents)
             raw = part / np.float32(facts.scaling_factor) + np.float32(facts.shift_factor)
-            yield _run(self.decoder, "vae_decoder", "latents", raw[None])["pixels"]
+            made = _run(self.decoder, "vae_decoder", "latents", raw[None])["pixels"]
             watch("decode", done, len(mosaic))
+            yield made
 
     def _encode(self, pixels: Array, watch: Watch) -> Moments:
         facts, scale = self._facts, self._facts.downscale
@@ -113,16 +114,20 @@ class Autoencoder:
         for done, window in enumerate(mosaic.windows, 1):
             part = codec.to_model(pixels[window.scaled_up(self._facts.downscale).slices])
             found = _run(self.encoder, "vae_encoder", "pixels", part)
-            yield xp.concatenate([found[name] for name in ("mean", "std") if name in found])
             watch("encode", done, len(mosaic))
+            yield xp.concatenate([found[name] for name in ("mean", "std") if name in found])
 
     def _whole(self, height: int, width: int) -> bool:
         return height * width <= self._tile**2 and max(height, width) <= self._longest
 
     def _mosaic(self, height: int, width: int, unit: int) -> Mosaic:
         """The windows of a picture of so many pixels, in units of `unit` pixels."""
-        tile = max(height, width) if self._whole(height, width) else self._tile
-        return Mosaic(*(length // unit for length in (height, width, tile, self._overlap, self._facts.multiple)))
+        overlap, multiple = self._overlap, self._facts.multiple
+        sides = height, width
+        if not self._whole(height, width):
+            sides = fitted(height, self._tile, overlap, multiple), fitted(width, self._tile, overlap, multiple)
+        high, wide, *rest = (length // unit for length in (*sides, overlap, multiple))
+        return Mosaic(height // unit, width // unit, (high, wide), *rest)
 
 
 def _run(engine: Engine, component: str, feed: str, array: Array) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,14 +59,32 @@ def strips(height: int, width: int) -> Iterator[slice]:
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
-def windows(height: int, width: int, tile: int, overlap: int, multiple: int = 1) -> list[Window]:
-    """Windows of at most `tile` x `tile` that cover the area, row by row, neighbours sharing at least `overlap`.
+Sides = int | tuple[int, int]
+
+
+def windows(height: int, width: int, tile: Sides, overlap: int, multiple: int = 1) -> list[Window]:
+    """Windows of at most `tile` x `tile`, or (height, width), that cover the area, row by row, neighbours sharing at
+    least `overlap`.
 
     Starts and sizes are multiples of `multiple` where the area's edges and `tile` are; so is what an overlap of nearly
     a tile can come to.
     """
-    tops, lefts = (_starts(length, tile, overlap, multiple) for length in (height, width))
-    return [Window(top, left, min(tile, height), min(tile, width)) for top in tops for left in lefts]
+    high, wide = _sides(tile)
+    tops, lefts = _starts(height, high, overlap, multiple), _starts(width, wide, overlap, multiple)
+    return [Window(top, left, min(high, height), min(wide, width)) for top in tops for left in lefts]
+
+
+def fitted(length: int, tile: int, overlap: int, multiple: int = 1) -> int:
+    """The least side of windows that cover a length in as many as those of `tile` do: nothing is done twice for no use.
+
+    It is a multiple of `multiple`, as `overlap` has to be.
+    """
+    count = len(_starts(length, tile, overlap, multiple))
+    return -(-(length + (count - 1) * overlap) // (count * multiple)) * multiple
+
+
+def _sides(tile: Sides) -> tuple[int, int]:
+    return tile if isinstance(tile, tuple) else (tile, tile)
 
 
 def _starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
@@ -81,14 +100,17 @@ def _starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
 class Mosaic:
     """Windows over an area that are worked on one by one and joined with smooth weights.
 
-    Windows are at most `tile` x `tile`; neighbours share at least `overlap`, over which the one fades into the other
-    along a cosine, which has no kinks. The weights sum to 1 everywhere, so that joining what was cut gives it back.
+    Windows are at most `tile` x `tile`, or (height, width); neighbours share at least `overlap`, over which the one
+    fades into the other along a cosine, which has no kinks. The weights sum to 1 everywhere, so that joining what was
+    cut gives it back.
     """
 
-    def __init__(self, height: int, width: int, tile: int, overlap: int, multiple: int = 1) -> None:
+    def __init__(self, height: int, width: int, tile: Sides, overlap: int, multiple: int = 1) -> None:
         self.windows = windows(height, width, tile, overlap, multiple)
         self._shape = height, width
-        self._fades = [_fades(length, tile, overlap, multiple) for length in self._shape]
+        sides = zip(self._shape, _sides(tile), strict=True)
+        self._fades = [_fades(length, side, overlap, multiple) for length, side in sides]
+        self._home: Any = np
 
     def __len__(self) -> int:
         """The number of windows."""
@@ -141,10 +163,16 @@ class Mosaic:
 
     def _put(self, total: Array, first: int, window: Window, part: Array) -> None:
         """Add a part, weighed, to `total`, whose first row is the area's row `first`."""
-        rows, columns = self._fades
-        xp = namespace_of(part)
-        fade = xp.asarray(rows[window.top])[:, None] * xp.asarray(columns[window.left])
+        rows, columns = self._placed(namespace_of(part))
+        fade = rows[window.top][:, None] * columns[window.left]
         Window(window.top - first, window.left, window.height, window.width).cut(total)[...] += part * fade
+
+    def _placed(self, xp: Any) -> list[dict[int, Array]]:
+        """The fades on the parts' device, copied there once."""
+        if self._home is not xp:
+            self._fades = [{start: xp.asarray(fade) for start, fade in fades.items()} for fades in self._fades]
+            self._home = xp
+        return self._fades
 
 
 def _fades(length: int, tile: int, overlap: int, multiple: int) -> dict[int, Array]:

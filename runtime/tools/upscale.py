@@ -88,6 +88,8 @@ class Upscale:
         self._fix = self._fixing()
         width, height = (length + -length % self._sizes.multiple for length in self.size)
         self._shape = height, width
+        facts = pipeline.bundle.model
+        self._windows = mosaic(self._fix, facts, height // facts.downscale, width // facts.downscale)
         self._check()
         self._result: Upscaled | None = None
         self._begun = False
@@ -137,7 +139,9 @@ class Upscale:
         made = Picture(pixels[:height, :width], picture.alpha) if len(self._plan) else picture
         notes = [*picture.notes, *output.notes]
         if worn:
-            notes.append(f"repaired {len(worn)} seams; the worst score was {painted.worst:.2f}, is {mended.worst:.2f}")
+            notes.append(
+                f"seams repaired: {len(worn)}; the worst score was {painted.worst:.2f} and is {mended.worst:.2f}"
+            )
         output = replace(
             output,
             image=made.image,
@@ -150,14 +154,14 @@ class Upscale:
 
     def _joint(self, source: Array, painter: Painter) -> Generator[Step, None, tuple[Array, Output]]:
         """All windows at every step, joined in latents."""
-        request = self._whole(source)
-        windows = mosaic(request, self._pipeline.bundle.model, *self._latents)
-        tiles = len(windows) if windows else 1
+        tiles = len(self._windows) if self._windows else 1
         meter = Meter(self._watch, "denoise", tiles * len(self._plan), tiles)
 
         def watch(stage: str, done: int, total: int) -> None:
             (meter if stage == "denoise" else self._watch)(stage, done, total)
 
+        sizes = self._sizes
+        request = replace(self._request, window=sizes.tile, window_overlap=sizes.overlap, image=Picture(source))
         (output,) = yield from painter.run([request], watch)
         return np.array(output.image), output
 
@@ -167,16 +171,21 @@ class Upscale:
         meter = Meter(self._watch, "denoise", len(redrawn) * len(self._plan))
         outputs = yield from painter.passes(pixels, redrawn, self._request, self._batch(redrawn), meter)
         if mended:
-            yield from self._mend(pixels, mended, painter)
+            yield from self._mend(pixels, mended, self._mending, painter)
         return pixels, outputs[0]
 
     def _repair(self, pixels: Array, lines: tuple[Line, ...], painter: Painter) -> Iterator[Step]:
-        yield from self._mend(pixels, self._sizes.bands(*self._shape, lines), painter)
+        yield from self._mend(pixels, self._sizes.bands(*self._shape, lines), self._fix, painter)
 
-    def _mend(self, pixels: Array, passes: list[TilePass], painter: Painter) -> Iterator[Step]:
-        """Passes over seams, in place; a band is as long as the picture and goes through the model in windows."""
-        meter = Meter(self._watch, "repair", len(passes) * len(self._pipeline.plan(self._fix)))
-        yield from painter.passes(pixels, passes, self._fix, self._batch(passes), meter)
+    def _mend(self, pixels: Array, passes: list[TilePass], request: Request, painter: Painter) -> Iterator[Step]:
+        """Passes over seams, in place."""
+        meter = Meter(self._watch, "repair", len(passes) * len(self._pipeline.plan(request)))
+        yield from painter.passes(pixels, passes, request, self._batch(passes), meter)
+
+    @property
+    def _mending(self) -> Request:
+        """What the seam fix asks for: half tiles go through the model as tiles do."""
+        return self._fix if self._own.seam_fix == "bands" else replace(self._fix, window=0, window_overlap=None)
 
     def _passes(self) -> tuple[list[TilePass], list[TilePass]]:
         """Those over the tiles, and those of the seam fix."""
@@ -193,25 +202,15 @@ class Upscale:
         if self._own.method == "tiles":
             rows, columns = self._sizes.tiling(*self._shape).borders
         else:
-            windows = mosaic(self._whole(pixels), self._pipeline.bundle.model, *self._latents)
-            edges = windows.edges if windows else ((), ())
+            edges = self._windows.edges if self._windows else ((), ())
             rows, columns = (tuple(at * scale for at in axis) for axis in edges)
         width, height = self.size
         shown = [[at for at in axis if at <= end - 2] for axis, end in ((rows, height), (columns, width))]
         return seams(pixels[:height, :width], *shown)
 
-    @property
-    def _latents(self) -> tuple[int, int]:
-        height, width = (length // self._pipeline.bundle.model.downscale for length in self._shape)
-        return height, width
-
-    def _whole(self, pixels: Array) -> Request:
-        """The request of all windows together."""
-        sizes = self._sizes
-        return replace(self._request, image=Picture(pixels), window=sizes.tile, window_overlap=sizes.overlap)
-
     def _fixing(self) -> Request:
-        """What a seam fix asks for, but for its picture. Noise that was taken off once is not put on again."""
+        """What bands ask for, but for their picture: as long as it, they go through the model in windows. Noise that
+        was taken off once is not put on again."""
         request = self._request
         strength = self._own.seam_fix_strength or (request.passes[-1] if request.passes else request.strength)
         prompt = request.pass_prompts[-1] if request.pass_prompts else request.prompt
@@ -235,9 +234,9 @@ class Upscale:
         if self._own.method == "joint":
             self._pipeline.check_size((width, height), self._sizes.tile)
             return
-        for passes in self._passes():
-            for window in {(item.window.width, item.window.height) for item in passes[:1]}:
-                self._pipeline.check_size(window, 0 if passes[0].window.height < height else self._sizes.tile)
+        for passes, request in zip(self._passes(), (self._request, self._mending), strict=True):
+            for tile in passes[:1]:
+                self._pipeline.check_size((tile.window.width, tile.window.height), request.window)
 
     def _parameters(self, text: str) -> str:
         """A run's parameters as those of the whole: A1111's text, with what was done here at its end."""

@@ -13,7 +13,7 @@ from PIL import Image
 import overpaint
 from overpaint.engines.base import InputError
 from overpaint.runtime.imaging.compose import paste
-from overpaint.runtime.imaging.passes import ORDERS, SEAM_FIXES, Tiling, redraw
+from overpaint.runtime.imaging.passes import ORDERS, SEAM_FIXES, Tiling, bands, redraw, waves
 from overpaint.runtime.imaging.seams import LIMIT, seams
 
 EXAMPLES = sorted((Path(overpaint.__file__).parent / "models/examples").glob("*.png"))
@@ -161,3 +161,39 @@ def test_flat_pictures_and_no_borders_score_one():
     assert seams(flat, [32], [1, 2, 62, 63]).worst == 1
     assert seams(flat, [], []).worst == 1
     assert seams(stepped(flat, 32, 2), [32], []).worst == pytest.approx(9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tilings, st.sampled_from(ORDERS), st.sampled_from(sorted(SEAM_FIXES)))
+def test_waves_keep_the_order_of_tiles_that_touch(tiling, order, fix):
+    def touch(one, other):
+        (a, b), (c, d) = one.window.slices, other.window.slices
+        return a.start < c.stop and c.start < a.stop and b.start < d.stop and d.start < b.stop
+
+    passes = redraw(tiling, order) + SEAM_FIXES[fix](tiling)
+    groups = waves(passes)
+    assert sorted(map(id, passes)) == sorted(id(item) for group in groups for item in group)
+    number = {id(item): index for index, group in enumerate(groups) for item in group}
+    for index, item in enumerate(passes):
+        for before in passes[:index]:
+            assert not touch(before, item) or number[id(before)] < number[id(item)]
+
+
+def test_nothing_is_in_no_waves():
+    assert waves([]) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(tilings)
+def test_windows_begin_where_latents_do(tiling):
+    if tiling.height % tiling.multiple or tiling.width % tiling.multiple:
+        return
+    for item in redraw(tiling) + SEAM_FIXES["half_tile_intersections"](tiling):
+        assert item.window.top % tiling.multiple == item.window.left % tiling.multiple == 0
+
+
+def test_bands_of_chosen_lines_are_broad_enough_for_a_model():
+    passes = bands(Tiling(4096, 512, 64, 0, 0), 8, ([100], [40]))
+    assert [(item.window.height, item.window.width) for item in passes] == [(4096, 128), (24, 512)]
+    assert passes[0].window.left <= 40 - 4
+    assert passes[0].weights[:, 40 - passes[0].window.left].min() > 200

@@ -114,6 +114,13 @@ def test_a_tiled_picture_stays_on_the_device(device: Pipeline, fake: Pipeline) -
     assert np.array_equal(np.asarray(ours), np.asarray(theirs))
 
 
+def test_windows_are_joined_on_the_device(device: Pipeline, fake: Pipeline) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 160, 3), np.uint8)
+    options = {"seed": 1, "steps": 3, "window": 64, "noise": "field", "sampler": "euler_a"}
+    ours, theirs = (pipe(pixels, "a", **options).images[0] for pipe in (device, fake))
+    assert np.array_equal(np.asarray(ours), np.asarray(theirs))
+
+
 def test_a_spoilt_output_is_named_by_its_line_when_the_run_ends(device: Pipeline, picture: Pixels) -> None:
     spoilt = device.denoiser.engine = OnDevice(device.denoiser.engine.engine, good=2)
     run = device.start(picture, "a", steps=10)

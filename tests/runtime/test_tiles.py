@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overpaint.runtime.imaging.tiles import Mosaic, strips, windows
+from overpaint.runtime.imaging.tiles import Mosaic, fitted, strips, windows
 
 LENGTHS = st.integers(1, 40).map(lambda n: 8 * n)
 
@@ -46,3 +46,11 @@ def test_windows_have_edges_inside() -> None:
 @given(st.integers(0, 5000), st.integers(0, 5000))
 def test_strips_are_all_rows_in_order(height: int, width: int) -> None:
     assert [row for rows in strips(height, width * 1000) for row in range(rows.start, rows.stop)] == list(range(height))
+
+
+@given(LENGTHS, st.sampled_from([32, 64, 128]), st.sampled_from([0, 8, 16]))
+def test_fitted_windows_are_as_many_and_no_larger(length: int, tile: int, overlap: int) -> None:
+    side = fitted(length, tile, overlap, 8)
+    assert side <= tile
+    assert side % 8 == 0
+    assert len(windows(length, 8, (side, 8), overlap, 8)) == len(windows(length, 8, tile, overlap, 8))

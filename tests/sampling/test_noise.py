@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overpaint.engines.base import InputError
+from overpaint.runtime.sampling import noise
 from overpaint.runtime.sampling.noise import check_seed, noise_stream, philox
 
 SEEDS = [0, 1, 42, 2**31, 2**32 - 1, 2**32, 2**32 + 7, 2**63 - 1, 2**64 - 1]
@@ -161,3 +162,16 @@ def test_an_unknown_kind_is_refused():
 def test_gpu_threads_are_positive():
     with pytest.raises(InputError, match="gpu_threads"):
         noise_stream("gpu", 0, gpu_threads=0)
+
+
+def test_a_field_at_an_origin_is_that_window_of_the_whole():
+    whole, part = noise_stream("field", 5), noise_stream("field", 5, origin=(3, 7))
+    for _ in range(2):
+        np.testing.assert_array_equal(part((5, 8, 6)), whole((5, 16, 16))[:, 3:11, 7:13])
+    np.testing.assert_array_equal(part((4, 4, 4), (1, 2)), whole((4, 16, 16))[:, 4:8, 9:13])
+
+
+def test_a_field_does_not_depend_on_the_strips_it_is_drawn_in(monkeypatch):
+    wanted = noise_stream("field", 5)((9, 37, 21))
+    monkeypatch.setattr(noise, "_STRIP", 200)
+    np.testing.assert_array_equal(noise_stream("field", 5)((9, 37, 21)), wanted)

@@ -1,0 +1,128 @@
+"""The command that enlarges pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import add_engine, add_prompting, add_request, add_sampling, add_saving, count, save, teach, told
+
+if TYPE_CHECKING:
+    from ..runtime.watch import Watch
+
+
+def upscale(
+    image: Path,
+    output: Path,
+    upscaler: Path | None,
+    embeddings: list[Path],
+    quality: int,
+    strip_metadata: bool,
+    model: str,
+    engine: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Enlarge a picture, and paint the detail that it lacks in tiles without seams."""
+    from ..runtime.imaging.codec import read
+    from ..runtime.imaging.output import check_writable
+    from ..runtime.load import load
+    from ..runtime.tools.upscale import Upscale
+    from ..runtime.upscaler import load_upscaler
+
+    picture = read(image)
+    check_writable(output)
+    # Joint windows come in calls of one size and its rest; tiles in as many as their groups have.
+    pipe = load(model, shapes="static" if options["method"] == "joint" else "auto", **engine)
+    teach(pipe, embeddings)
+    first = load_upscaler(upscaler) if upscaler else None
+    with tiles() as watch:
+        work = Upscale(pipe, picture, upscaler=first, watch=watch, **options)
+        check_writable(output, work.size)
+        for _ in work:
+            pass
+    result = work.result()
+    save(output, result.outputs[0], quality, strip_metadata)
+    told(result)
+    print(f"seams: the worst of {len(result.seams.lines)} scores {result.seams.worst:.2f}", flush=True)
+
+
+@contextmanager
+def tiles() -> Iterator[Watch]:
+    """What draws a bar of the tiles of each stage, with the time left, on a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(unit="tile", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def watch(stage: str, done: int, total: int) -> None:
+            if not done > bar.n or total != bar.total:
+                bar.reset(total)
+                bar.set_description(stage, refresh=False)
+            bar.update(done - bar.n)
+
+        yield watch
+
+
+def add(commands: Any) -> None:
+    """Add this file's command to the parser's."""
+    parser = commands.add_parser("upscale", help="enlarge a picture", description=upscale.__doc__)
+    parser.set_defaults(command=upscale)
+    parser.add_argument("image", metavar="IN", type=Path, help="the picture to enlarge")
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="a .png, .jpg or .webp file")
+    parser.add_argument("--scale", type=float, default=2.0, metavar="N", help="how many times, 1 to 16 (2)")
+    parser.add_argument("--prompt", default="", help="what is to be seen (nothing said)")
+    parser.add_argument(
+        "--upscaler", type=Path, metavar="BUNDLE", help="an exported upscaler for the first enlargement (Lanczos)"
+    )
+    parser.add_argument("--seed", type=int, help="(drawn, and printed)")
+    _add_tiles(parser)
+    _add_seams(parser)
+    add_sampling(parser, strength=0.3)
+    add_prompting(parser)
+    add_request(parser, noise="field")
+    add_saving(parser)
+    add_engine(parser)
+
+
+def _add_tiles(parser: Any) -> None:
+    parser.add_argument(
+        "--method",
+        default="joint",
+        metavar="NAME",
+        help="joint: all windows at every step, joined in latents; tiles: one after the other (joint)",
+    )
+    parser.add_argument("--tile", type=count, metavar="PX", help="side of a tile in the result (the model's usual)")
+    parser.add_argument("--overlap", type=int, metavar="PX", help="what joint windows share (a quarter of a tile)")
+    parser.add_argument("--padding", type=int, metavar="PX", help="what is seen around a tile (a 16th of it)")
+    parser.add_argument("--mask-blur", type=float, metavar="PX", help="blur of a tile's edge (a 64th of it)")
+    parser.add_argument("--order", default="linear", metavar="NAME", help="of tiles: linear or chess (linear)")
+    parser.add_argument("--batch", type=count, metavar="N", help="tiles that run together (as many as a call takes)")
+    parser.add_argument(
+        "--colour-match",
+        default="none",
+        metavar="HOW",
+        help="to the enlarged picture: wavelet, histogram, mean or none (none)",
+    )
+
+
+def _add_seams(parser: Any) -> None:
+    parser.add_argument(
+        "--seam-fix",
+        default="none",
+        metavar="HOW",
+        help="after tiles: none, bands, half_tile or half_tile_intersections (none)",
+    )
+    parser.add_argument("--seam-fix-strength", type=float, metavar="S", help="of seam fixes and repairs (the tiles')")
+    parser.add_argument("--seam-fix-width", type=int, metavar="PX", help="of bands (an 8th of a tile)")
+    parser.add_argument("--seam-fix-padding", type=int, metavar="PX", help="what is seen around (a 16th of a tile)")
+    parser.add_argument("--seam-fix-blur", type=float, metavar="PX", help="blur of their masks (a 128th of a tile)")
+    parser.add_argument(
+        "--seam-limit",
+        type=float,
+        default=2.0,
+        metavar="SCORE",
+        help="seams above it are repaired; 1 does not show (2)",
+    )
+    parser.add_argument("--no-repair", dest="repair", action="store_false", help="leave seams above the limit")
