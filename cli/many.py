@@ -80,9 +80,8 @@ def batch(
             save(path, made, quality, strip_metadata)
 
         skipped += _worked(model, engine, embeddings, items, settings, journal, write, together)
-    print(
-        f"{len(sources)} pictures: {n * len(items) - due} images were there, {len({each.source for each in skipped})} pictures skipped"
-    )
+    passed = len({each.source for each in skipped})
+    print(f"{len(sources)} pictures: {n * len(items) - due} images were there, {passed} pictures skipped")
     return PARTLY if skipped else 0
 
 

@@ -63,6 +63,15 @@ class Record:
     together: int
     result: str
 
+    def __post_init__(self) -> None:
+        tables = (self.model, self.loading, self.engines, self.embeddings)
+        if not all(isinstance(table, dict) for table in tables) or not isinstance(self.model.get("graphs"), dict):
+            raise _damaged()
+        if not isinstance(self.model.get("name"), str) or not isinstance(self.together, int):
+            raise _damaged()
+        if not isinstance(self.asked, dict) or _CLASS not in self.asked:
+            raise _damaged()
+
     def text(self) -> str:
         """The record as it is written into files."""
         return json.dumps({"format": FORMAT, **{field.name: getattr(self, field.name) for field in fields(self)}})
@@ -75,13 +84,18 @@ class Record:
             form = data.pop("format")
             if form == FORMAT:
                 return cls(**data)
+        except InputError:
+            raise
         except (ValueError, TypeError, AttributeError, KeyError) as exc:
             raise _damaged() from exc
         raise InputError(f"the picture's record has format {form}, this version reads {FORMAT}; update overpaint")
 
     def references(self) -> list[Reference]:
         """The pictures that it names, in their order."""
-        return list(_references(self.asked))
+        try:
+            return list(_references(self.asked))
+        except (KeyError, TypeError, ValueError) as exc:
+            raise _damaged() from exc
 
 
 def record(pipe: Pipeline, asked: Any, image: Image.Image, plan: Plan | None = None, together: int = 1) -> Record:
@@ -134,7 +148,7 @@ def thaw(data: Any, pictures: Callable[[Reference], Picture]) -> Any:
         return _thawed(data, pictures)
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError) as exc:
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise _damaged() from exc
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ class Again:
     def load(self, model: str | Path | None = None, **options: Any) -> Pipeline:
         """Load the model as it was loaded then, but for `model` and the `options` that are given."""
         known = {name: value for name, value in self.record.loading.items() if value is not None}
+        if strange := known.keys() - signature(load).parameters.keys():
+            raise InputError(f"{self.file}: was loaded with {', '.join(sorted(strange))}, which this version has not")
         place = known.pop("model", self.record.model["name"])
         if model is None and not find(place).is_dir():
             raise InputError(f"{self.file}: was made with the model {place}, which is not there; say where it is")

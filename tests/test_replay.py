@@ -1,21 +1,23 @@
 """Records of what made a picture, and pictures made again from them."""
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import overpaint
-from overpaint import Change, InputError, Pipeline, Region, Request
+from overpaint import Change, InputError, Output, Pipeline, Region, Request
 from overpaint.cli import main
 from overpaint.engines.base import Array
+from overpaint.runtime import records
 from overpaint.runtime.imaging.metadata import read_parameters, read_record
 from overpaint.runtime.imaging.output import encode, write
 from overpaint.runtime.prompt.embeddings import Embedding
-from overpaint.runtime.records import Record, Reference, freeze, image_hash, thaw
+from overpaint.runtime.records import Record, Reference, freeze, image_hash, record, thaw
 from overpaint.runtime.replay import Again, Replay
 
 
@@ -37,7 +39,7 @@ def altered(path: Path, **changes: Any) -> Path:
     """The file with a record that says something else."""
     data = json.loads(read_record(path) or "")
     for name, value in changes.items():
-        data[name] = {**data[name], **value} if isinstance(value, dict) else value
+        data[name] = {**data[name], **value} if isinstance(value, dict) and isinstance(data[name], dict) else value
     write(path, Image.open(path), record=json.dumps(data))
     return path
 
@@ -110,9 +112,45 @@ class TestRecords:
         with pytest.raises(InputError, match=cause):
             thaw(asked, lambda _: overpaint.read(np.zeros((8, 8, 3), np.uint8)))
 
+    @pytest.mark.parametrize("value", [None, 5, "x", [1], {"sha256": 1}, {"is": 3}], ids=str)
+    @pytest.mark.parametrize("name", [*Record.__dataclass_fields__, "asked.image", "asked.change", "loading.engines"])
+    def test_a_tampered_one_is_an_input_error_or_harmless(
+        self, fake: Pipeline, source: Path, name: str, value: Any
+    ) -> None:
+        file = made(fake, source, strength=0.0)
+        first, _, second = name.partition(".")
+        altered(file, **{first: {second: value} if second else value})
+        try:
+            assert again(file, fake)
+            again(file)
+        except InputError:
+            pass
+
     def test_what_has_no_place_in_a_record_is_a_mistake(self) -> None:
         with pytest.raises(TypeError, match="object"):
             freeze(object())
+
+
+@dataclass(frozen=True, eq=False)
+class Negative:
+    """A tool: a request whose result is turned round."""
+
+    request: Request
+
+    def make(self, pipe: Pipeline) -> Output:
+        run = pipe.run([self.request])
+        assert list(run)
+        made = run.result().outputs[0]
+        image = ImageOps.invert(made.image)
+        return replace(made, image=image, record=record(pipe, self, image).text())
+
+
+class TestTools:
+    def test_a_tool_records_itself(self, fake: Pipeline, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(records, "HOMES", {**records.HOMES, "Negative": __name__})
+        output = Negative(Request(overpaint.read(source), "a", steps=4)).make(fake)
+        write(source.with_name("out.png"), output.image, record=output.record)
+        assert again(source.with_name("out.png")).equal
 
 
 class TestFiles:
