@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import (
     add_engine,
+    add_preset,
     add_prompting,
     add_request,
     add_sampling,
@@ -92,6 +93,7 @@ def _add_inpaint(commands: Any) -> None:
     parser.add_argument("image", metavar="IN", type=Path, help="the picture")
     parser.add_argument("mask", metavar="MASK", type=Path, help="white or transparent where it is repainted")
     parser.add_argument("prompt", metavar="PROMPT", help="what it shall become there")
+    add_preset(parser, "inpaint")
     _add_output(parser)
     parser.add_argument(
         "--region",
@@ -131,6 +133,7 @@ def _add_outpaint(commands: Any) -> None:
     parser.set_defaults(command=outpaint)
     parser.add_argument("image", metavar="IN", type=Path, help="the picture")
     parser.add_argument("prompt", metavar="PROMPT", help="what the whole shall show")
+    add_preset(parser, "outpaint")
     _add_output(parser)
     for side in ("left", "top", "right", "bottom"):
         parser.add_argument(f"--{side}", type=int, default=0, metavar="PX", help="growth on that side (0)")

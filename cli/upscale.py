@@ -8,7 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import add_engine, add_prompting, add_request, add_sampling, add_saving, count, save, teach, told
+from .common import (
+    add_engine,
+    add_preset,
+    add_prompting,
+    add_request,
+    add_sampling,
+    add_saving,
+    count,
+    save,
+    teach,
+    told,
+)
 
 if TYPE_CHECKING:
     from ..runtime.watch import Watch
@@ -82,6 +93,7 @@ def add(commands: Any) -> None:
     add_sampling(parser, strength=0.3)
     add_prompting(parser)
     add_request(parser, noise="field")
+    add_preset(parser, "upscale")
     add_saving(parser)
     add_engine(parser)
 

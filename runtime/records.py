@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 FORMAT = 1
 # The frozen dataclasses that a record may hold, and where they live. A tool adds its own, with a method
 # `make(pipe) -> Output`, and calls `record` for what it has made.
-HOMES: Mapping[str, str] = {"Request": ".request", "Change": ".request", "Region": ".request"}
+HOMES: Mapping[str, str] = {
+    "Asked": ".tools.asked",
+    "Change": ".request",
+    "Region": ".request",
+    "Request": ".request",
+}
 # What stands for a class, an array and a picture.
 _CLASS, _LEVELS, _PICTURE = "is", "png", "sha256"
 

@@ -153,6 +153,37 @@ class TestTools:
         assert again(source.with_name("out.png")).equal
 
 
+MASK = np.zeros((40, 56), np.uint8)
+MASK[8:30, 10:40] = 255
+CALLS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "inpaint": ((255 - MASK, "a"), {"invert": True, "blur": (2.0, 1.0), "levels": "soft", "n": 2}),
+    "outpaint": (("a",), {"right": 16, "negative_prompt": "b", "variation_seed": 3, "variation_strength": 0.4}),
+    "upscale": ((), {"scale": 2.0, "tile": 32, "overlap": 8}),
+}
+
+
+class TestEdits:
+    @pytest.mark.parametrize("tool", CALLS)
+    def test_what_a_tool_made_is_made_again(self, fake: Pipeline, source: Path, tool: str) -> None:
+        image = overpaint.read(np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8))
+        given, options = CALLS[tool]
+        made = getattr(fake, tool)(image, *given, seed=5, steps=4, **options).outputs[-1]
+        first, out = source.with_name("first.png"), source.with_name("out.png")
+        write(first, image.image)
+        write(out, made.image, record=made.record)
+        played = overpaint.replay(out, [first], fake)
+        assert played.equal, played.differences
+        assert played.output.request.seed == made.request.seed
+
+    def test_several_masks_keep_their_prompts(self, fake: Pipeline, source: Path) -> None:
+        image = overpaint.read(np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8))
+        made = fake.inpaint(image, [MASK, MASK[::-1].copy()], ["a", "b"], steps=4).outputs[0]
+        first, out = source.with_name("first.png"), source.with_name("out.png")
+        write(first, image.image)
+        write(out, made.image, record=made.record)
+        assert overpaint.replay(out, [first], fake).equal
+
+
 class TestFiles:
     @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
     def test_every_format_carries_it_beside_the_parameters(self, suffix: str) -> None:

@@ -17,6 +17,7 @@ from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window
 from ..loop import Step
 from ..request import CONTENTS, Change, Output, Region, Result, checked_size, expand
+from .asked import recorded
 from .options import check_choices, check_pixels, split
 from .patch import Patch, Seam, Size, scaled, working_size
 
@@ -122,6 +123,10 @@ class Inpainting:
         )
 
 
+# Options that only say how masks are read.
+READING = ("channel", "invert", "resize_mask")
+
+
 class Inpaint:
     """An inpainting on its way: iterate for its steps, then ask for its `result()`, as with a `Run`."""
 
@@ -144,11 +149,14 @@ class Inpaint:
         for all that can be known to be wrong before a model runs.
         """
         own, rest = split(Inpainting, options)
+        self._options = {name: value for name, value in options.items() if name not in READING}
         self._own = Inpainting(**own)
         self._picture = image if isinstance(image, Picture) else codec.read(image)
         self._notes: list[str] = []
         shapes = self._read(masks if isinstance(masks, (list, tuple)) else [masks])
+        self._masks = tuple(shapes)
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        self._prompts = tuple(prompts)
         if len(prompts) not in (1, len(shapes)):
             raise InputError(f"{len(prompts)} prompts for {len(shapes)} masks; give one for all, or one a mask")
         size = checked_size(rest.pop("size", None))
@@ -194,7 +202,12 @@ class Inpaint:
         if len(output.plan):
             made, notes = patch.put_back(output.image, Seam(self._own.ring, self._own.ring_field))
         certificate = patch.certify(made)
-        return replace(output, image=made.image, notes=(*output.notes, *self._notes, *notes), certificate=certificate)
+        notes = (*output.notes, *self._notes, *notes)
+        return self._recorded(replace(output, image=made.image, notes=notes, certificate=certificate))
+
+    def _recorded(self, output: Output) -> Output:
+        call = self._picture, self._prompts, self._options, self._masks
+        return recorded(self._pipeline, "inpaint", output, *call, together=len(self._requests))
 
     def _untouched(self) -> Result:
         """The picture itself, for an empty mask."""
@@ -207,7 +220,7 @@ class Inpaint:
             task = self._pipeline.task(request)
             notes = (*self._picture.notes, *self._notes)
             output = Output(self._picture.image, request, task.plan, task.parameters, notes, certificate=certificate)
-            outputs.append(output)
+            outputs.append(self._recorded(output))
         return Result(tuple(outputs), {"total": 0.0}, {}, {})
 
     def _read(self, sources: Sequence[MaskSource]) -> list[Array]:

@@ -17,6 +17,7 @@ from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window, windows
 from ..loop import Step
 from ..request import Change, Output, Request, Result, checked_size, expand
+from .asked import recorded
 from .options import check_choices, check_pixels, split
 from .patch import Patch, Seam, Size, summed
 
@@ -133,6 +134,7 @@ class Outpaint:
         is what the model works at, its own by default. Raises `InputError` for all that can be known to be wrong
         before a model runs."""
         own, rest = split(Outpainting, options)
+        self._prompt, self._options = prompt, options
         self._own = Outpainting(**own)
         self._picture = image if isinstance(image, Picture) else codec.read(image)
         if rest.get("resize_mode") is not None:
@@ -214,7 +216,19 @@ class Outpaint:
         if len(self._results) != sum(len(each.areas) for each in self._rounds):
             raise InputError("the outpainting has not ended; iterate over it to its end before asking for its result")
         last = self._results[-1]
-        outputs = [self._output(index, output) for index, output in enumerate(self._results[0].outputs)]
+        count = len(self._requests)
+        outputs = [
+            recorded(
+                self._pipeline,
+                "outpaint",
+                self._output(index, output),
+                self._picture,
+                (self._prompt,),
+                self._options,
+                together=count,
+            )
+            for index, output in enumerate(self._results[0].outputs)
+        ]
         timings = summed([dict(result.timings) for result in self._results])
         return replace(last, outputs=tuple(outputs), timings=timings)
 

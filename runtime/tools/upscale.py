@@ -23,6 +23,7 @@ from ..loop import Step
 from ..request import ALIASES, Output, Request, Result, expand
 from ..upscaler import Upscaler
 from ..watch import Watch, unwatched
+from .asked import recorded
 from .enlarge import enlarge, enlarged_size, rounds
 from .tiled import Meter, Painter
 from .upscaling import Upscaling
@@ -72,6 +73,7 @@ class Upscale:
         """
         names = {field.name for field in fields(Upscaling)}
         given = {name: value for name, value in options.items() if value is not None}
+        self._prompt, self._options = prompt, given
         self._own = Upscaling(**{name: value for name, value in given.items() if name in names})
         self._sizes = self._own.sizes(pipeline.bundle.model)
         self._pipeline = pipeline
@@ -149,6 +151,11 @@ class Upscale:
             parameters=self._parameters(output.parameters),
             notes=tuple(dict.fromkeys(notes)),
         )
+        if self._upscaler is None:
+            output = recorded(self._pipeline, "upscale", output, self._picture, (self._prompt,), self._options)
+        else:
+            # The record of the painting alone would make another picture again.
+            output = replace(output, record=None)
         timings = {**painter.timings, "total": time.perf_counter() - start}
         self._result = Upscaled((output,), timings, dict(painter.cached), painter.engines, painted, mended, worn)
 

@@ -1,0 +1,66 @@
+"""What a tool was asked for, as the record in a picture's file holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ...engines.base import Array, unknown
+from ..imaging.codec import Picture
+from ..records import record
+from ..request import Output
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+TOOLS = ("inpaint", "outpaint", "upscale")
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One picture's part of a tool's call.
+
+    `prompts` are one or, with several masks, one a mask; `masks` uint8 [height, width] as they were read; `options` the
+    others by name, without those that only say how masks are read.
+    """
+
+    tool: str
+    image: Picture
+    prompts: tuple[str, ...]
+    negative_prompt: str
+    seed: int
+    masks: tuple[Array, ...]
+    options: tuple[tuple[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for another tool."""
+        if self.tool not in TOOLS:
+            raise unknown("tool", self.tool, TOOLS)
+
+    def make(self, pipe: Pipeline) -> Output:
+        """Make the picture again."""
+        given = (list(self.masks), list(self.prompts)) if self.masks else self.prompts
+        call = getattr(pipe, self.tool)
+        made = call(self.image, *given, negative_prompt=self.negative_prompt, seed=self.seed, **dict(self.options))
+        output: Output = made.outputs[0]
+        return output
+
+
+def recorded(
+    pipe: Pipeline,
+    tool: str,
+    output: Output,
+    image: Picture,
+    prompts: tuple[str, ...],
+    options: Mapping[str, Any],
+    masks: tuple[Array, ...] = (),
+    together: int = 1,
+) -> Output:
+    """A tool's output with the record by which it is made again; `options` are the call's, None where not given."""
+    request = output.request
+    kept = {name: value for name, value in options.items() if value is not None}
+    if request.variation_seed is not None:
+        kept["variation_seed"] = request.variation_seed
+    asked = Asked(tool, image, prompts, request.negative_prompt, request.seed, masks, tuple(kept.items()))
+    return replace(output, record=record(pipe, asked, output.image, together=together).text())
