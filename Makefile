@@ -27,6 +27,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.steps --size 256 --steps 10 --write
 	$(BIN)/python -m benchmarks.diffusers_pair --write
 	$(BIN)/python -m benchmarks.upscale --write
+	$(BIN)/python -m benchmarks.inpaint --write
 	$(BIN)/python -m benchmarks.peers --plot benchmarks/peers.png --write
 
 .venv/bin/python:
