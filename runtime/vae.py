@@ -29,8 +29,8 @@ class Autoencoder:
     """The two halves of a VAE.
 
     A picture of more than `tile` x `tile` pixels, or with a side of more than `longest`, goes through in overlapping
-    windows of at most that size, joined over an eighth of it. Floats are held of one row of windows only, so that
-    memory does not grow with the picture's height.
+    windows of at most that width, three quarters of it high, joined over an eighth of it. Floats are held of one row of
+    windows only, so that memory does not grow with the picture's height.
     """
 
     def __init__(
@@ -125,7 +125,8 @@ class Autoencoder:
         overlap, multiple = self._overlap, self._facts.multiple
         sides = height, width
         if not self._whole(height, width):
-            sides = fitted(height, self._tile, overlap, multiple), fitted(width, self._tile, overlap, multiple)
+            # Of one height whatever the picture's: what a window takes is most of the memory.
+            sides = self._tile * 3 // 4 // multiple * multiple, fitted(width, self._tile, overlap, multiple)
         high, wide, *rest = (length // unit for length in (*sides, overlap, multiple))
         return Mosaic(height // unit, width // unit, (high, wide), *rest)
 

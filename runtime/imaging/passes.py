@@ -15,6 +15,7 @@ from .mask import blur_reach
 from .tiles import Window
 
 ORDERS = ("linear", "chess")
+_CELL = 8
 
 
 @dataclass(frozen=True)
@@ -129,15 +130,18 @@ def waves(passes: Sequence[TilePass]) -> list[list[TilePass]]:
     A pass comes after all those before it that it touches, so that running group by group gives what running one by
     one in their order does.
     """
-    corners = np.array([(p.window.top, p.window.left) for p in passes]).reshape(-1, 2)
-    ends = corners + np.array([(p.window.height, p.window.width) for p in passes]).reshape(-1, 2)
-    wave = np.zeros(len(passes), np.int64)
-    for index in range(1, len(passes)):
-        touched = ((corners[:index] < ends[index]) & (ends[:index] > corners[index])).all(axis=1)
-        wave[index] = wave[:index][touched].max(initial=-1) + 1
-    groups: list[list[TilePass]] = [[] for _ in range(wave.max(initial=-1) + 1)]
-    for item, number in zip(passes, wave, strict=True):
-        groups[number].append(item)
+    height = max((item.window.top + item.window.height for item in passes), default=0)
+    width = max((item.window.left + item.window.width for item in passes), default=0)
+    # How many waves have touched each cell; windows that share but a cell count as touching.
+    touched = np.zeros((height // _CELL + 1, width // _CELL + 1), np.int64)
+    groups: list[list[TilePass]] = []
+    for item in passes:
+        rows, columns = (slice(side.start // _CELL, -(-side.stop // _CELL)) for side in item.window.slices)
+        wave = int(touched[rows, columns].max())
+        touched[rows, columns] = wave + 1
+        if wave == len(groups):
+            groups.append([])
+        groups[wave].append(item)
     return groups
 
 
