@@ -124,11 +124,12 @@ class Assembly:
         """What an inpainting U-Net sees below the latents: the mask, and the latents of the picture without what it
         hides (Rombach et al., arXiv:2112.10752, section 4.5). Everything is hidden where nothing is masked.
 
-        With another U-Net and a mask the noise of those latents is drawn for nothing, as diffusers does.
+        With another U-Net and a mask the noise of those latents is drawn for nothing, as diffusers does, but for "field"
+        noise, which no peer has and tiles of one picture share.
         """
         change = self._task.change
         if not self._facts.inpaints:
-            if change is not None and self._request.posterior == "sample":
+            if change is not None and self._request.posterior == "sample" and self._request.noise != "field":
                 noise(self._shape)
             return None
         pixels = self._task.picture.on_white

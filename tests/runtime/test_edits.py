@@ -26,13 +26,15 @@ def plan(fake: overpaint.Pipeline) -> Plan:
 def test_what_is_kept_is_as_noisy_as_the_rest(plan: Plan) -> None:
     keep = Keep(plan, CLEAN, NOISE, np.zeros((2, 3), np.float32))
     for line, (clean, noise) in enumerate(plan.noised):
-        np.testing.assert_allclose(keep(line, LATENTS, LATENTS), clean * CLEAN + noise * NOISE, rtol=1e-5, atol=1e-6)
-    assert np.array_equal(keep(len(plan) - 1, LATENTS, LATENTS), CLEAN)
+        np.testing.assert_allclose(
+            keep(line, LATENTS, LATENTS, None), clean * CLEAN + noise * NOISE, rtol=1e-5, atol=1e-6
+        )
+    assert np.array_equal(keep(len(plan) - 1, LATENTS, LATENTS, None), CLEAN)
 
 
 def test_softness_keeps_less_and_less_of_what_lies_between(plan: Plan) -> None:
     keep = Keep(plan, np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32), LEVELS, softness=0.5)
-    shares = np.stack([keep(line, np.ones(SHAPE, np.float32), LATENTS)[0] for line in range(len(plan))])
+    shares = np.stack([keep(line, np.ones(SHAPE, np.float32), LATENTS, None)[0] for line in range(len(plan))])
     assert (shares[:, 0, 0] == 0).all()
     assert (shares[:, 1, 2] == 1).all()
     assert (np.diff(shares, axis=0) >= 0).all()
@@ -41,7 +43,7 @@ def test_softness_keeps_less_and_less_of_what_lies_between(plan: Plan) -> None:
 
 def test_strengths_free_a_position_for_its_share_of_the_steps(plan: Plan) -> None:
     keep = Keep(plan, np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32), LEVELS, gradual=True)
-    free = np.stack([keep(line, np.ones(SHAPE, np.float32), LATENTS)[0] for line in range(len(plan))])
+    free = np.stack([keep(line, np.ones(SHAPE, np.float32), LATENTS, None)[0] for line in range(len(plan))])
     np.testing.assert_array_equal(free.sum(axis=0), np.ceil(LEVELS * len(plan)))
     assert (np.diff(free, axis=0) >= 0).all()
 
