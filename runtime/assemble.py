@@ -124,8 +124,8 @@ class Assembly:
         """What an inpainting U-Net sees below the latents: the mask, and the latents of the picture without what it
         hides (Rombach et al., arXiv:2112.10752, section 4.5). Everything is hidden where nothing is masked.
 
-        With another U-Net and a mask the noise of those latents is drawn for nothing, as diffusers does, but for "field"
-        noise, which no peer has and tiles of one picture share.
+        With another U-Net and a mask the noise of those latents is drawn for nothing, as diffusers does, but not of
+        "field" noise, which no peer has and the tiles of one picture share.
         """
         change = self._task.change
         if not self._facts.inpaints:
