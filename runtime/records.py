@@ -17,6 +17,7 @@ from PIL import Image
 from .. import __version__
 from ..engines.base import Array, InputError
 from .imaging.codec import Picture, open_image
+from .imaging.tiles import strips
 from .sampling.plan import Plan
 
 if TYPE_CHECKING:
@@ -176,8 +177,11 @@ def _thawed(data: Any, pictures: Callable[[Reference], Picture]) -> Any:
 
 
 def image_hash(image: Image.Image) -> str:
-    """The SHA-256 of an image's mode, size and pixels."""
-    return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
+    """The SHA-256 of an image's mode, size and pixels, which are not copied as a whole."""
+    digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
+    for rows in strips(image.height, image.width):
+        digest.update(image.crop((0, rows.start, image.width, rows.stop)).tobytes())
+    return digest.hexdigest()
 
 
 def plan_hash(plan: Plan) -> str:
