@@ -47,10 +47,10 @@ def img2img(
 ) -> None:
     """Repaint pictures and write what comes out."""
     from ..engines.base import InputError
+    from ..runtime.expand import expand
     from ..runtime.imaging.codec import read
     from ..runtime.imaging.output import check_writable, numbered
     from ..runtime.load import load
-    from ..runtime.request import expand
     from ..runtime.sampling.passes import loopback
 
     if loops is None and (final_strength is not None or strength_curve is not None):
