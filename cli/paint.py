@@ -65,8 +65,7 @@ def img2img(
         last = 0.5 if final_strength is None else final_strength
         options["passes"] = loopback(loops, options["strength"], last, strength_curve or "linear")
     pictures = [read(image) for image in images]
-    size = pictures[0].size
-    options["regions"] = tuple(Region(text, read_mask(path, size).levels) for path, text in regions)
+    options["regions"] = tuple(Region(text, read_mask(path, pictures[0].size).levels) for path, text in regions)
     requests = expand(pictures, [prompt], [negative_prompt], seed, n, options)
     paths = numbered(output, len(requests))
     for path in paths:
