@@ -179,6 +179,13 @@ def add_request(parser: Any, noise: str = "cpu") -> None:
     )
 
 
+def add_regions(parser: Any, told: str) -> None:
+    """Prompts for parts of the picture."""
+    parser.add_argument(
+        "--region", dest="regions", nargs=2, action="append", default=[], metavar=("MASK", "PROMPT"), help=told
+    )
+
+
 def add_variation(parser: Any) -> None:
     """How far noise goes from one seed to another."""
     parser.add_argument("--variation-seed", type=int, metavar="SEED", help="whose noise the first is drawn towards")

@@ -11,9 +11,11 @@ from .common import (
     add_engine,
     add_preset,
     add_prompting,
+    add_regions,
     add_request,
     add_sampling,
     add_saving,
+    add_variation,
     count,
     drive,
     numbers,
@@ -95,15 +97,7 @@ def _add_inpaint(commands: Any) -> None:
     parser.add_argument("prompt", metavar="PROMPT", help="what it shall become there")
     add_preset(parser, "inpaint")
     _add_output(parser)
-    parser.add_argument(
-        "--region",
-        dest="regions",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("MASK", "PROMPT"),
-        help="a further mask with a prompt of its own, on top; may be repeated",
-    )
+    add_regions(parser, "a further mask with a prompt of its own, on top; may be repeated")
     parser.add_argument("--channel", default="auto", metavar="NAME", help="of the mask: auto, luma or alpha (auto)")
     parser.add_argument("--invert", action="store_true", help="repaint black instead of white")
     parser.add_argument("--resize-mask", action="store_true", help="scale a mask of another size to the picture's")
@@ -187,6 +181,7 @@ def _add_run(parser: Any) -> None:
     parser.add_argument(
         "--pass-prompt", dest="pass_prompts", action="append", metavar="PROMPT", help="of each pass; repeat it"
     )
+    add_variation(parser)
 
 
 def _colour(text: str) -> tuple[int, ...]:

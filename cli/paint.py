@@ -12,6 +12,7 @@ from .common import (
     add_guidance,
     add_preset,
     add_prompting,
+    add_regions,
     add_request,
     add_sampling,
     add_saving,
@@ -43,14 +44,17 @@ def img2img(
     loops: int | None,
     final_strength: float | None,
     strength_curve: str | None,
+    regions: list[tuple[Path, str]],
     **options: Any,
 ) -> None:
     """Repaint pictures and write what comes out."""
     from ..engines.base import InputError
+    from ..runtime.expand import expand
     from ..runtime.imaging.codec import read
+    from ..runtime.imaging.mask import read as read_mask
     from ..runtime.imaging.output import check_writable, numbered
     from ..runtime.load import load
-    from ..runtime.request import expand
+    from ..runtime.request import Region
     from ..runtime.sampling.passes import loopback
 
     if loops is None and (final_strength is not None or strength_curve is not None):
@@ -61,6 +65,7 @@ def img2img(
         last = 0.5 if final_strength is None else final_strength
         options["passes"] = loopback(loops, options["strength"], last, strength_curve or "linear")
     pictures = [read(image) for image in images]
+    options["regions"] = tuple(Region(text, read_mask(path, pictures[0].size).levels) for path, text in regions)
     requests = expand(pictures, [prompt], [negative_prompt], seed, n, options)
     paths = numbered(output, len(requests))
     for path in paths:
@@ -155,6 +160,7 @@ def _add_img2img(commands: Any) -> None:
     _add_passes(parser)
     add_sampling(parser)
     add_prompting(parser)
+    add_regions(parser, "what is to be where a mask is white, instead of the prompt; may be repeated")
     add_request(parser)
     add_colour(parser)
     add_preset(parser, "img2img")

@@ -13,12 +13,13 @@ from .. import __version__
 from ..engines.base import Array, Engine, InputError
 from ..engines.bundle import Bundle
 from .denoiser import Denoiser
+from .expand import expand
 from .guidance import check_prompts
 from .imaging import codec, resize
 from .imaging.codec import Picture
 from .imaging.metadata import Parameters, format_parameters
 from .loop import Step
-from .request import Change, Region, Request, Result, expand
+from .request import Change, Region, Request, Result
 from .run import Checkpoint, Run
 from .sampling.compile import compile_plan
 from .sampling.levels import ModelSchedule

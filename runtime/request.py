@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from numbers import Integral, Real
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image
 
-from ..engines.base import Array, InputError, unknown
+from ..engines.base import Array, InputError
+from . import checks
 from .imaging.codec import MAX_SIDE, Picture
 from .imaging.compose import Certificate
 from .imaging.mask import LATENT_MODES
@@ -27,22 +24,6 @@ from .sampling.strength import CONVENTIONS, FROM_NOISE
 
 POSTERIORS = ("sample", "mode")
 CONTENTS = ("original", "noise", "nothing")
-# What diffusers and A1111 call things: the same thing under another name, and things that are given in another way.
-ALIASES: Mapping[str, str] = {
-    "cfg_scale": "guidance_scale",
-    "denoising_strength": "strength",
-    "num_inference_steps": "steps",
-    "sampler_name": "sampler",
-}
-ELSEWHERE: Mapping[str, str] = {
-    "batch_size": "n",
-    "callback_on_step_end": "on_step",
-    "generator": "seed",
-    "height": "size",
-    "num_images_per_prompt": "n",
-    "scheduler": "sampler",
-    "width": "size",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +45,12 @@ class Change:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for levels of another kind, an unknown content, and levels that are to mean two things."""
-        _levels("a change's levels", self.levels)
-        _number("softness", self.softness, 0, 8)
+        checks.levels("a change's levels", self.levels)
+        checks.number("softness", self.softness, 0, 8)
         if self.gradual and self.softness:
             raise InputError("levels between are strengths or a soft edge, not both; leave out gradual or the softness")
-        _choice("masked content", self.content, CONTENTS)
-        _choice("latent mask", self.latent_mask, LATENT_MODES)
+        checks.choice("masked content", self.content, CONTENTS)
+        checks.choice("latent mask", self.latent_mask, LATENT_MODES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +62,8 @@ class Region:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for levels of another kind and a prompt that is no text."""
-        _text("a region's prompt", self.prompt)
-        _levels("a region's levels", self.levels)
+        checks.text("a region's prompt", self.prompt)
+        checks.levels("a region's levels", self.levels)
 
 
 @dataclass(frozen=True)
@@ -145,35 +126,35 @@ class Request:
         """Raise `InputError` for the first field that cannot be used."""
         if not isinstance(self.image, Picture):
             raise InputError(f"image must be a Picture, not {type(self.image).__name__}; make one with overpaint.read")
-        _text("prompt", self.prompt)
-        _text("negative_prompt", self.negative_prompt)
-        _number("strength", self.strength, 0, 1)
-        _number("guidance_scale", self.guidance_scale, 0, 100)
-        _number("guidance_rescale", self.guidance_rescale, 0, 1)
-        _whole("steps", self.steps, 1, 1000)
-        _whole("clip_skip", self.clip_skip, 0, 64)
+        checks.text("prompt", self.prompt)
+        checks.text("negative_prompt", self.negative_prompt)
+        checks.number("strength", self.strength, 0, 1)
+        checks.number("guidance_scale", self.guidance_scale, 0, 100)
+        checks.number("guidance_rescale", self.guidance_rescale, 0, 1)
+        checks.whole("steps", self.steps, 1, 1000)
+        checks.whole("clip_skip", self.clip_skip, 0, 64)
         if self.eta is not None:
-            _number("eta", self.eta, 0, 1)
-        checked_size(self.size)
+            checks.number("eta", self.eta, 0, 1)
+        checks.size(self.size)
         if not isinstance(self.origin, tuple) or len(self.origin) != 2:
             raise InputError(f"origin must be (left, top) in pixels, not {self.origin!r}")
         for name, length in zip(("left", "top"), self.origin, strict=True):
-            _whole(f"origin's {name}", length, 0, MAX_SIDE)
+            checks.whole(f"origin's {name}", length, 0, MAX_SIDE)
         check_seed(self.seed)
         if self.sampler is not None:
             resolve(self.sampler, self.schedule)
         find_schedule(self.schedule)
-        _choice("strength convention", self.convention, CONVENTIONS)
-        _choice("noise", self.noise, NOISE_KINDS)
-        _choice("posterior", self.posterior, POSTERIORS)
-        _choice("prompt syntax", self.prompt_syntax, SYNTAXES)
+        checks.choice("strength convention", self.convention, CONVENTIONS)
+        checks.choice("noise", self.noise, NOISE_KINDS)
+        checks.choice("posterior", self.posterior, POSTERIORS)
+        checks.choice("prompt syntax", self.prompt_syntax, SYNTAXES)
         if self.weighting is not None:
-            _choice("weighting", self.weighting, WEIGHTINGS)
-        _choice("way with broken prompts", self.broken_prompt, BROKEN)
+            checks.choice("weighting", self.weighting, WEIGHTINGS)
+        checks.choice("way with broken prompts", self.broken_prompt, BROKEN)
         if self.resize_mode is not None:
-            _choice("resize mode", self.resize_mode, RESIZE_MODES)
+            checks.choice("resize mode", self.resize_mode, RESIZE_MODES)
         if self.colour_match is not None:
-            _choice("colour match", self.colour_match, COLOUR_MATCHES)
+            checks.choice("colour match", self.colour_match, COLOUR_MATCHES)
         self._check_passes()
         self._check_variation()
         self._check_places()
@@ -184,7 +165,7 @@ class Request:
 
     def _check_passes(self) -> None:
         for strength in self.passes:
-            _number("a pass's strength", strength, 0, 1)
+            checks.number("a pass's strength", strength, 0, 1)
             if not strength:
                 raise InputError("a pass of strength 0 does nothing; leave it out")
         for name in ("through_pixels", "drift_correction"):
@@ -197,14 +178,14 @@ class Request:
                 f"{len(self.pass_prompts)} prompts for {len(self.passes)} passes; give one a pass, or only a prompt"
             )
         for prompt in self.pass_prompts:
-            _text("a pass's prompt", prompt)
+            checks.text("a pass's prompt", prompt)
         if self.prompts and (self.prompt or self.pass_prompts):
             raise InputError(
                 "a prompt is given twice, whole and by steps; give one of prompt, prompts and pass_prompts"
             )
 
     def _check_variation(self) -> None:
-        _number("variation_strength", self.variation_strength, 0, 1)
+        checks.number("variation_strength", self.variation_strength, 0, 1)
         if self.variation_seed is not None:
             check_seed(self.variation_seed)
         elif self.variation_strength:
@@ -219,11 +200,11 @@ class Request:
                 raise InputError(f"the {name} is {found}, the picture is {width}x{height}; give one of its size")
         if self.change and self.change.gradual and self.passes:
             raise InputError("strengths by pixel are of one pass; leave out the passes or the levels between")
-        _whole("window", self.window, 0, MAX_SIDE)
+        checks.whole("window", self.window, 0, MAX_SIDE)
         if self.window_overlap is not None:
             if not self.window:
                 raise InputError("a window overlap needs windows; give window, their size")
-            _whole("window_overlap", self.window_overlap, 0, MAX_SIDE)
+            checks.whole("window_overlap", self.window_overlap, 0, MAX_SIDE)
             if self.window_overlap >= self.window:
                 raise InputError(
                     f"windows of {self.window} pixels cannot overlap by {self.window_overlap}; enlarge them"
@@ -292,109 +273,3 @@ class Result:
     def seeds(self) -> list[int]:
         """The seed of each picture."""
         return [output.request.seed for output in self.outputs]
-
-
-def expand(
-    images: Sequence[Picture],
-    prompts: Sequence[str],
-    negatives: Sequence[str],
-    seeds: Sequence[int] | int | None,
-    n: int,
-    options: Mapping[str, Any],
-) -> list[Request]:
-    """The requests of a batch: pictures and prompts in step, each `n` times, a seed for every image.
-
-    Sequences of one are repeated to the longest. A single seed counts up over the images, as A1111 does; None draws it.
-    With a variation strength the seed stays and the variation seed counts, or is drawn.
-    Raises `InputError` for lengths that do not fit and for options that a request has not.
-    """
-    _whole("n", n, 1, 10_000)
-    columns = {"image": images, "prompt": prompts, "negative prompt": negatives}
-    count = max(map(len, columns.values()))
-    for name, column in columns.items():
-        if not column:
-            raise InputError(f"no {name} is given; give one, or {count}")
-        if len(column) not in (1, count):
-            raise InputError(f"{len(column)} {name}s in a batch of {count}; give one, or {count}")
-    rows = zip(*(list(column) * (count // len(column)) for column in columns.values()), strict=True)
-    given, total = _options(options), count * n
-    varied = bool(given.get("variation_strength"))
-    drawn = _seeds(seeds, total, counting=not varied)
-    variation = given.pop("variation_seed", None)
-    variations = _seeds(variation, total) if varied else [variation] * total
-    copies = (row for row in rows for _ in range(n))
-    return [
-        Request(image, prompt, negative, seed=seed, variation_seed=other, **given)
-        for (image, prompt, negative), seed, other in zip(copies, drawn, variations, strict=True)
-    ]
-
-
-def _options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a request by their own names, from names that other programs have for them."""
-    apart = {"image", "prompt", "negative_prompt", "seed"}
-    known = {field.name for field in fields(Request)}
-    named: dict[str, Any] = {}
-    for name, value in options.items():
-        own = ALIASES.get(name, name)
-        if name in ELSEWHERE:
-            raise InputError(f"unknown option {name!r}; it is called {ELSEWHERE[name]!r} here")
-        if own not in known - apart:
-            raise unknown("option", name, known | ALIASES.keys() | {"n", "on_step"})
-        if own in named:
-            raise InputError(f"{own} is given twice, also as {name!r}; give it once")
-        if value is not None:
-            named[own] = value
-    return named
-
-
-def _seeds(seeds: Sequence[int] | int | None, count: int, counting: bool = True) -> Sequence[int]:
-    if seeds is None:
-        seeds = secrets.randbelow(2**32)
-    if isinstance(seeds, Sequence):
-        if len(seeds) != count:
-            raise InputError(f"{len(seeds)} seeds for {count} images; give one seed, or one for every image")
-        return seeds
-    first = check_seed(seeds)
-    return range(first, first + count) if counting else [first] * count
-
-
-def _number(name: str, value: Any, least: float, most: float) -> None:
-    # Written so that NaN fails too.
-    if isinstance(value, bool) or not isinstance(value, Real) or not least <= float(value) <= most:
-        raise InputError(f"{name} must be a number from {least} to {most}, not {value!r}")
-
-
-def _whole(name: str, value: Any, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
-        raise InputError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
-
-
-def _choice(kind: str, value: Any, known: Iterable[str]) -> None:
-    if value not in known:
-        raise unknown(kind, str(value), known)
-
-
-def _text(name: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise InputError(f"{name} must be text, not {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as exc:
-        raise InputError(f"{name} has characters that are no Unicode ({exc.reason}); give it as UTF-8") from exc
-
-
-def _levels(name: str, value: Any) -> None:
-    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 2:
-        found = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise InputError(f"{name} must be uint8 [height, width], not {found}")
-
-
-def checked_size(value: Any) -> tuple[int, int] | None:
-    """A (width, height) in pixels or None; raises `InputError` for anything else."""
-    if value is None:
-        return None
-    if not isinstance(value, tuple) or len(value) != 2:
-        raise InputError(f"size must be (width, height) in pixels, not {value!r}")
-    for name, length in zip(("width", "height"), value, strict=True):
-        _whole(name, length, 1, MAX_SIDE)
-    return value

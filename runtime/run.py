@@ -28,7 +28,7 @@ FAR = 2.25
 # What the steps before a checkpoint hang on besides the table.
 SETTLED = (
     "image", "resize_mode", "seed", "noise", "posterior", "variation_seed", "variation_strength", "change", "window",
-    "through_pixels", "drift_correction",
+    "window_overlap", "origin", "through_pixels", "drift_correction",
 )  # fmt: skip
 
 

@@ -56,6 +56,19 @@ def test_several_images_are_numbered_and_reproducible(source: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(out)), np.asarray(Image.open(written[2])))
 
 
+def test_a_region_changes_its_part_of_the_picture(source: Path) -> None:
+    mask, plain, split = (source.with_name(f"{name}.png") for name in ("mask", "plain", "split"))
+    levels = np.zeros((64, 64), np.uint8)
+    levels[:, 32:] = 255
+    Image.fromarray(levels).save(mask)
+    common = ("--steps", 2, "--strength", 1, "--seed", 1, "--precision", "float32")
+    assert run("img2img", source, "fox, ink style", "-o", plain, *common) == 0
+    assert run("img2img", source, "fox, ink style", "-o", split, *common, "--region", mask, "pizza, flat style") == 0
+    left, right = (np.s_[:, :24], np.s_[:, 40:])
+    apart = np.abs(np.asarray(Image.open(plain), int) - np.asarray(Image.open(split)))
+    assert apart[right].mean() > 2 * apart[left].mean()
+
+
 def test_strength_0_gives_the_input_back(source: Path) -> None:
     out = source.with_name("out.png")
     assert run("img2img", source, "fox", "-o", out, "--strength", 0) == 0

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...engines.base import InputError, ModelOutputError, OutputError
+from ..expand import expand
 from ..guidance import check_prompts
 from ..imaging import codec
 from ..imaging.codec import Picture
 from ..imaging.output import check_writable
 from ..loop import Step
-from ..request import Output, Request, expand
+from ..request import Output, Request
 from .folder import Item, Journal, Skipped, check_folder
 
 if TYPE_CHECKING:

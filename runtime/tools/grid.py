@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from ...engines.base import InputError, unknown
+from ..expand import ALIASES
 from ..imaging.codec import Picture
 from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.sheet import Row, contact_sheet
-from ..request import ALIASES, Request
+from ..request import Request
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline

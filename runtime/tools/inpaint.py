@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...engines.base import Array, InputError
+from .. import checks
+from ..expand import expand
 from ..imaging import codec, fill, mask
 from ..imaging.codec import Picture
 from ..imaging.mask import Mask
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window
 from ..loop import Step
-from ..request import CONTENTS, Change, Output, Region, Result, checked_size, expand
+from ..request import CONTENTS, Change, Output, Region, Result
 from .asked import recorded
 from .options import check_choices, check_pixels, split
 from .patch import Patch, Seam, Size, scaled, working_size
@@ -159,7 +161,7 @@ class Inpaint:
         self._prompts = tuple(prompts)
         if len(prompts) not in (1, len(shapes)):
             raise InputError(f"{len(prompts)} prompts for {len(shapes)} masks; give one for all, or one a mask")
-        size = checked_size(rest.pop("size", None))
+        size = checks.size(rest.pop("size", None))
         if rest.get("resize_mode") is not None:
             raise InputError("inpainting has no resize mode; the result has the picture's size whatever the model's is")
         self._patch, shapes = self._plan(pipeline.bundle.model, shapes, size)

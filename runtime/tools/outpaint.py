@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...engines.base import Array, InputError
+from .. import checks
+from ..expand import expand
 from ..imaging import codec, fill, mask
 from ..imaging.codec import Picture
 from ..imaging.compose import certify
@@ -16,7 +18,7 @@ from ..imaging.fill import Margins
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window, windows
 from ..loop import Step
-from ..request import Change, Output, Request, Result, checked_size, expand
+from ..request import Change, Output, Request, Result
 from .asked import recorded
 from .options import check_choices, check_pixels, split
 from .patch import Patch, Seam, Size, summed
@@ -140,7 +142,7 @@ class Outpaint:
         if rest.get("resize_mode") is not None:
             raise InputError("outpainting has no resize mode; its result is the picture's size and what it grows by")
         facts = pipeline.bundle.model
-        size = checked_size(rest.pop("size", None)) or facts.default_size
+        size = checks.size(rest.pop("size", None)) or facts.default_size
         grown = enlarged(self._picture.size, self._own.margins)
         codec.check_size(grown, facts.multiple, "the grown picture")
         if grown[0] * grown[1] > codec.MAX_PIXELS:

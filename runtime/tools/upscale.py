@@ -12,6 +12,7 @@ import numpy as np
 
 from ...engines.base import Array, InputError
 from ..assemble import mosaic
+from ..expand import ALIASES, expand
 from ..guidance import check_prompts
 from ..imaging import codec
 from ..imaging.codec import Picture
@@ -20,7 +21,7 @@ from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.passes import TilePass
 from ..imaging.seams import Line, Seams, seams
 from ..loop import Step
-from ..request import ALIASES, Output, Request, Result, expand
+from ..request import Output, Request, Result
 from ..upscaler import Upscaler
 from ..watch import Watch, unwatched
 from .asked import recorded

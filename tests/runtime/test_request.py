@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overpaint import InputError, Request
+from overpaint.runtime.expand import expand
 from overpaint.runtime.imaging.codec import Picture
-from overpaint.runtime.request import expand
 
 PICTURE = Picture(np.zeros((16, 16, 3), np.uint8))
 
