@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 # The frozen dataclasses that a record may hold, and where they live. A tool adds its own, with a method
-# `make(pipe) -> Output`, and calls `record` for what it has made.
+# `make(pipe) -> Output`, and gives its output the `recorder` of what it has made.
 HOMES: Mapping[str, str] = {
     "Asked": ".tools.asked",
     "Change": ".request",
@@ -104,12 +105,18 @@ class Record:
             raise _damaged() from exc
 
 
-def record(pipe: Pipeline, asked: Any, image: Image.Image, plan: Plan | None = None, together: int = 1) -> Record:
-    """The record of a picture that a pipeline made for a request, or for a tool's options."""
+def recorder(
+    pipe: Pipeline, asked: Any, image: Image.Image, plan: Plan | None = None, together: int = 1
+) -> Callable[[], str]:
+    """What gives the text of the record of a picture that a pipeline made for a request, or for a tool's options.
+
+    The rest is as it is now; only packing `asked`, which does not change, is left until the text is wanted: it costs
+    the more the larger its masks are, and of a tool's parts nobody wants it.
+    """
     bundle = pipe.bundle
-    return Record(
+    made = partial(
+        Record,
         version=__version__,
-        asked=freeze(asked),
         model={
             "name": bundle.model.name,
             "graphs": {name: graph.sha256 for name, graph in bundle.graphs.items()},
@@ -121,6 +128,7 @@ def record(pipe: Pipeline, asked: Any, image: Image.Image, plan: Plan | None = N
         together=together,
         result=image_hash(image),
     )
+    return lambda: made(asked=freeze(asked)).text()
 
 
 def freeze(value: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from PIL import Image
 
@@ -242,8 +243,13 @@ class Output:
     parameters: str
     notes: tuple[str, ...]
     drift: tuple[float, ...] = ()
-    record: str | None = None
+    recorder: Callable[[], str] | None = field(default=None, repr=False)
     certificate: Certificate | None = None
+
+    @cached_property
+    def record(self) -> str | None:
+        """The record as it is written into files, see `records.recorder`."""
+        return self.recorder() if self.recorder else None
 
 
 @dataclass(frozen=True)

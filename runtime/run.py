@@ -16,7 +16,7 @@ from .imaging import resize
 from .imaging.match import match
 from .job import Job, Mark
 from .loop import Step, run
-from .records import record
+from .records import recorder
 from .request import Output, Request, Result
 from .watch import Watch, unwatched
 
@@ -132,7 +132,7 @@ class Run:
         with self._tally.stage("decode"):
             image = self._show(index, job.latents) if job else resize.restore(task.picture.pixels, task.placement)
         notes = (*task.picture.notes, *self._notes(task))
-        made = record(self._pipeline, task.request, image, task.plan, len(self.tasks)).text()
+        made = recorder(self._pipeline, task.request, image, task.plan, len(self.tasks))
         return Output(image, task.request, task.plan, task.parameters, notes, job.drift if job else (), made)
 
     def _notes(self, task: Task) -> Iterator[str]:

@@ -17,7 +17,7 @@ from overpaint.runtime import records
 from overpaint.runtime.imaging.metadata import read_parameters, read_record
 from overpaint.runtime.imaging.output import encode, write
 from overpaint.runtime.prompt.embeddings import Embedding
-from overpaint.runtime.records import Record, Reference, freeze, image_hash, record, thaw
+from overpaint.runtime.records import Record, Reference, freeze, image_hash, recorder, thaw
 from overpaint.runtime.replay import Again, Replay
 
 
@@ -142,7 +142,7 @@ class Negative:
         assert list(run)
         made = run.result().outputs[0]
         image = ImageOps.invert(made.image)
-        return replace(made, image=image, record=record(pipe, self, image).text())
+        return replace(made, image=image, recorder=recorder(pipe, self, image))
 
 
 class TestTools:

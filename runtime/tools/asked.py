@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...engines.base import Array, unknown
 from ..imaging.codec import Picture
-from ..records import record
+from ..records import recorder
 from ..request import Output
 
 if TYPE_CHECKING:
@@ -63,4 +63,4 @@ def recorded(
     if request.variation_seed is not None:
         kept["variation_seed"] = request.variation_seed
     asked = Asked(tool, image, prompts, request.negative_prompt, request.seed, masks, tuple(kept.items()))
-    return replace(output, record=record(pipe, asked, output.image, together=together).text())
+    return replace(output, recorder=recorder(pipe, asked, output.image, together=together))

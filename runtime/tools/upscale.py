@@ -156,7 +156,7 @@ class Upscale:
             output = recorded(self._pipeline, "upscale", output, self._picture, (self._prompt,), self._options)
         else:
             # The record of the painting alone would make another picture again.
-            output = replace(output, record=None)
+            output = replace(output, recorder=None)
         timings = {**painter.timings, "total": time.perf_counter() - start}
         self._result = Upscaled((output,), timings, dict(painter.cached), painter.engines, painted, mended, worn)
 
