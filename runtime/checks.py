@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,15 +19,21 @@ def number(name: str, value: Any, least: float, most: float) -> None:
         raise InputError(f"{name} must be a number from {least} to {most}, not {value!r}")
 
 
-def whole(name: str, value: Any, least: int, most: int) -> None:
-    """Raise `InputError` for what is no whole number from `least` to `most`."""
+def whole(name: str, value: Any, least: int, most: int, unit: str = "") -> None:
+    """Raise `InputError` for what is no whole number from `least` to `most`; `unit` says of what, as " of pixels"."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) <= most:
-        raise InputError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+        raise InputError(f"{name} must be a whole number{unit} from {least} to {most}, not {value!r}")
 
 
-def choice(kind: str, value: Any, known: Iterable[str]) -> None:
+def pixels(lengths: Mapping[str, Any], least: int = 0) -> None:
+    """Raise `InputError` for a length that is no whole number of pixels; by what it is called."""
+    for name, value in lengths.items():
+        whole(name, value, least, MAX_SIDE, " of pixels")
+
+
+def choice(kind: str, value: Any, known: Collection[str]) -> None:
     """Raise `InputError` for a value that is not among those known."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise unknown(kind, str(value), known)
 
 

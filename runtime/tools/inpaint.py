@@ -20,7 +20,7 @@ from ..imaging.tiles import Window
 from ..loop import Step
 from ..request import CONTENTS, Change, Output, Region, Result
 from .asked import recorded
-from .options import check_choices, check_pixels, split
+from .options import split
 from .patch import Patch, Seam, Size, scaled, working_size
 
 if TYPE_CHECKING:
@@ -75,18 +75,14 @@ class Inpainting:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used."""
-        check_choices(
-            {
-                "mask channel": (self.channel, mask.CHANNELS),
-                "mask blur": (self.blur_kind, mask.BLURS),
-                "way with levels": (self.levels, LEVELS),
-                "masked content": (self.content, CONTENT),
-                "latent mask": (self.latent_mask, mask.LATENT_MODES),
-                "shift field": (self.ring_field, FIELDS),
-            }
-        )
-        check_pixels({"padding": self.padding, "ring": self.ring})
-        check_pixels({"grow": self.grow}, -codec.MAX_SIDE)
+        checks.choice("mask channel", self.channel, mask.CHANNELS)
+        checks.choice("mask blur", self.blur_kind, mask.BLURS)
+        checks.choice("way with levels", self.levels, LEVELS)
+        checks.choice("masked content", self.content, CONTENT)
+        checks.choice("latent mask", self.latent_mask, mask.LATENT_MODES)
+        checks.choice("shift field", self.ring_field, FIELDS)
+        checks.pixels({"padding": self.padding, "ring": self.ring})
+        checks.pixels({"grow": self.grow}, -codec.MAX_SIDE)
         widths: tuple[Any, ...] = self.blur if isinstance(self.blur, tuple) else (self.blur, self.blur)
         if len(widths) != 2 or not all(isinstance(width, Real) and 0 <= float(width) <= MAX_BLUR for width in widths):
             raise InputError(f"a mask's blur is 0 to {MAX_BLUR} pixels, or that for x and y, not {self.blur!r}")

@@ -20,7 +20,7 @@ from ..imaging.tiles import Window, windows
 from ..loop import Step
 from ..request import Change, Output, Request, Result
 from .asked import recorded
-from .options import check_choices, check_pixels, split
+from .options import split
 from .patch import Patch, Seam, Size, summed
 
 if TYPE_CHECKING:
@@ -56,15 +56,11 @@ class Outpainting:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used."""
-        check_choices(
-            {
-                "padding": (self.fill, fill.PADDINGS),
-                "latent mask": (self.latent_mask, mask.LATENT_MODES),
-                "shift field": (self.ring_field, FIELDS),
-            }
-        )
+        checks.choice("padding", self.fill, fill.PADDINGS)
+        checks.choice("latent mask", self.latent_mask, mask.LATENT_MODES)
+        checks.choice("shift field", self.ring_field, FIELDS)
         sides = {"left": self.left, "top": self.top, "right": self.right, "bottom": self.bottom}
-        check_pixels(sides | {"overlap": self.overlap, "feather": self.feather, "ring": self.ring})
+        checks.pixels(sides | {"overlap": self.overlap, "feather": self.feather, "ring": self.ring})
         fill.pad(np.zeros((1, 1, 3), np.uint8), Margins(), "colour", colour=self.colour)
         if not any(sides.values()):
             raise InputError("the picture is to grow by 0 pixels; give left, top, right or bottom")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from ..upscaler import Upscaler
 from ..watch import Watch, unwatched
 from .asked import recorded
 from .enlarge import enlarge, enlarged_size, rounds
+from .options import split
 from .tiled import Meter, Painter
 from .upscaling import Upscaling
 
@@ -72,10 +73,10 @@ class Upscale:
         enlarge, encode, denoise, decode and repair; a tile counts once a line of the plan. Raises `InputError` for all
         that can be known to be wrong before a model runs.
         """
-        names = {field.name for field in fields(Upscaling)}
         given = {name: value for name, value in options.items() if value is not None}
+        own, rest = split(Upscaling, given)
         self._prompt, self._options = prompt, given
-        self._own = Upscaling(**{name: value for name, value in given.items() if name in names})
+        self._own = Upscaling(**own)
         self._sizes = self._own.sizes(pipeline.bundle.model)
         self._pipeline = pipeline
         self._watch = watch
@@ -85,7 +86,6 @@ class Upscale:
         """(width, height) of the result."""
         if upscaler:
             rounds(self._picture.size, self.size, upscaler)
-        rest = {name: value for name, value in given.items() if name not in names}
         self._request = _request(self._picture, prompt, negative_prompt, seed, rest)
         self._plan = pipeline.plan(self._request)
         self._fix = self._fixing()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any
 
-from ...engines.base import InputError, unknown
+from ...engines.base import InputError
 from ...engines.bundle import ModelFacts
+from .. import checks
 from ..imaging.codec import MAX_SIDE
 from ..imaging.match import METHODS as MATCHES
 from ..imaging.passes import ORDERS, SEAM_FIXES, TilePass, Tiling, bands, redraw
@@ -55,21 +54,18 @@ class Upscaling:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used, and for one that the method has not."""
-        for kind, value, known in (
-            ("upscaling method", self.method, METHODS),
-            ("tile order", self.order, ORDERS),
-            ("seam fix", self.seam_fix, SEAM_FIXES),
-            ("colour match", self.colour_match, ("none", *MATCHES)),
-        ):
-            if value not in known:
-                raise unknown(kind, str(value), known)
-        _number("scale", self.scale, 1, MAX_SCALE)
-        _number("seam_limit", self.seam_limit, 0, float("inf"))
-        for name, least in (("tile", 1), ("overlap", 0), ("padding", 0), ("seam_fix_width", 2), ("batch", 1)):
-            _number(name, getattr(self, name), least, MAX_SIDE, Integral)
-        _number("seam_fix_padding", self.seam_fix_padding, 0, MAX_SIDE, Integral)
-        for name, most in (("mask_blur", 256), ("seam_fix_blur", 256), ("seam_fix_strength", 1)):
-            _number(name, getattr(self, name), 0, most)
+        checks.choice("upscaling method", self.method, METHODS)
+        checks.choice("tile order", self.order, ORDERS)
+        checks.choice("seam fix", self.seam_fix, SEAM_FIXES)
+        checks.choice("colour match", self.colour_match, ("none", *MATCHES))
+        checks.number("scale", self.scale, 1, MAX_SCALE)
+        checks.number("seam_limit", self.seam_limit, 0, float("inf"))
+        least = {"tile": 1, "overlap": 0, "padding": 0, "seam_fix_width": 2, "batch": 1, "seam_fix_padding": 0}
+        for name in self._given(least):
+            checks.whole(name, getattr(self, name), least[name], MAX_SIDE)
+        most = {"mask_blur": 256, "seam_fix_blur": 256, "seam_fix_strength": 1}
+        for name in self._given(most):
+            checks.number(name, getattr(self, name), 0, most[name])
         if self.seam_fix_strength == 0:
             raise InputError("a seam fix of strength 0 does nothing; set repair and seam_fix instead")
         joint = self.method == "joint"
@@ -79,6 +75,9 @@ class Upscaling:
             raise InputError(f"{', '.join(sorted(apart))}: of method 'tiles'; choose it, or leave them out")
         if not joint and self.overlap is not None:
             raise InputError("overlap is of method 'joint'; choose it, or give padding instead")
+
+    def _given(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if getattr(self, name) is not None]
 
     def sizes(self, facts: ModelFacts) -> Sizes:
         """The lengths for a model; raises `InputError` for tiles that do not suit it or what lies around them."""
@@ -136,12 +135,3 @@ class Sizes:
         """A band along each line."""
         rows, columns = ([line.at for line in lines if line.axis == axis] for axis in ("row", "column"))
         return bands(self.fixing(height, width), self.fix_width, (rows, columns))
-
-
-def _number(name: str, value: Any, least: float, most: float, kind: type[Real] | type[Integral] = Real) -> None:
-    """Raise `InputError` for a value that is neither None nor a number within limits; NaN is not."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, kind) or not least <= float(value) <= most:
-        what = "a whole number" if kind is Integral else "a number"
-        raise InputError(f"{name} must be {what} from {least} to {most}, not {value!r}")
