@@ -179,6 +179,46 @@ def add_request(parser: Any, noise: str = "cpu") -> None:
     )
 
 
+def add_output(parser: Any) -> None:
+    """Where results go."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="a .png, .jpg or .webp file; several images are numbered",
+    )
+
+
+def add_together(parser: Any) -> None:
+    """How many images share a run."""
+    parser.add_argument(
+        "--batch", dest="together", type=count, default=8, metavar="N", help="images that run together (8)"
+    )
+
+
+def add_sizes(parser: Any) -> None:
+    """The results' size."""
+    parser.add_argument("--size", type=size, metavar="WxH", help="size of the results (the input's)")
+    parser.add_argument(
+        "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
+    )
+
+
+def add_passes(parser: Any) -> None:
+    """Several passes in latents."""
+    parser.add_argument(
+        "--passes",
+        type=numbers,
+        metavar="S,S,...",
+        help="strengths of several passes in latents, instead of --strength",
+    )
+    parser.add_argument(
+        "--pass-prompt", dest="pass_prompts", action="append", metavar="PROMPT", help="of each pass; repeat it"
+    )
+
+
 def add_regions(parser: Any, told: str) -> None:
     """Prompts for parts of the picture."""
     parser.add_argument(

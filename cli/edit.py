@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from .common import (
     add_engine,
+    add_output,
+    add_passes,
     add_preset,
     add_prompting,
     add_regions,
@@ -96,7 +98,7 @@ def _add_inpaint(commands: Any) -> None:
     parser.add_argument("mask", metavar="MASK", type=Path, help="white or transparent where it is repainted")
     parser.add_argument("prompt", metavar="PROMPT", help="what it shall become there")
     add_preset(parser, "inpaint")
-    _add_output(parser)
+    add_output(parser)
     add_regions(parser, "a further mask with a prompt of its own, on top; may be repeated")
     parser.add_argument("--channel", default="auto", metavar="NAME", help="of the mask: auto, luma or alpha (auto)")
     parser.add_argument("--invert", action="store_true", help="repaint black instead of white")
@@ -128,7 +130,7 @@ def _add_outpaint(commands: Any) -> None:
     parser.add_argument("image", metavar="IN", type=Path, help="the picture")
     parser.add_argument("prompt", metavar="PROMPT", help="what the whole shall show")
     add_preset(parser, "outpaint")
-    _add_output(parser)
+    add_output(parser)
     for side in ("left", "top", "right", "bottom"):
         parser.add_argument(f"--{side}", type=int, default=0, metavar="PX", help="growth on that side (0)")
     parser.add_argument(
@@ -142,17 +144,6 @@ def _add_outpaint(commands: Any) -> None:
         "--feather", type=int, default=8, metavar="PX", help="over which the new fades out of the old (8)"
     )
     _add_shared(parser, strength=1.0, ring=0)
-
-
-def _add_output(parser: Any) -> None:
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        type=Path,
-        required=True,
-        help="a .png, .jpg or .webp file; several are numbered",
-    )
 
 
 def _add_shared(parser: Any, strength: float, ring: int) -> None:
@@ -175,12 +166,7 @@ def _add_shared(parser: Any, strength: float, ring: int) -> None:
 def _add_run(parser: Any) -> None:
     parser.add_argument("--seed", type=int, help="counts up over the images (default: drawn, and printed)")
     parser.add_argument("--n", type=count, default=1, help="images (1)")
-    parser.add_argument(
-        "--passes", type=numbers, metavar="S,S,...", help="strengths of several passes in latents, for --strength"
-    )
-    parser.add_argument(
-        "--pass-prompt", dest="pass_prompts", action="append", metavar="PROMPT", help="of each pass; repeat it"
-    )
+    add_passes(parser)
     add_variation(parser)
 
 

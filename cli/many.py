@@ -19,12 +19,13 @@ from .common import (
     add_request,
     add_sampling,
     add_saving,
+    add_sizes,
+    add_together,
     add_variation,
     count,
     drive,
     embedding_hashes,
     save,
-    size,
     teach,
 )
 
@@ -204,8 +205,8 @@ def _add_batch(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, help="of each picture's first image (drawn once for the folder)")
     parser.add_argument("--n", type=count, default=1, help="images a picture (1)")
-    _add_together(parser)
-    _add_sizes(parser)
+    add_together(parser)
+    add_sizes(parser)
     add_variation(parser)
     add_sampling(parser)
     add_prompting(parser)
@@ -229,8 +230,8 @@ def _add_grid(commands: Any) -> None:
     parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
     parser.add_argument("--cell", type=count, default=256, metavar="N", help="pixels a side of a cell (256)")
     parser.add_argument("--yes", action="store_true", help=f"do not ask before more than {MANY} pictures")
-    _add_together(parser)
-    _add_sizes(parser)
+    add_together(parser)
+    add_sizes(parser)
     add_embeddings(parser)
     add_preset(parser, "grid")
     add_saving(parser)
@@ -260,16 +261,3 @@ _LISTS = (
 
 def _ending(text: str) -> str:
     return f".{text.lower().lstrip('.')}"
-
-
-def _add_together(parser: Any) -> None:
-    parser.add_argument(
-        "--batch", dest="together", type=count, default=8, metavar="N", help="images that run together (8)"
-    )
-
-
-def _add_sizes(parser: Any) -> None:
-    parser.add_argument("--size", type=size, metavar="WxH", help="size of the results (the input's)")
-    parser.add_argument(
-        "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
-    )

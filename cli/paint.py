@@ -10,16 +10,19 @@ from .common import (
     add_colour,
     add_engine,
     add_guidance,
+    add_output,
+    add_passes,
     add_preset,
     add_prompting,
     add_regions,
     add_request,
     add_sampling,
     add_saving,
+    add_sizes,
+    add_together,
     add_variation,
     count,
     drive,
-    numbers,
     report,
     save,
     size,
@@ -33,7 +36,7 @@ def img2img(
     prompt: str,
     output: Path,
     n: int,
-    batch: int,
+    together: int,
     seed: int | None,
     negative_prompt: str,
     embeddings: list[Path],
@@ -71,11 +74,11 @@ def img2img(
     for path in paths:
         check_writable(path)
     # One size, one run: a graph compiled for it alone pays at once.
-    alone = len(requests) <= batch and len({request.size or request.image.size for request in requests}) == 1
+    alone = len(requests) <= together and len({request.size or request.image.size for request in requests}) == 1
     pipe = load(model, shapes="static" if alone else "auto", **engine)
     teach(pipe, embeddings)
     # All runs are made, and so checked, before the first begins; each run's pictures are written when it ends.
-    runs = [pipe.run(requests[start : start + batch]) for start in range(0, len(requests), batch)]
+    runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
     tasks = [task for run in runs for task in run.tasks]
     for path, task in zip(paths, tasks, strict=True):
         check_writable(path, task.placement.size, None if strip_metadata else task.parameters)
@@ -141,23 +144,13 @@ def _add_img2img(commands: Any) -> None:
     parser.set_defaults(command=img2img)
     parser.add_argument("images", metavar="IN", nargs="+", type=Path, help="pictures to repaint")
     parser.add_argument("prompt", help="what they shall become")
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        type=Path,
-        required=True,
-        help="a .png, .jpg or .webp file; several images are numbered",
-    )
+    add_output(parser)
     parser.add_argument("--seed", type=int, help="counts up over the images (default: drawn, and printed)")
     parser.add_argument("--n", type=int, default=1, help="images a picture (1)")
-    parser.add_argument("--batch", type=count, default=8, metavar="N", help="images that run together (8)")
-    parser.add_argument("--size", type=size, metavar="WxH", help="size of the result (default: the input's)")
-    parser.add_argument(
-        "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
-    )
+    add_together(parser)
+    add_sizes(parser)
     add_variation(parser)
-    _add_passes(parser)
+    _add_loops(parser)
     add_sampling(parser)
     add_prompting(parser)
     add_regions(parser, "what is to be where a mask is white, instead of the prompt; may be repeated")
@@ -168,16 +161,8 @@ def _add_img2img(commands: Any) -> None:
     add_engine(parser)
 
 
-def _add_passes(parser: Any) -> None:
-    parser.add_argument(
-        "--passes",
-        type=numbers,
-        metavar="S,S,...",
-        help="strengths of several passes in latents, instead of --strength",
-    )
-    parser.add_argument(
-        "--pass-prompt", dest="pass_prompts", action="append", metavar="PROMPT", help="of each pass; repeat it"
-    )
+def _add_loops(parser: Any) -> None:
+    add_passes(parser)
     parser.add_argument("--loops", type=count, metavar="N", help="as many passes, the first of --strength")
     parser.add_argument("--final-strength", type=float, metavar="S", help="of the last pass with --loops (0.5)")
     parser.add_argument(
