@@ -143,7 +143,7 @@ class Outpaint:
         codec.check_size(grown, facts.multiple, "the grown picture")
         if grown[0] * grown[1] > codec.MAX_PIXELS:
             raise InputError(f"the grown picture is {grown[0]}x{grown[1]}, more than {codec.MAX_PIXELS} pixels")
-        if not {"strength", "denoising_strength", "passes"} & rest.keys():
+        if all(rest.get(name) is None for name in ("strength", "denoising_strength", "passes")):
             rest["strength"] = 1.0
         self._rounds = rounds(self._picture.size, self._own.margins, size)
         self._pipeline = pipeline

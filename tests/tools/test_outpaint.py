@@ -151,3 +151,9 @@ def test_a_constant_difference_is_gone_at_the_border_and_fades() -> None:
 def test_bad_options_are_told(pipe: overpaint.Pipeline, options: dict[str, object], cause: str) -> None:
     with pytest.raises(InputError, match=cause):
         Outpaint(pipe, pixels(64, 64), "a", **options)
+
+
+def test_a_strength_that_is_none_is_outpaintings_own(fake: overpaint.Pipeline) -> None:
+    source = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    made = fake.outpaint(source, "a", right=8, steps=4, seed=1, strength=None).outputs[0]
+    assert made.request.strength == 1.0
