@@ -1,4 +1,4 @@
-"""An int8 bundle against the float32 one it was made from: the pictures' difference and the U-Net's time a step.
+"""An int8 bundle against the float32 one it was made from: the pictures' difference and each graph's time.
 
 python -m benchmarks.int8 --int8 DIR     # made with: overpaint quantize tiny DIR
 """
@@ -21,7 +21,7 @@ import overpaint
 from benchmarks.report import publish, table, writer
 from overpaint.engines.base import Array
 from overpaint.engines.bundle import Bundle
-from overpaint.engines.compare import psnr
+from overpaint.engines.compare import psnr, random_feeds
 from overpaint.runtime.load import find
 from overpaint.runtime.trajectories import PROMPTS, read_pictures
 
@@ -42,15 +42,12 @@ def pictures(model: str, folder: Path, count: int, guidance: float, precision: s
     ]
 
 
-def feeds(bundle: Bundle, side: int, rows: int) -> dict[str, Array]:
-    rng = np.random.default_rng(0)
-    graph, channels = bundle.graph("unet"), bundle.model.unet_channels
-    dim = next(spec.axes[-1] for spec in graph.inputs if spec.name == "encoder_hidden_states")
-    return {
-        "sample": rng.standard_normal((rows, channels, side, side)).astype(np.float32),
-        "timestep": np.full(rows, 500, np.float32),
-        "encoder_hidden_states": rng.standard_normal((rows, graph.ranges["tokens"].usual, dim)).astype(np.float32),
-    }
+def lengths(bundle: Bundle, name: str, side: int, rows: int) -> dict[str, int]:
+    """Of a graph's axes for a picture whose latents are `side` along an edge; the VAE takes one picture a time."""
+    large = side * bundle.model.downscale
+    if name == "unet":
+        return {"rows": rows, "height": side, "width": side, "tokens": bundle.graph(name).ranges["tokens"].usual}
+    return {"rows": 1, "h": side, "w": side, "height": large, "width": large}
 
 
 def compile_openvino(path: Path, given: dict[str, Array], precision: str) -> tuple[Step, str]:
@@ -85,20 +82,20 @@ def seconds(steps: Sequence[Step], given: dict[str, Array], repeats: int) -> lis
     return [statistics.median(times) for times in taken]
 
 
-def times(source: Bundle, int8: Bundle, side: int, rows: int, repeats: int) -> list[tuple[str, ...]]:
-    """Rows of the table for one size of latents."""
-    paths = [bundle.folder / bundle.graph("unet").file.path for bundle in (source, int8)]
-    given = feeds(source, side, rows)
+def times(source: Bundle, int8: Bundle, name: str, axes: dict[str, int], repeats: int) -> list[tuple[str, ...]]:
+    """Rows of the table for a graph at one size."""
+    paths = [bundle.folder / bundle.graph(name).file.path for bundle in (source, int8)]
+    given = random_feeds(source.graph(name).inputs, axes)
     made = [compile_openvino(paths[0], given, kind) for kind in ("f32", "bf16")]
     made.append(compile_openvino(paths[1], given, "bf16"))
     steps = [*(step for step, _ in made), *map(compile_onnxruntime, paths)]
-    names = ["OpenVINO f32", "OpenVINO bf16", "OpenVINO int8", "ONNX Runtime f32", "ONNX Runtime int8"]
+    engines = ["OpenVINO f32", "OpenVINO bf16", "OpenVINO int8", "ONNX Runtime f32", "ONNX Runtime int8"]
     kernels = [*(kinds for _, kinds in made), "", ""]
     taken = seconds(steps, given, repeats)
-    size = f"{rows} x {side} x {side}"
+    size = " x ".join(map(str, next(iter(given.values())).shape))
     return [
-        (name, size, f"{1000 * spent:.1f}", f"{spent / taken[1]:.2f}", kinds)
-        for name, spent, kinds in zip(names, taken, kernels, strict=True)
+        (name, size, engine, f"{1000 * spent:.1f}", f"{spent / taken[1]:.2f}", kinds)
+        for engine, spent, kinds in zip(engines, taken, kernels, strict=True)
     ]
 
 
@@ -114,8 +111,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     given = parser.parse_args()
     source, int8 = (Bundle.read(find(model), verify=False) for model in (given.model, given.int8))
-    lines = [line for side in given.sides for line in times(source, int8, side, given.rows, given.repeats)]
-    header = ("U-Net", "rows x latents", "median ms a step", "of OpenVINO bf16", "convolutions and products run in")
+    graphs = [name for name, graph in int8.graphs.items() if graph.precision == "int8"]
+    lines = [
+        line
+        for name in graphs
+        for side in given.sides
+        for line in times(source, int8, name, lengths(source, name, side, given.rows), given.repeats)
+    ]
+    header = ("graph", "input", "engine", "median ms", "of OpenVINO bf16", "convolutions and products run in")
     body = table(header, lines)
     if given.count:
         work = given.pictures, given.count, given.guidance
@@ -128,7 +131,9 @@ def main() -> None:
             f"The float32 bundle in the engine's usual precision: median {statistics.median(usual):.1f} dB, "
             f"least {usual[0]:.1f} dB."
         )
-    body += f"\n\nint8: {int8.model.origin['int8']}; kept out: {int8.model.origin['kept out of int8']}."
+    origin = int8.model.origin
+    made = [f"- {name}: {origin[f'int8 {name}']}" for name in graphs]
+    body += "\n".join([f"\n\nint8: {origin['int8']}.", "", *made])
     publish(
         f"int8-{source.model.name}",
         f"int8 of {source.model.name}",

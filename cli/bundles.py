@@ -11,7 +11,7 @@ from .common import bar, count, extra, report, waiting
 if TYPE_CHECKING:
     from ..engines.bundle import Bundle, Graphs
 
-CALIBRATION = ("pictures", "prompts", "samples", "held_out", "seed", "limit")
+CALIBRATION = ("pictures", "prompts", "samples", "held_out", "seed", "graphs", "limit")
 
 
 def info(bundle: str, engines: bool) -> None:
@@ -71,7 +71,7 @@ def export_upscaler(checkpoint: Path, bundle: Path, **options: Any) -> None:
 
 
 def quantize(bundle: str, target: Path, overwrite: bool, **calibration: Any) -> None:
-    """Turn a bundle into one whose U-Net is int8, calibrated on runs of its own."""
+    """Turn a bundle into one whose U-Net and VAE are int8, calibrated on runs of its own."""
     from ..runtime.load import find
 
     print(_quantizer(**calibration)(find(bundle), target, overwrite).describe())
@@ -121,26 +121,35 @@ def _build_variants(bundle: Graphs) -> None:
 
 
 def _quantizer(
-    pictures: Path | None, prompts: Path | None, samples: int, held_out: int, seed: int, limit: float
+    pictures: Path | None,
+    prompts: Path | None,
+    samples: int,
+    held_out: int,
+    seed: int,
+    graphs: list[str],
+    limit: float | None,
 ) -> Callable[[Path, Path, bool], Bundle]:
     """What quantises a bundle to a target; all that it needs is read, and so checked, beforehand."""
     with extra("int8"):
-        from ..export.quantize import Calibration, quantize_bundle
+        from ..export.quantize import LIMITS, Calibration, quantize_bundle
     from ..runtime.demo import EXAMPLES
     from ..runtime.load import load
     from ..runtime.trajectories import LOADING, PROMPTS, read_pictures, read_prompts, record
 
     shown = read_pictures(pictures or EXAMPLES)
     asked = read_prompts(prompts) if prompts else PROMPTS
+    chosen = graphs or list(LIMITS)
     told = f"{samples} steps of runs with {len(shown)} pictures and {len(asked)} prompts, seed {seed}"
 
     def run(source: Path, target: Path, overwrite: bool) -> Bundle:
         def calibrate() -> Calibration:
             pipe = load(source, verify=False, **LOADING)
-            feeds = record(pipe, shown, asked, count=samples + held_out, seed=seed, report=report)
-            return Calibration(feeds[:samples], feeds[samples:], told)
+            fed = record(pipe, shown, asked, count=samples + held_out, seed=seed, report=report)
+            wanted = {graph: fed[graph] for graph in chosen}
+            return Calibration.split(wanted, held_out / (samples + held_out), told)
 
-        return quantize_bundle(source, target, calibrate, limit=limit, overwrite=overwrite, report=report)
+        options: dict[str, Any] = {"graphs": chosen, "limit": limit, "overwrite": overwrite, "report": report}
+        return quantize_bundle(source, target, calibrate, **options)
 
     return run
 
@@ -166,7 +175,7 @@ def _add_export(commands: Any) -> None:
         "--tokenizer", type=Path, metavar="DIR", help="a CLIP tokenizer's folder, for a .safetensors file"
     )
     parser.add_argument("--prediction-type", help="epsilon, v_prediction or sample, where the checkpoint does not say")
-    parser.add_argument("--int8", action="store_true", help="quantise the U-Net afterwards, as `quantize` does")
+    parser.add_argument("--int8", action="store_true", help="quantise it afterwards, as `quantize` does")
     _add_calibration(parser)
 
 
@@ -198,7 +207,9 @@ def _add_overwrite(parser: Any) -> None:
 
 
 def _add_quantize(commands: Any) -> None:
-    parser = commands.add_parser("quantize", help="turn a bundle's U-Net into int8", description=quantize.__doc__)
+    parser = commands.add_parser(
+        "quantize", help="turn a bundle's U-Net and VAE into int8", description=quantize.__doc__
+    )
     parser.set_defaults(command=quantize)
     parser.add_argument("bundle", help="a float32 bundle's folder, or the name of a bundled one")
     parser.add_argument("target", type=Path, help="the folder to make")
@@ -213,12 +224,24 @@ def _add_calibration(parser: Any) -> None:
     options.add_argument("--samples", type=count, default=64, metavar="N", help="steps to find the scales on (64)")
     options.add_argument("--held-out", type=count, default=16, metavar="N", help="steps to measure errors on (16)")
     options.add_argument("--seed", type=int, default=0, help="of what is recorded (0)")
+    _add_graphs(options, "the U-Net and both halves of the VAE")
     options.add_argument(
         "--limit",
         type=float,
-        default=0.035,
         metavar="E",
-        help="the U-Net's relative error up to which blocks are quantised (0.035)",
+        help="a graph's relative error up to which its blocks are quantised (0.025 for the U-Net, 0.012 for the VAE)",
+    )
+
+
+def _add_graphs(parser: Any, usual: str) -> None:
+    parser.add_argument(
+        "--graph",
+        dest="graphs",
+        metavar="NAME",
+        action="extend",
+        nargs="+",
+        default=[],
+        help=f"only these graphs ({usual})",
     )
 
 
@@ -244,9 +267,7 @@ def _add_build(commands: Any) -> None:
         "(default: the model's usual size)",
     )
     parser.add_argument("--batch", default="1", metavar="N", help="pictures that run together, such as 1-4 (1)")
-    parser.add_argument(
-        "--graph", dest="graphs", metavar="NAME", action="extend", nargs="+", default=[], help="only these graphs (all)"
-    )
+    _add_graphs(parser, "all")
     parser.add_argument("--refittable", action="store_true", help="weights can be replaced; needs a GPU to build")
     parser.add_argument(
         "--weightless", action="store_true", help="weights are taken from the bundle at load; needs a GPU to build"

@@ -40,7 +40,7 @@ FLOAT, INT8 = "float.onnx", "int8.onnx"
 MIXED = "mixed.onnx"
 # A constant of the float32 graph may have another value in the int8 one, under the same name.
 RESTORED = ".float32"
-BLOCK = re.compile(r"((down|up)_blocks\.\d+\.|mid_block\.)?\w+(\.\d+)?")
+BLOCK = re.compile(r"((en|de)coder\.)?((down|up)_blocks\.\d+\.|mid_block\.)?\w+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Layer:
 
     @property
     def block(self) -> str:
-        """The part of the U-Net that the module is in, such as up_blocks.1.resnets.0, or the module."""
+        """The part of the model that the module is in, such as up_blocks.1.resnets.0, or the module."""
         found = BLOCK.match(self.module)
         return found[0] if found else self.module
 
@@ -71,6 +71,7 @@ class Quantised:
     """
 
     def __init__(self, source: Path, folder: Path, feeds: Sequence[Feeds]) -> None:
+        self.name = source.stem
         self.folder = folder
         unfold(source, folder / FLOAT)
         _quantise(folder / FLOAT, folder / INT8, feeds)

@@ -26,6 +26,11 @@ class Block:
     error: float
     share: float
 
+    @property
+    def modules(self) -> int:
+        """How many modules the layers are of."""
+        return len({layer.module for layer in self.layers})
+
     def __str__(self) -> str:
         return f"{self.name} (error {self.error:.2g}, {self.share:.1%} of the arithmetic)"
 
@@ -54,20 +59,23 @@ def choose(graph: Quantised, feeds: Sequence[Feeds], limit: float, report: Repor
     """
     meter = _Meter(graph, feeds, report)
     full = meter.error(graph.layers)
-    report(f"unet: relative error {full:.2g} with everything in int8")
+    report(f"relative error {full:.2g} with everything in int8")
     if full <= limit:
         return Choice((), tuple(graph.layers), full, full)
     ranked = _ranked(meter.measure(graph.layers, lambda layer: layer.block))
-    out = _enough(ranked, limit, full)
-    finer = [part for block in ranked[:out] for part in meter.split(block)]
-    ranked = _ranked([*finer, *ranked[out:]])
+    while coarse := [block for block in ranked[: _enough(ranked, limit, full)] if block.modules > 1]:
+        finer = [part for block in coarse for part in meter.measure(block.layers, lambda layer: layer.module)]
+        ranked = _ranked([*finer, *(block for block in ranked if block not in coarse)])
     for out in range(_enough(ranked, limit, full), len(ranked)):
         int8 = tuple(layer for block in ranked[out:] for layer in block.layers)
         error = meter.error(int8)
-        report(f"unet: relative error {error:.2g} with {len(graph.layers) - len(int8)} layers kept out of int8")
+        report(f"relative error {error:.2g} with {len(graph.layers) - len(int8)} layers kept out of int8")
         if error <= limit:
             return Choice(tuple(ranked[:out]), int8, error, full)
-    raise ExportError(f"unet: no layer can be in int8 within a relative error of {limit:g}; allow more with --limit")
+    raise ExportError(
+        f"{graph.name}: no layer can be in int8 within a relative error of {limit:g}; allow more with --limit, or name "
+        "the other graphs with --graph"
+    )
 
 
 class _Meter:
@@ -91,29 +99,22 @@ class _Meter:
             groups[name(layer)].append(layer)
         return [self._block(name, tuple(group)) for name, group in groups.items()]
 
-    def split(self, block: Block) -> list[Block]:
-        """The effect of every module of a block."""
-        if len({layer.module for layer in block.layers}) == 1:
-            return [block]
-        return self.measure(block.layers, lambda layer: layer.module)
-
     def _block(self, name: str, layers: tuple[Layer, ...]) -> Block:
         share = sum(self._work[layer] for layer in layers) / sum(self._work.values())
         block = Block(name, layers, self.error(layers), share)
-        self._report(f"unet: {block}")
+        self._report(f"{block}")
         return block
 
 
 def pooled_error(outputs: Sequence[Array], expected: Sequence[Array]) -> float:
     """The `relative_error` of all arrays as one."""
-    flat = [np.concatenate([array.ravel() for array in arrays]) for arrays in (outputs, expected)]
-    return relative_error(flat[0], flat[1])
+    return relative_error(np.concatenate(outputs), np.concatenate(expected))
 
 
 def outputs(path: Path, feeds: Sequence[Feeds]) -> list[Array]:
-    """What the graph at `path` gives for each of `feeds`."""
-    session = open_session(path, "unet")
-    return [session.run(["model_output"], dict(one))[0] for one in feeds]
+    """What the graph at `path` gives for each of `feeds`, all its outputs as one flat array."""
+    session = open_session(path, path.name)
+    return [np.concatenate([array.ravel() for array in session.run(None, dict(one))]) for one in feeds]
 
 
 def _ranked(blocks: Sequence[Block]) -> list[Block]:
@@ -131,7 +132,7 @@ def _enough(ranked: Sequence[Block], limit: float, full: float) -> int:
 def _work(graph: Quantised, feeds: Feeds) -> dict[Layer, int]:
     """How many multiplications each layer makes."""
     names = [name for layer in graph.layers for name in (layer.output, layer.keys) if name]
-    made = open_session(graph.probed(), "unet").run(names, dict(feeds))
+    made = open_session(graph.probed(), graph.name).run(names, dict(feeds))
     found = dict(zip(names, made, strict=True))
     return {
         layer: found[layer.output].size * (found[layer.keys].shape[-2] if layer.keys else layer.products)

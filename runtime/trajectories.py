@@ -1,8 +1,10 @@
-"""What the U-Net is fed on real runs: recorded at random steps, to find the scales of int8 with."""
+"""What a model's graphs are fed on real runs: recorded to find the scales of int8 with."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,15 +37,15 @@ KEPT_A_RUN = 2
 
 
 class Recorder(Wrapper):
-    """Remembers what an engine was fed last."""
+    """Remembers what an engine was fed."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self.last: Feeds = {}
+        self.fed: list[Feeds] = []
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run the engine; raises what it raises."""
-        self.last = {name: to_host(array) for name, array in feeds.items()}
+        self.fed.append({name: to_host(array) for name, array in feeds.items()})
         return super().__call__(feeds)
 
 
@@ -55,20 +57,21 @@ def record(
     count: int,
     seed: int,
     report: Callable[[str], None] = lambda stage: None,
-) -> list[Feeds]:
-    """`count` feeds of the U-Net at random steps of runs with random pictures, prompts, strengths and guidance.
+) -> dict[str, list[Feeds]]:
+    """What the U-Net and the VAE are fed in runs with random pictures, prompts, strengths and guidance, by graph.
 
-    No picture or prompt comes again before each has come. A feed has two rows, without and with the prompt, at the
-    model's usual size. The same seed gives the same feeds.
+    Of the U-Net these are `count` random steps, of two rows, without and with the prompt; of the encoder every picture
+    that `pipe` has not met, of the decoder what every run ends in. There are two runs or more, at the model's usual
+    size, and no picture or prompt comes again before each has come. The same seed gives the same feeds.
     Raises `InputError` for a seed that is none.
     """
     rng = np.random.default_rng(check_seed(seed))
-    recorder = pipe.denoiser.engine = Recorder(pipe.denoiser.engine)
-    kept: list[Feeds] = []
+    steps: list[Feeds] = []
     shown, asked = _dealt(pictures, rng), _dealt(prompts, rng)
-    try:
-        while len(kept) < count:
-            report(f"unet: recording, {len(kept)} of {count} steps")
+    with _recorded(pipe) as recorders:
+        unet = recorders["unet"]
+        for index in range(max(2, math.ceil(count / KEPT_A_RUN))):
+            report(f"recording, {min(KEPT_A_RUN * index, count)} of {count} steps")
             run = pipe.start(
                 next(shown),
                 next(asked),
@@ -78,11 +81,28 @@ def record(
                 guidance_scale=float(rng.uniform(*GUIDANCES)),
                 size=pipe.bundle.model.default_size,
             )
-            wanted = {int(index) for index in rng.permutation(len(run.tasks[0].plan))[:KEPT_A_RUN]}
-            kept += [recorder.last for index, _ in enumerate(run) if index in wanted]
+            wanted = {int(step) for step in rng.permutation(len(run.tasks[0].plan))[:KEPT_A_RUN]}
+            steps += [unet.fed[-1] for step, _ in enumerate(run) if step in wanted]
+            unet.fed.clear()
+    return {**{name: recorder.fed for name, recorder in recorders.items()}, "unet": steps[:count]}
+
+
+@contextmanager
+def _recorded(pipe: Pipeline) -> Iterator[dict[str, Recorder]]:
+    """Recorders around a pipeline's engines, by graph, while it lasts."""
+    seats: dict[str, tuple[Any, str]] = {
+        "unet": (pipe.denoiser, "engine"),
+        "vae_encoder": (pipe.vae, "encoder"),
+        "vae_decoder": (pipe.vae, "decoder"),
+    }
+    recorders = {name: Recorder(getattr(owner, seat)) for name, (owner, seat) in seats.items()}
+    try:
+        for name, (owner, seat) in seats.items():
+            setattr(owner, seat, recorders[name])
+        yield recorders
     finally:
-        pipe.denoiser.engine = recorder.engine
-    return kept[:count]
+        for name, (owner, seat) in seats.items():
+            setattr(owner, seat, recorders[name].engine)
 
 
 def _dealt(things: Sequence[Thing], rng: np.random.Generator) -> Iterator[Thing]:

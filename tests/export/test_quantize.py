@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from overpaint.engines.compare import random_feeds, relative_error
 from overpaint.engines.ort import OrtEngine
 from overpaint.engines.registry import EngineOptions
 from overpaint.export.fuse import TOLERANCE, fuse
-from overpaint.export.int8 import Quantised
-from overpaint.export.quantize import Calibration, quantize_bundle
+from overpaint.export.int8 import Feeds, Quantised
+from overpaint.export.quantize import LIMITS, Calibration, quantize_bundle
 from overpaint.export.sensitivity import Block, _enough, _ranked, _work, choose, outputs, pooled_error
 from overpaint.runtime.demo import EXAMPLES
 from overpaint.runtime.trajectories import LOADING, PROMPTS, read_pictures, read_prompts, record
@@ -34,8 +35,13 @@ LIMIT = 0.05
 
 @pytest.fixture(scope="module")
 def calibration(bundle: Bundle) -> Calibration:
-    feeds = record(overpaint.load(bundle.folder, **LOADING), read_pictures(EXAMPLES), PROMPTS, count=12, seed=3)
-    return Calibration(feeds[:8], feeds[8:], "a test")
+    fed = record(overpaint.load(bundle.folder, **LOADING), read_pictures(EXAMPLES), PROMPTS, count=12, seed=3)
+    return Calibration.split(fed, 4 / 12, "a test")
+
+
+@pytest.fixture(scope="module")
+def held_out(calibration: Calibration) -> Sequence[Feeds]:
+    return calibration.held_out["unet"]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +52,7 @@ def int8(bundle: Bundle, calibration: Calibration, tmp_path_factory: pytest.Temp
 @pytest.fixture(scope="module")
 def quantised(bundle: Bundle, calibration: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Quantised:
     """Made of a single step, to measure on."""
-    return Quantised(bundle.folder / "unet.onnx", tmp_path_factory.mktemp("work"), calibration.fitted[:1])
+    return Quantised(bundle.folder / "unet.onnx", tmp_path_factory.mktemp("work"), calibration.fitted["unet"][:1])
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +72,11 @@ def test_the_bundle_is_whole(bundle: Bundle, int8: Bundle) -> None:
     again = Bundle.read(int8.folder)
     assert again == int8
     assert [path.name for path in int8.folder.parent.iterdir()] == ["tiny"]
-    unet = int8.graphs["unet"]
-    assert (unet.precision, unet.weights) == ("int8", "int8")
-    assert unet.inputs == bundle.graphs["unet"].inputs
-    for name in set(bundle.graphs) - {"unet"}:
-        assert int8.graphs[name] == bundle.graphs[name]
+    assert int8.graphs["text_encoder"] == bundle.graphs["text_encoder"]
+    for name in LIMITS:
+        graph = int8.graphs[name]
+        assert (graph.precision, graph.weights) == ("int8", "int8")
+        assert (graph.inputs, graph.outputs) == (bundle.graphs[name].inputs, bundle.graphs[name].outputs)
 
 
 def test_weights_are_stored_as_int8(bundle: Bundle, graph: onnx.GraphProto) -> None:
@@ -101,13 +107,23 @@ def test_no_zero_point_is_other_than_0(graph: onnx.GraphProto) -> None:
     assert all(point.dtype == np.int8 and not point.any() for point in points)
 
 
-def test_the_error_is_what_the_receipt_says(bundle: Bundle, int8: Bundle, calibration: Calibration) -> None:
-    receipt = int8.graphs["unet"].receipt
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        ("unet", {"rows": 1, "height": 16, "width": 16, "tokens": 77}),
+        ("vae_encoder", {"rows": 1, "height": 64, "width": 64}),
+        ("vae_decoder", {"rows": 1, "h": 16, "w": 16}),
+    ],
+)
+def test_the_error_is_what_the_receipt_says(
+    bundle: Bundle, int8: Bundle, calibration: Calibration, name: str, axes: dict[str, int]
+) -> None:
+    receipt = int8.graphs[name].receipt
     assert receipt.tolerance == LIMIT
-    assert bundle.graphs["unet"].sha256[:10] in receipt.source
-    assert [check.axes for check in receipt.checks] == [{"rows": 1, "height": 16, "width": 16, "tokens": 77}]
+    assert bundle.graphs[name].sha256[:10] in receipt.source
+    assert [check.axes for check in receipt.checks] == [axes]
     assert 1e-4 < receipt.checks[0].error <= LIMIT
-    both = [outputs(made.folder / "unet.onnx", calibration.held_out) for made in (int8, bundle)]
+    both = [outputs(made.folder / f"{name}.onnx", calibration.held_out[name]) for made in (int8, bundle)]
     assert pooled_error(*both) == pytest.approx(receipt.checks[0].error, rel=0.5)
 
 
@@ -116,7 +132,8 @@ def test_the_manifest_tells_what_was_done(int8: Bundle) -> None:
     assert origin["checkpoint"]
     assert "nncf" in origin["int8"]
     assert "a test" in origin["int8"]
-    assert "kept out of int8" in origin
+    for name in LIMITS:
+        assert "kept out" in origin[f"int8 {name}"]
     assert "int8" in int8.describe()
 
 
@@ -162,16 +179,44 @@ def test_the_variant_of_onnxruntime_reads_the_same_int8(int8: Bundle, tmp_path: 
 
 
 def test_recording_depends_on_the_seed_alone(bundle: Bundle) -> None:
-    pipe = overpaint.load(bundle.folder, **LOADING)
-    engine = pipe.denoiser.engine
-    pictures = read_pictures(EXAMPLES)
-    one, two, other = (record(pipe, pictures, PROMPTS, count=3, seed=seed) for seed in (1, 1, 2))
-    assert pipe.denoiser.engine is engine
-    assert len(one) == 3
-    for first, second in zip(one, two, strict=True):
-        assert all(np.array_equal(first[name], second[name]) for name in first)
-    assert one[0]["sample"].shape == (2, 4, 16, 16)
-    assert not np.array_equal(one[0]["sample"], other[0]["sample"])
+    pipes = [overpaint.load(bundle.folder, **LOADING) for _ in range(3)]
+    engines = dict(pipes[0].engines)
+    made = [
+        record(pipe, read_pictures(EXAMPLES), PROMPTS, count=3, seed=seed)
+        for pipe, seed in zip(pipes, (1, 1, 2), strict=True)
+    ]
+    assert all(pipes[0].engines[name] is engine for name, engine in engines.items())
+    one, two, other = made
+    assert {name: len(feeds) for name, feeds in one.items()} == {"unet": 3, "vae_encoder": 2, "vae_decoder": 2}
+    for name, feeds in one.items():
+        for first, second in zip(feeds, two[name], strict=True):
+            assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert one["unet"][0]["sample"].shape == (2, 4, 16, 16)
+    assert one["vae_encoder"][0]["pixels"].shape == (1, 3, 64, 64)
+    assert one["vae_decoder"][0]["latents"].shape == (1, 4, 16, 16)
+    assert not np.array_equal(one["unet"][0]["sample"], other["unet"][0]["sample"])
+
+
+def test_the_last_feeds_are_held_out_and_at_least_one() -> None:
+    feeds = [{"latents": np.full(1, index)} for index in range(10)]
+    split = Calibration.split({"unet": feeds, "vae_decoder": feeds[:2]}, 0.2, "a test")
+    assert [len(one) for one in (*split.fitted.values(), *split.held_out.values())] == [8, 1, 2, 1]
+    assert split.held_out["unet"] == feeds[8:]
+    with pytest.raises(InputError, match="vae_encoder: int8 takes two pictures or more"):
+        Calibration.split({"unet": feeds, "vae_encoder": feeds[:1]}, 0.2, "a test")
+
+
+def test_one_graph_alone(bundle: Bundle, calibration: Calibration, tmp_path: Path) -> None:
+    made = quantize_bundle(bundle.folder, tmp_path / "made", lambda: calibration, graphs=["vae_decoder"])
+    assert [name for name, graph in made.graphs.items() if graph.precision == "int8"] == ["vae_decoder"]
+    assert made.graphs["vae_decoder"].receipt.checks[0].error <= LIMITS["vae_decoder"]
+    assert made.graphs["unet"] == bundle.graphs["unet"]
+
+
+def test_a_graph_that_int8_is_not_made_of(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown graph for int8 'text_encoder'"):
+        quantize_bundle(bundle.folder, tmp_path / "made", refuse, graphs=["text_encoder"])
+    assert run("quantize", bundle.folder, tmp_path / "made", "--graph", "vae") == 2
 
 
 def test_a_limit_keeps_the_worst_for_their_work_out() -> None:
@@ -180,6 +225,13 @@ def test_a_limit_keeps_the_worst_for_their_work_out() -> None:
     assert [block.name for block in ranked] == ["cheap", "heavy", "good"]
     whole = np.sqrt(0.03**2 + 0.04**2 + 0.01**2)
     assert [_enough(ranked, limit, whole) for limit in (0.06, 0.045, 0.02, 0.001)] == [0, 1, 2, 3]
+
+
+def test_what_is_kept_out_are_modules_not_blocks(quantised: Quantised, held_out: Sequence[Feeds]) -> None:
+    choice = choose(quantised, held_out[:1], 0.03)
+    assert len(choice.kept_out) > 1
+    assert all(block.modules == 1 for block in choice.kept_out)
+    assert choice.error <= 0.03 < choice.full_error
 
 
 def test_layers_have_the_names_of_their_modules(quantised: Quantised) -> None:
@@ -195,9 +247,9 @@ def test_layers_have_the_names_of_their_modules(quantised: Quantised) -> None:
 
 
 def test_an_attention_makes_a_product_of_each_query_with_each_key(
-    quantised: Quantised, calibration: Calibration
+    quantised: Quantised, held_out: Sequence[Feeds]
 ) -> None:
-    feeds = {name: array[:1] for name, array in calibration.held_out[0].items()}
+    feeds = {name: array[:1] for name, array in held_out[0].items()}
     work = {layer.module: count for layer, count in _work(quantised, feeds).items()}
     block = "down_blocks.1.attentions.0.transformer_blocks.0"
     width, tokens, prompt = 32, 8 * 8, 77
@@ -216,17 +268,17 @@ def test_an_attention_in_float_reads_what_it_read(quantised: Quantised) -> None:
 
 
 def test_without_a_layer_in_int8_the_graph_is_its_source(
-    bundle: Bundle, quantised: Quantised, calibration: Calibration
+    bundle: Bundle, quantised: Quantised, held_out: Sequence[Feeds]
 ) -> None:
-    source = outputs(bundle.folder / "unet.onnx", calibration.held_out)
-    assert pooled_error(outputs(quantised.write([]), calibration.held_out), source) < 1e-5
-    whole = pooled_error(outputs(quantised.write(quantised.layers), calibration.held_out), source)
+    source = outputs(bundle.folder / "unet.onnx", held_out)
+    assert pooled_error(outputs(quantised.write([]), held_out), source) < 1e-5
+    whole = pooled_error(outputs(quantised.write(quantised.layers), held_out), source)
     assert 1e-3 < whole < 0.5
 
 
-def test_a_limit_that_cannot_be_met(quantised: Quantised, calibration: Calibration) -> None:
+def test_a_limit_that_cannot_be_met(quantised: Quantised, held_out: Sequence[Feeds]) -> None:
     with pytest.raises(ExportError, match="no layer can be in int8 within a relative error of 1e-09"):
-        choose(quantised, calibration.held_out[:1], 1e-9)
+        choose(quantised, held_out[:1], 1e-9)
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf")])

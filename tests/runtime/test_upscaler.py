@@ -76,7 +76,7 @@ def test_tiles_are_told_and_bounded(upscaler: UpscalerBundle) -> None:
 
     def report(done: int, total: int) -> None:
         told.append((done, total))
-        shapes.add(recorder.last["pixels"].shape)
+        shapes.add(recorder.fed[-1]["pixels"].shape)
 
     upscale(picture(50, 30), report)
     assert told == [(index, 6) for index in range(1, 7)]
