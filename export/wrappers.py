@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers.models.activations import GEGLU
+from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import CLIPTextModel
 
 
@@ -37,6 +40,26 @@ class TextEncoder(nn.Module):
         return embeddings.float(), outputs.pooler_output.float()
 
 
+class Geglu(nn.Module):
+    """GEGLU (Shazeer 2020, "GLU Variants Improve Transformer", equation 6) as two products, which engines fuse with
+    what follows each, in place of diffusers' one, whose halves they have to copy. The weights are `proj`'s own."""
+
+    def __init__(self, proj: nn.Linear) -> None:
+        super().__init__()
+        self.hidden, self.gate = (_linear(*half) for half in zip(proj.weight.chunk(2), proj.bias.chunk(2), strict=True))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Widen the states."""
+        hidden: Tensor = self.hidden(states)
+        return hidden * functional.gelu(self.gate(states))
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    made = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    made.weight, made.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+    return made
+
+
 class UNet(nn.Module):
     """`sample` [rows, channels, height, width], `timestep` [rows], `encoder_hidden_states` [rows, tokens, dim] ->
     `model_output` [rows, latent channels, height, width]; every row has its own timestep."""
@@ -44,6 +67,9 @@ class UNet(nn.Module):
     def __init__(self, model: UNet2DConditionModel) -> None:
         super().__init__()
         self.model = model
+        for feed_forward in [module for module in model.modules() if isinstance(module, FeedForward)]:
+            if isinstance(feed_forward.net[0], GEGLU):
+                feed_forward.net[0] = Geglu(feed_forward.net[0].proj)
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> tuple[Tensor]:
         """Evaluate the denoiser once for each row."""
