@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ import numpy as np
 from .base import Array, EngineError, unknown
 
 DEVICES = ("cpu", "cuda")
+
+_turn = RLock()
 
 
 def namespace(device: str) -> Any:
@@ -66,6 +70,14 @@ def stream() -> Any:
     asks for the namespace.
     """
     return _library()[1]
+
+
+def turn(device: str) -> AbstractContextManager[object]:
+    """While it lasts, no other thread queues work on a GPU: it would come into a graph that is being captured there.
+
+    One thread may take several turns, one in another.
+    """
+    return _turn if device == "cuda" else nullcontext()
 
 
 def pointer(array: Array) -> int:

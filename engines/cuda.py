@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -26,7 +25,6 @@ class Cuda:
         with _guard("no NVIDIA GPU can be used"):
             properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
             self._stream = buffers.stream()
-        self._lock = threading.RLock()
         self.name: str = properties["name"].decode()
         self.architecture = f"sm_{properties['major']}{properties['minor']}"
 
@@ -37,12 +35,9 @@ class Cuda:
 
     @contextmanager
     def ordered(self) -> Iterator[None]:
-        """Work enqueued inside runs on the stream, after the caller's earlier and before its later work.
-
-        Other threads wait, lest their work come into a graph that is being captured.
-        """
+        """Work enqueued inside runs on the stream, after the caller's earlier and before its later work."""
         caller = cupy.cuda.get_current_stream()
-        with self._lock, _guard("the GPU failed"):
+        with buffers.turn("cuda"), _guard("the GPU failed"):
             self._stream.wait_event(caller.record())
             with self._stream:
                 yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..engines.base import Array, InputError
+from ..engines.buffers import turn
 from .assemble import Assembly, Tally
 from .imaging import resize
 from .imaging.match import match
@@ -75,13 +76,20 @@ class Run:
         engines = self._pipeline.engines.values()
         for engine in engines:
             engine.begin_run()
+        steps = self._steps()
         try:
-            yield from self._steps()
+            while (step := self._next(steps)) is not None:
+                yield step
         finally:
+            steps.close()
             for engine in engines:
                 engine.end_run()
 
-    def _steps(self) -> Iterator[Step]:
+    def _next(self, steps: Iterator[Step]) -> Step | None:
+        with turn(self._pipeline.denoiser.engine.device):
+            return next(steps, None)
+
+    def _steps(self) -> Generator[Step]:
         start, away = time.perf_counter(), 0.0
         self._jobs = {index: self._job(index) for index, task in enumerate(self.tasks) if len(task.plan)}
         for step in run(self._jobs, self._pipeline.denoiser, self._show, self._watch):
@@ -121,7 +129,8 @@ class Run:
     def _show(self, index: int, latents: Array) -> Image.Image:
         self._jobs[index].check()
         task = self.tasks[index]
-        pixels = self._pipeline.vae.decode(latents, self._watch)
+        with turn(self._pipeline.vae.decoder.device):  # a preview is asked for between the steps
+            pixels = self._pipeline.vae.decode(latents, self._watch)
         if method := task.request.colour_match:
             width, height = task.placement.size  # what lies beyond is no part of either picture
             pixels = match(pixels[:height, :width], task.picture.on_white[:height, :width], method)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..engines.auto import Candidate, fastest, usual_device
 from ..engines.base import Array, Engine, InputError, ModelOutputError
-from ..engines.buffers import namespace, to_device, to_host
+from ..engines.buffers import namespace, to_device, to_host, turn
 from ..engines.registry import EngineOptions, open_engine
 from ..engines.upscaler import KIND, UpscalerBundle
 from .imaging.tiles import Window, windows
@@ -78,12 +78,14 @@ class Upscaler:
 
     def _enlarged(self, tile: Array) -> Array:
         """A tile, uint8 [3, height, width], enlarged, on the host."""
-        xp = namespace(self.engine.device)
-        feed = to_device(np.ascontiguousarray(tile[None]), self.engine.device).astype(np.float32) / np.float32(255)
-        upscaled = self.engine({"pixels": feed})["upscaled"][0]
-        if not xp.isfinite(upscaled).all():
-            raise ModelOutputError("the upscaler returned NaN or infinity; export it with precision float32")
-        return to_host(xp.rint(xp.clip(upscaled, 0, 1) * 255).astype(np.uint8))
+        device = self.engine.device
+        xp = namespace(device)
+        with turn(device):
+            feed = to_device(np.ascontiguousarray(tile[None]), device).astype(np.float32) / np.float32(255)
+            upscaled = self.engine({"pixels": feed})["upscaled"][0]
+            if not xp.isfinite(upscaled).all():
+                raise ModelOutputError("the upscaler returned NaN or infinity; export it with precision float32")
+            return to_host(xp.rint(xp.clip(upscaled, 0, 1) * 255).astype(np.uint8))
 
 
 def load_upscaler(

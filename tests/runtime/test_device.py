@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from overpaint import Change, ModelOutputError, Pipeline, Region
+from overpaint.engines import buffers
 from overpaint.engines.base import Engine
 from overpaint.engines.wrapper import Wrapper
 from overpaint.runtime.sampling.samplers import SAMPLERS
@@ -27,8 +29,10 @@ class OnDevice(Wrapper):
     def __init__(self, engine: Engine, good: int = 10**9) -> None:
         super().__init__(engine)
         self.good, self.calls = good, 0
+        self.watch = lambda: None
 
     def __call__(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        self.watch()
         self.calls += 1
         spoilt = np.nan if self.calls > self.good else 1
         outputs = self.engine({name: array.host for name, array in feeds.items()})
@@ -150,3 +154,28 @@ def test_engines_of_both_sides_meet(device: Pipeline, fake: Pipeline, picture: P
     device.vae.encoder, device.denoiser.engine = fake.vae.encoder, fake.denoiser.engine
     device.vae.decoder = OnDevice(fake.vae.decoder)
     assert np.array_equal(np.asarray(device(picture, "b", seed=1, steps=4).images[0]).shape, wanted.shape)
+
+
+def test_threads_take_turns_on_a_device(device: Pipeline, picture: Pixels) -> None:
+    """What another one queued meanwhile would come into a graph that is being captured."""
+
+    def others_may() -> bool:
+        def take() -> bool:
+            taken = buffers._turn.acquire(blocking=False)
+            if taken:
+                buffers._turn.release()
+            return taken
+
+        with ThreadPoolExecutor(1) as another:
+            return another.submit(take).result()
+
+    within: list[bool] = []
+    engines = [device.text.engine, device.denoiser.engine, device.vae.encoder, device.vae.decoder]
+    for engine in engines:
+        engine.watch = lambda: within.append(others_may())
+    run = device.start(picture, "a", seed=1, steps=4, strength=0.5)
+    between = [(step.preview(), others_may())[1] for step in run]
+    assert between == [True, True]
+    assert len(within) > 6
+    assert not any(within)
+    assert others_may()
