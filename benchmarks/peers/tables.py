@@ -72,6 +72,7 @@ TARGETS = (
     Target("picture, int8, to openvino-genai bf16", (_INT8, "picture"), (_GENAI, "picture"), 0.70),
     Target("picture, int8, to openvino-genai int8", (_INT8, "picture"), (f"{GENAI} int8", "picture"), 1.00),
     Target("second prompt, bf16, to openvino-genai bf16", (_BF16, "again"), (_GENAI, "picture"), 0.85),
+    Target("second prompt, int8, to openvino-genai bf16", (_INT8, "again"), (_GENAI, "picture"), 0.85),
     Target("picture, bf16, to diffusers f32", (_BF16, "picture"), (f"{DIFFUSERS} f32", "picture"), 0.40),
     Target("picture, bf16, to diffusers bf16", (_BF16, "picture"), (f"{DIFFUSERS} bf16", "picture"), 0.75),
     Target("peak memory, bf16, to openvino-genai bf16", (_BF16, "memory"), (_GENAI, "memory"), 1.00),
