@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -100,6 +100,12 @@ class Engine(Protocol):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """What the graph gives."""
+        ...
+
+    @property
+    def capture_state(self) -> Hashable | None:
+        """What a CUDA graph of the engine's work relies on: while this is equal to what it was, the graph may be
+        replayed. None where the work cannot be captured."""
         ...
 
     def begin_run(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import buffers
 from .base import Array, EngineError
+from .capture import recording
 
 cupy = buffers.namespace("cuda")
 
@@ -51,6 +52,10 @@ class Cuda:
     def address(self, memory: Any) -> int:
         """Where memory lies on the device."""
         return buffers.pointer(memory)
+
+    def recording(self) -> bool:
+        """Whether a CUDA graph is being recorded that what is queued comes into."""
+        return recording()
 
     def on_device(self, array: Array) -> bool:
         """Whether an array lies on the device already."""

@@ -66,6 +66,10 @@ class Device(Protocol):
         """Where memory lies."""
         ...
 
+    def recording(self) -> bool:
+        """Whether a CUDA graph is being recorded that this run is a part of."""
+        ...
+
     def on_device(self, array: Array) -> bool:
         """Whether an array lies on the device."""
         ...
@@ -114,6 +118,8 @@ class Execution:
         self._shapes: Shapes = {}
         self._replay: Callable[[], None] | None = None
         self._came_before = False
+        self.state = object()
+        """What a CUDA graph of a run relies on: another object once shapes have been set."""
         with device.ordered():
             _accept(context.set_optimization_profile_async(index, device.stream), f"profile {index}")
             self._set_shapes({spec.name: profile.shapes(spec)[2] for spec in inputs})
@@ -138,7 +144,7 @@ class Execution:
             }
 
     def _set_shapes(self, shapes: Shapes) -> None:
-        self._shapes, self._replay, self._came_before = {}, None, False
+        self._shapes, self._replay, self._came_before, self.state = {}, None, False, object()
         for name, shape in shapes.items():
             _accept(self._context.set_input_shape(name, shape), f"{name} of shape {list(shape)}")
         if unknown := self._context.infer_shapes():
@@ -154,7 +160,9 @@ class Execution:
         return tuple(self._context.get_tensor_shape(spec.name))
 
     def _run(self) -> None:
-        if self._replay:
+        if self._device.recording():
+            self._enqueue()
+        elif self._replay:
             self._replay()
         elif self._graphs and self._came_before:  # the first run with new shapes does work that cannot be captured
             self._replay = self._device.capture(self._enqueue)

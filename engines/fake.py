@@ -31,6 +31,7 @@ class FakeEngine:
     label = "fake"
     device = "cpu"
     profiles: Sequence[Profile] = ()
+    capture_state = None
 
     def begin_run(self) -> None:
         """Nothing is built."""

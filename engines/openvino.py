@@ -158,6 +158,7 @@ class OpenVinoEngine:
 
     device = "cpu"
     profiles = ()
+    capture_state = None
 
     def __init__(self, compiler: Compiler, shapes: str) -> None:
         self.name = compiler.name

@@ -45,6 +45,7 @@ class OrtEngine:
 
     device = "cpu"
     profiles = ()
+    capture_state = None
 
     def __init__(self, name: str, graph: Graph, path: Path, folder: Path, options: EngineOptions) -> None:
         self.name = name

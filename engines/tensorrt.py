@@ -6,7 +6,7 @@ import mmap
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -150,6 +150,12 @@ class TensorRTEngine:
     def profiles(self) -> tuple[Profile, ...]:
         """The profiles there are, narrowest first."""
         return tuple(self._built[number].profiles[index] for number, index in self._places)
+
+    @property
+    def capture_state(self) -> Hashable | None:
+        """The shapes that its contexts are set to, in the sense of being the same; None for a library that captures
+        CUDA graphs itself."""
+        return tuple(execution.state for execution in self._executions.values()) if self._graphs else None
 
     def begin_run(self) -> None:
         """Nothing takes over."""

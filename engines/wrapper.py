@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from .base import Array, Engine, TensorSpec
 from .profile import Profile
@@ -38,6 +38,11 @@ class Wrapper:
     def outputs(self) -> tuple[TensorSpec, ...]:
         """What the graph gives."""
         return self.engine.outputs
+
+    @property
+    def capture_state(self) -> Hashable | None:
+        """What a CUDA graph of its work relies on."""
+        return self.engine.capture_state
 
     def begin_run(self) -> None:
         """A run begins."""

@@ -39,11 +39,16 @@ class Denoiser:
         self.engine = engine
         self._max_rows = max_rows
         self._max_area = max_area
-        self._stacked: tuple[list[Array], Array] = [], np.empty(0)
+        self._stacked: tuple[list[Array], Array]
+        self.forget()
 
     def most(self, area: int) -> int:
         """The most rows of so many latent positions that a call may have, at least 1."""
         return max(1, min(self._max_rows, self._max_area // area))
+
+    def forget(self) -> None:
+        """Stack the conditioning anew on the next call."""
+        self._stacked = [], np.empty(0)
 
     def __call__(self, rows: Sequence[Row]) -> list[Array]:
         """The model's output for every row, float32 [channels, height, width], in the order of the rows."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,17 @@ class Guide:
     weight: float
     embedding: Array
     area: Array | None = None
+
+
+class Drawn:
+    """Noise that was drawn before, round and round."""
+
+    def __init__(self, draws: Sequence[Array]) -> None:
+        self._draws = cycle(draws)
+
+    def __call__(self, shape: tuple[int, ...], origin: tuple[int, int] = (0, 0)) -> Array:
+        """The next draw, where it lies."""
+        return next(self._draws)
 
 
 class Edit(Protocol):
@@ -160,6 +172,49 @@ class Job:
                 f"timestep {self.plan.timesteps[line]:g}; "
                 "the bundle's weights or its precision are at fault, try one exported in float32"
             )
+
+    def form(self) -> Hashable | None:
+        """What a CUDA graph of all lines is the same for: everything but `inputs`. None where there can be no such
+        graph: on the host, on the way, where something is done between lines, with windows, areas or `beside`."""
+        areas = any(guide.area is not None for line in self._guides for guide in line)
+        if self.device == "cpu" or self.line or self._edits or self._mosaic or areas or self._beside is not None:
+            return None
+        places = {id(embedding): place for place, embedding in enumerate(self._embeddings())}
+        told = tuple(
+            tuple((guide.weight, places[id(guide.embedding)], guide.embedding.shape) for guide in line)
+            for line in self._guides
+        )
+        return self.plan, self._shape, told, self._rescale
+
+    def inputs(self) -> list[Array]:
+        """What differs between jobs of a form: the latents, each embedding, each line's noise, drawn by this."""
+        noises = [self._draw() for noisy in self.plan.noisy if noisy]
+        return [self.latents, *self._embeddings(), *noises]
+
+    def over(self, inputs: Sequence[Array]) -> Job:
+        """A job of the same form on other `inputs`, in their order; its noise comes round once all lines are taken."""
+        start, *others = inputs
+        embeddings = self._embeddings()
+        told = {id(own): other for own, other in zip(embeddings, others, strict=False)}
+        guides = [[replace(guide, embedding=told[id(guide.embedding)]) for guide in line] for line in self._guides]
+        return Job(self.plan, start, guides, Drawn(others[len(embeddings) :]), guidance_rescale=self._rescale)
+
+    def restart(self, start: Array) -> None:
+        """Go back to the beginning, with the latents `start`."""
+        xp = buffers.namespace(self.device)
+        slots = xp.stack([start, *[xp.zeros_like(start)] * (self.plan.slots - 1)])
+        self.line = 0
+        self._state.restore(self.line, slots, start)
+
+    def finish(self, other: Job) -> None:
+        """Go to where another job of the same form has ended."""
+        self.line = len(self.plan)
+        self._state.restore(self.line, other._state.slots, other.denoised.copy())
+        self._state.spoilt[...] = other._state.spoilt
+
+    def _embeddings(self) -> list[Array]:
+        """Each once, in the order of the lines."""
+        return list({id(guide.embedding): guide.embedding for line in self._guides for guide in line}.values())
 
     def mark(self) -> Mark:
         """Where the job is, to go on from later; waits for the device."""

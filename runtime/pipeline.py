@@ -12,6 +12,7 @@ from PIL import Image
 from .. import __version__
 from ..engines.base import Array, Engine, InputError
 from ..engines.bundle import Bundle
+from .captured import Loops
 from .denoiser import Denoiser
 from .expand import expand
 from .guidance import check_prompts
@@ -64,6 +65,7 @@ class Pipeline:
         self.vae = vae
         self.denoiser = denoiser
         self.schedule = schedule
+        self.loops = Loops()
         self.loading: Mapping[str, Any] = {}
         """What `load` was told, for the records of what is made."""
 

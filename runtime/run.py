@@ -16,7 +16,7 @@ from .assemble import Assembly, Tally
 from .imaging import resize
 from .imaging.match import match
 from .job import Job, Mark
-from .loop import Step, run
+from .loop import Step
 from .records import recorder
 from .request import Output, Request, Result
 from .watch import Watch, unwatched
@@ -92,7 +92,7 @@ class Run:
     def _steps(self) -> Generator[Step]:
         start, away = time.perf_counter(), 0.0
         self._jobs = {index: self._job(index) for index, task in enumerate(self.tasks) if len(task.plan)}
-        for step in run(self._jobs, self._pipeline.denoiser, self._show, self._watch):
+        for step in self._pipeline.loops.run(self._jobs, self._pipeline.denoiser, self._show, self._watch):
             self._tally.timings["denoise"] += step.seconds
             left = time.perf_counter()
             yield step

@@ -47,8 +47,8 @@ class State(Protocol):
         """Set x; `line` comes next."""
         ...
 
-    def restore(self, line: int, slots: Array, denoised: Array) -> None:
-        """Set everything; `line` comes next."""
+    def restore(self, line: int, slots: Array | list[Array], denoised: Array) -> None:
+        """Set everything, nothing spoilt; `line` comes next."""
         ...
 
 
@@ -97,9 +97,10 @@ class HostState:
         """Set x; `line` comes next."""
         self.slots[0] = latents
 
-    def restore(self, line: int, slots: Array, denoised: Array) -> None:
+    def restore(self, line: int, slots: Array | list[Array], denoised: Array) -> None:
         """Set everything; `line` comes next."""
         self.slots, self.denoised = list(slots), denoised
+        self.spoilt[...] = False
 
 
 class DeviceState:
@@ -137,9 +138,10 @@ class DeviceState:
         if line < len(self._plan):
             self._scaled = latents * np.float32(self._plan.scale_in[line])
 
-    def restore(self, line: int, slots: Array, denoised: Array) -> None:
+    def restore(self, line: int, slots: Array | list[Array], denoised: Array) -> None:
         """Set everything; `line` comes next."""
         self.slots[...], self.denoised = slots, denoised
+        self.spoilt[...] = 0
         self.put(line, self.slots[0])
 
 

@@ -80,7 +80,8 @@ class Plan:
             return NotImplemented
         return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash((self.sampler, self.schedule, self.names, len(self)))
 
     @property
     def slots(self) -> int:

@@ -34,7 +34,8 @@ class StandInDevice:
     def __init__(self) -> None:
         self.memory: dict[int, Array] = {}
         self.inside = False
-        self.recording: list[Callable[[], None]] | None = None
+        self.recorded: list[Callable[[], None]] | None = None
+        self.outer = False
         self.captures = self.replays = self.trims = 0
 
     @contextmanager
@@ -55,12 +56,15 @@ class StandInDevice:
     def address(self, memory: Array) -> int:
         return id(memory)
 
+    def recording(self) -> bool:
+        return self.outer
+
     def on_device(self, array: Array) -> bool:
         return isinstance(array, OnDevice)
 
     def write(self, memory: Array, array: Array) -> None:
         assert self.inside
-        assert self.recording is None
+        assert self.recorded is None
         memory[: array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
 
     def read(self, memory: Array, shape: tuple[int, ...], dtype: str, *, host: bool) -> Array:
@@ -71,9 +75,10 @@ class StandInDevice:
 
     def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:
         assert self.inside
-        self.recording, self.captures = [], self.captures + 1
+        assert not self.outer
+        self.recorded, self.captures = [], self.captures + 1
         enqueue()
-        (work,), self.recording = self.recording, None
+        (work,), self.recorded = self.recorded, None
 
         def replay() -> None:
             assert self.inside
@@ -153,12 +158,12 @@ class StandInContext:
             result = memory["x"][:size].view(np.float32) * memory["scale"][:8].view(np.int64)[0]
             memory["y"][:size] = result.astype(np.float32).view(np.uint8)
 
-        if self._device.recording is None:
+        if self._device.recorded is None:
             self._warm = True
             work()
         else:
             assert self._warm, "the first run with new shapes cannot be captured"
-            self._device.recording.append(work)
+            self._device.recorded.append(work)
         return True
 
 

@@ -79,6 +79,26 @@ def test_the_greatest_shape_which_memory_was_made_for_is_run_before_it_is_captur
     assert device.captures == 0
 
 
+def test_within_a_graph_that_is_being_recorded_the_run_is_queued() -> None:
+    execution, _, device = opened()
+    for _ in range(3):
+        execution(feeds(1, 4))
+    counts = device.captures, device.replays
+    device.outer = True
+    check(execution(feeds(1, 4)), feeds(1, 4))
+    assert (device.captures, device.replays) == counts
+
+
+def test_a_graph_of_a_run_is_good_until_shapes_are_set() -> None:
+    execution, _, _ = opened()
+    states = [execution.state]
+    for width in (4, 4, 5, 4):
+        execution(feeds(1, width))
+        states.append(execution.state)
+    assert states[1] is states[2]
+    assert len(set(states)) == 4
+
+
 def test_without_graphs_nothing_is_captured() -> None:
     execution, _, device = opened(graphs=False)
     for _ in range(3):

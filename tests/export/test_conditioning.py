@@ -114,9 +114,8 @@ def test_profiles_keep_the_channels(inpainting_bundle: Bundle) -> None:
 
 def test_int8_keeps_the_channels(inpainting_bundle: Bundle, tmp_path: Path) -> None:
     graph = inpainting_bundle.graph("unet")
-    feeds = [random_feeds(graph.inputs, LENGTHS | {"height": 16, "width": 16})] * 2
-    made = quantize_bundle(
-        inpainting_bundle.folder, tmp_path / "int8", lambda: Calibration(feeds, feeds, "noise"), limit=0.2
-    )
+    feeds = {"unet": [random_feeds(graph.inputs, LENGTHS | {"height": 16, "width": 16})] * 2}
+    calibration = Calibration(feeds, feeds, "noise")
+    made = quantize_bundle(inpainting_bundle.folder, tmp_path / "int8", lambda: calibration, graphs=["unet"], limit=0.2)
     assert made.model.conditioning_channels == 5
     assert made.graph("unet").inputs == graph.inputs

@@ -1,0 +1,67 @@
+"""Work on a GPU recorded once as a CUDA graph, and replayed: the host's part of it is then a single call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from . import buffers
+from .base import EngineError
+
+_Made = TypeVar("_Made")
+_recording: list[Any] = []
+
+
+def recording() -> bool:
+    """Whether a `Capture` is being recorded; only by the thread that asks, as others wait for their turn."""
+    return bool(_recording)
+
+
+class Capture(Generic[_Made]):
+    """Work that is the same each time: it reads and writes the same arrays, and asks nothing of the device.
+
+    The first call does the work twice, once so that kernels are compiled and memory is there, once to record it; so the
+    work must bear being done twice. What the work returns is kept: every call writes those arrays anew.
+    """
+
+    def __init__(self, work: Callable[[], _Made]) -> None:
+        self._work = work
+        self._recorded: tuple[Any, _Made] | None = None
+        # Its own, so that nothing else is ever given the memory that the graph writes to.
+        self._pool = buffers.namespace("cuda").cuda.MemoryPool()
+
+    def __call__(self) -> _Made:
+        """Queue the work, and give what it returned; in a `buffers.turn`.
+
+        Raises `EngineError` where the work cannot be recorded, and what it raises itself.
+        """
+        if self._recorded is None:
+            self._recorded = self._record()
+        graph, made = self._recorded
+        graph.launch(buffers.stream())
+        return made
+
+    def _record(self) -> tuple[Any, _Made]:
+        cuda = buffers.namespace("cuda").cuda
+        try:
+            with cuda.using_allocator(self._pool.malloc):
+                self._work()
+                with _captured() as graph:
+                    made = self._work()
+        except cuda.runtime.CUDARuntimeError as exc:
+            raise EngineError(f"the GPU's work cannot be recorded: {exc}") from exc
+        return graph[0], made
+
+
+@contextmanager
+def _captured() -> Iterator[list[Any]]:
+    """Record what is queued inside; the graph is in the list afterwards."""
+    queue, graph = buffers.stream(), list[Any]()
+    queue.begin_capture()
+    _recording.append(queue)
+    try:
+        yield graph
+    finally:
+        _recording.pop()
+        graph.append(queue.end_capture())
