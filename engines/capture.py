@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from . import buffers
@@ -14,8 +13,21 @@ _recording: list[Any] = []
 
 
 def recording() -> bool:
-    """Whether a `Capture` is being recorded; only by the thread that asks, as others wait for their turn."""
+    """Whether something is being recorded; only by the thread that asks, as others wait for their turn."""
     return bool(_recording)
+
+
+def record(work: Callable[[], _Made]) -> tuple[Any, _Made]:
+    """Record what `work` queues as a CUDA graph, without running it; gives the graph, and what the work returned."""
+    queue = buffers.stream()
+    queue.begin_capture()
+    _recording.append(queue)
+    try:
+        made = work()
+    finally:
+        _recording.pop()
+        graph = queue.end_capture()
+    return graph, made
 
 
 class Capture(Generic[_Made]):
@@ -47,21 +59,6 @@ class Capture(Generic[_Made]):
         try:
             with cuda.using_allocator(self._pool.malloc):
                 self._work()
-                with _captured() as graph:
-                    made = self._work()
+                return record(self._work)
         except cuda.runtime.CUDARuntimeError as exc:
             raise EngineError(f"the GPU's work cannot be recorded: {exc}") from exc
-        return graph[0], made
-
-
-@contextmanager
-def _captured() -> Iterator[list[Any]]:
-    """Record what is queued inside; the graph is in the list afterwards."""
-    queue, graph = buffers.stream(), list[Any]()
-    queue.begin_capture()
-    _recording.append(queue)
-    try:
-        yield graph
-    finally:
-        _recording.pop()
-        graph.append(queue.end_capture())

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import buffers
 from .base import Array, EngineError
-from .capture import recording
+from .capture import record, recording
 
 cupy = buffers.namespace("cuda")
 
@@ -78,11 +78,7 @@ class Cuda:
 
     def capture(self, enqueue: Callable[[], None]) -> Callable[[], None]:
         """Record what `enqueue` puts on the stream as a CUDA graph, without running it; gives what runs it."""
-        self._stream.begin_capture()
-        try:
-            enqueue()
-        finally:
-            graph = self._stream.end_capture()
+        graph, _ = record(enqueue)
         return lambda: graph.launch(self._stream)
 
     def trim(self) -> None:
