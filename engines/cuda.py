@@ -36,9 +36,12 @@ class Cuda:
 
     @contextmanager
     def ordered(self) -> Iterator[None]:
-        """Work enqueued inside runs on the stream, after the caller's earlier and before its later work."""
+        """Work enqueued inside runs on the stream, after the caller's earlier and before its later work.
+
+        In a `buffers.turn`, lest another thread's work come into a graph that is being captured.
+        """
         caller = cupy.cuda.get_current_stream()
-        with buffers.turn("cuda"), _guard("the GPU failed"):
+        with _guard("the GPU failed"):
             self._stream.wait_event(caller.record())
             with self._stream:
                 yield

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from . import buffers
@@ -49,7 +48,6 @@ class CudaEngine(OrtEngine):
     device = "cuda"
 
     def __init__(self, name: str, graph: Graph, path: Path, folder: Path, options: EngineOptions) -> None:
-        self._lock = Lock()
         self._graphs: dict[_Shapes, Captured] = {}
         self._seen: dict[_Shapes, dict[str, tuple[int, ...]]] = {}
         self._capturing = True
@@ -82,7 +80,7 @@ class CudaEngine(OrtEngine):
         xp = buffers.namespace(self.device)
         arrays = {spec.name: xp.ascontiguousarray(feeds[spec.name]) for spec in self.inputs}
         shapes = tuple(array.shape for array in arrays.values())
-        with self._lock:
+        with buffers.turn(self.device):
             if shapes in self._graphs:
                 return self._replay(self._graphs[shapes], arrays)
             if self._capturing and shapes in self._seen and len(self._graphs) < MOST_GRAPHS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import re
-import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .base import Array, EngineError, InputError, check_feeds, check_precision, unknown
+from .buffers import turn
 from .built import WEIGHTLESS, WHOLE, Mend, choose, engine_key, profiles_of, rebuild
 from .bundle import Graph, Range
 from .execution import Device, Execution, ExecutionContext
@@ -142,7 +142,6 @@ class TensorRTEngine:
         self._executions: dict[tuple[int, int], Execution] = {}
         self._ran: set[tuple[int, tuple[int, ...]]] = set()
         self._unsaved: set[int] = set()
-        self._lock = threading.Lock()
         self._closed = False
         self._load(0)
 
@@ -162,7 +161,7 @@ class TensorRTEngine:
 
     def end_run(self) -> None:
         """Keep what was compiled for shapes that were new in this run."""
-        with self._lock:
+        with turn(self.device):
             for number in self._unsaved:
                 self._loaded[number].save()
             self._unsaved.clear()
@@ -177,7 +176,7 @@ class TensorRTEngine:
             raise EngineError(f"{self.name}: the engine is closed; load the pipeline again")
         check_feeds(self.name, self.inputs, feeds)
         lengths = lengths_of(self.name, self.inputs, feeds)
-        with self._lock:
+        with turn(self.device):
             try:
                 return self._execution(lengths)(feeds)
             except EngineError as exc:
@@ -186,7 +185,7 @@ class TensorRTEngine:
 
     def close(self) -> None:
         """Release the engines and their memory."""
-        with self._lock:
+        with turn(self.device):
             for loaded in self._loaded.values():
                 loaded.save()
             self._closed = True

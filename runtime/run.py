@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,8 +86,12 @@ class Run:
             for engine in engines:
                 engine.end_run()
 
+    def _turn(self) -> AbstractContextManager[object]:
+        devices = {engine.device for engine in self._pipeline.engines.values()}
+        return turn("cuda" if "cuda" in devices else "cpu")
+
     def _next(self, steps: Iterator[Step]) -> Step | None:
-        with turn(self._pipeline.denoiser.engine.device):
+        with self._turn():
             return next(steps, None)
 
     def _steps(self) -> Generator[Step]:
@@ -118,7 +123,8 @@ class Run:
         step, and for a picture of which the model computes nothing."""
         if image not in self._jobs:
             raise InputError("a checkpoint is of a picture on its way; ask for it between the run's steps")
-        return Checkpoint(self.tasks[image].request, self._jobs[image].mark())
+        with self._turn():
+            return Checkpoint(self.tasks[image].request, self._jobs[image].mark())
 
     def _job(self, index: int) -> Job:
         job = Assembly(self._pipeline, self.tasks[index], self._tally, self._watch).job()
@@ -127,9 +133,9 @@ class Run:
         return job
 
     def _show(self, index: int, latents: Array) -> Image.Image:
-        self._jobs[index].check()
         task = self.tasks[index]
-        with turn(self._pipeline.vae.decoder.device):  # a preview is asked for between the steps
+        with self._turn():  # a preview is asked for between the steps
+            self._jobs[index].check()
             pixels = self._pipeline.vae.decode(latents, self._watch)
         if method := task.request.colour_match:
             width, height = task.placement.size  # what lies beyond is no part of either picture

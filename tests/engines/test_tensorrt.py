@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from overpaint import EngineError, InputError
-from overpaint.engines import tensorrt
+from overpaint.engines import buffers, tensorrt
 from overpaint.engines.built import REFITTABLE, WEIGHTLESS, WHOLE, choose, engine_key
 from overpaint.engines.bundle import Bundle, Check, File, Graph, Range, Receipt
 from overpaint.engines.profile import Profile
@@ -87,6 +88,16 @@ def test_other_engines_are_loaded_when_their_shapes_come() -> None:
     engine(feeds(2, 4))
     engine(feeds(2, 4))
     assert loads == [0, 1]
+
+
+def test_a_call_from_outside_a_run_waits_for_its_turn_and_holds_up_nobody() -> None:
+    engine, *_ = opened(PROFILES)
+    with ThreadPoolExecutor(1) as another:
+        with buffers.turn("cuda"):  # as a run has it
+            waiting = another.submit(engine, feeds(1, 4))
+            assert engine(feeds(1, 4))["y"].shape == (1, 2, 4)
+            assert not waiting.done()
+        assert waiting.result(timeout=10)["y"].shape == (1, 2, 4)
 
 
 def test_a_shape_outside_every_profile() -> None:
