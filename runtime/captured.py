@@ -8,7 +8,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from PIL import Image
+
 from ..engines.base import Array, EngineError
+from ..engines.buffers import namespace_of
 from ..engines.capture import Capture
 from .denoiser import Denoiser
 from .job import Job
@@ -46,24 +49,18 @@ class Loops:
 
     def run(self, jobs: Mapping[int, Job], denoiser: Denoiser, show: Show, watch: Watch = unwatched) -> Iterator[Step]:
         """The steps of the jobs; those of a graph come together once it is queued, each with its share of the time."""
-        forms = {index: job.form() for index, job in jobs.items()}
-        state = denoiser.engine.capture_state
-        lines = sum(len(job.plan) for job in jobs.values())
-        if None in forms.values() or state is None or not 0 < lines <= MOST_LINES:
-            yield from run(jobs, denoiser, show, watch)
-            return
-        key = (state, *forms.items())
+        key = _key(jobs, denoiser)
         if key in self._known:
             yield from self._replay(key, jobs, denoiser, show)
             return
         yield from run(jobs, denoiser, show, watch)
-        if denoiser.engine.capture_state == state:
+        if key and denoiser.engine.capture_state == key[0]:
             self._keep(key, None)
 
     def _replay(self, key: Hashable, jobs: Mapping[int, Job], denoiser: Denoiser, show: Show) -> Iterator[Step]:
         start = time.perf_counter()
         given = {index: job.inputs() for index, job in jobs.items()}
-        loop = self._known[key] or _loop(jobs, given, denoiser, show)
+        loop = self._known[key] or _loop(jobs, given, denoiser)
         for index, arrays in given.items():
             for fixed, array in zip(loop.inputs[index], arrays, strict=True):
                 fixed[...] = array
@@ -74,11 +71,12 @@ class Loops:
             loop = replace(loop, work=loop.plain)
             steps = loop.work()
         self._keep(key, loop)
-        made = [replace(step, denoised=step.denoised.copy(), show=show) for step in steps]
+        kept = [step.denoised.copy() for step in steps]
         for index, job in jobs.items():
             job.finish(loop.jobs[index])
-        seconds = (time.perf_counter() - start) / len(made)
-        yield from (replace(step, seconds=seconds) for step in made)
+        seconds = (time.perf_counter() - start) / len(steps)
+        for step, denoised in zip(steps, kept, strict=True):
+            yield replace(step, denoised=denoised, seconds=seconds, show=show)
 
     def _keep(self, key: Hashable, loop: Loop | None) -> None:
         self._known[key] = loop
@@ -87,17 +85,31 @@ class Loops:
             self._known.popitem(last=False)
 
 
-def _loop(jobs: Mapping[int, Job], given: Mapping[int, list[Array]], denoiser: Denoiser, show: Show) -> Loop:
-    """Jobs like `jobs` on copies of the arrays that are given, not captured yet."""
-    inputs = {index: [array.copy() for array in arrays] for index, arrays in given.items()}
+def _key(jobs: Mapping[int, Job], denoiser: Denoiser) -> tuple[Hashable, ...] | None:
+    """What the engine's work relies on and the jobs' forms; None for what is not captured."""
+    state = denoiser.engine.capture_state
+    if state is None or not 0 < sum(len(job.plan) for job in jobs.values()) <= MOST_LINES:
+        return None
+    forms = {index: job.form() for index, job in jobs.items()}
+    return None if None in forms.values() else (state, *forms.items())
+
+
+def _loop(jobs: Mapping[int, Job], given: Mapping[int, list[Array]], denoiser: Denoiser) -> Loop:
+    """Jobs like `jobs` on arrays like those that are given, not filled nor captured yet."""
+    inputs = {index: [namespace_of(array).empty_like(array) for array in arrays] for index, arrays in given.items()}
     twins = {index: job.over(inputs[index]) for index, job in jobs.items()}
 
     def work() -> list[Step]:
         denoiser.forget()  # what it has stacked would be missing from the graph
         for index, twin in twins.items():
             twin.restart(inputs[index][0])
-        made = list(run(twins, denoiser, show))
+        made = list(run(twins, denoiser, _unseen))
         denoiser.forget()
         return made
 
     return Loop(inputs, twins, work, Capture(work))
+
+
+def _unseen(index: int, latents: Array) -> Image.Image:
+    """In the place of each run's own `show`, which would keep the pictures of the first one alive."""
+    raise AssertionError("a captured step is shown by the run that it is yielded to")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -149,6 +151,20 @@ def test_graphs_are_bounded_in_number(capturable: Pipeline, picture: Pixels, cap
             paint(capturable, [picture], 1, guidance_scale=guidance)
     assert len(captures) == MOST_LOOPS + 2
     assert len(capturable.loops._known) == MOST_LOOPS
+
+
+def test_a_graph_keeps_no_run_and_so_no_picture_alive(
+    capturable: Pipeline, picture: Pixels, captures: list[Any]
+) -> None:
+    runs = []
+    for index in range(3):
+        run = capturable.start(picture, "a", seed=index, steps=4, strength=0.5)
+        assert len(list(run)) == 2
+        runs.append(weakref.ref(run))
+    del run
+    gc.collect()
+    assert captures
+    assert not any(run() for run in runs)
 
 
 def test_a_spoilt_output_of_a_replay_is_named_by_its_line(
