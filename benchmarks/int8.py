@@ -20,8 +20,9 @@ import openvino
 import overpaint
 from benchmarks.report import publish, table, writer
 from overpaint.engines.base import Array
-from overpaint.engines.bundle import Bundle
+from overpaint.engines.bundle import Bundle, Range
 from overpaint.engines.compare import psnr, random_feeds
+from overpaint.engines.profile import Sizes, profiles
 from overpaint.runtime.load import find
 from overpaint.runtime.trajectories import PROMPTS, read_pictures
 
@@ -44,10 +45,10 @@ def pictures(model: str, folder: Path, count: int, guidance: float, precision: s
 
 def lengths(bundle: Bundle, name: str, side: int, rows: int) -> dict[str, int]:
     """Of a graph's axes for a picture whose latents are `side` along an edge; the VAE takes one picture a time."""
-    large = side * bundle.model.downscale
-    if name == "unet":
-        return {"rows": rows, "height": side, "width": side, "tokens": bundle.graph(name).ranges["tokens"].usual}
-    return {"rows": 1, "h": side, "w": side, "height": large, "width": large}
+    pixels = side * bundle.model.downscale, side * bundle.model.downscale
+    usual, *_ = profiles(name, bundle.graph(name), bundle.model, [Sizes(pixels, pixels)], Range(1, 1, 1))
+    axes = {axis: span.usual for axis, span in usual.axes.items()}
+    return axes | {"rows": rows} if name == "unet" else axes
 
 
 def compile_openvino(path: Path, given: dict[str, Array], precision: str) -> tuple[Step, str]:

@@ -148,8 +148,9 @@ def _quantizer(
             wanted = {graph: fed[graph] for graph in chosen}
             return Calibration.split(wanted, held_out / (samples + held_out), told)
 
-        options: dict[str, Any] = {"graphs": chosen, "limit": limit, "overwrite": overwrite, "report": report}
-        return quantize_bundle(source, target, calibrate, **options)
+        return quantize_bundle(
+            source, target, calibrate, graphs=chosen, limit=limit, overwrite=overwrite, report=report
+        )
 
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,11 @@ class _Meter:
         self._feeds = feeds
         self._report = report
         self._expected = outputs(graph.folder / FLOAT, feeds)
-        self._work = _work(graph, feeds[0])
+
+    @cached_property
+    def _work(self) -> dict[Layer, int]:
+        """Asked for only where something has to be kept out: it runs the graph with every layer's output held."""
+        return _work(self._graph, self._feeds[0])
 
     def error(self, int8: Sequence[Layer]) -> float:
         """The graph's relative error with some layers in int8."""
@@ -102,7 +107,7 @@ class _Meter:
     def _block(self, name: str, layers: tuple[Layer, ...]) -> Block:
         share = sum(self._work[layer] for layer in layers) / sum(self._work.values())
         block = Block(name, layers, self.error(layers), share)
-        self._report(f"{block}")
+        self._report(str(block))
         return block
 
 
