@@ -6,6 +6,8 @@ import argparse
 import os
 import platform
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,7 +26,15 @@ def machine(*packages: str) -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     processor = ", ".join(sorted(names)) or platform.processor()
-    return f"{cores} cores of {processor} ({', '.join(wide)}), Python {platform.python_version()}, {versions}"
+    return f"{_gpu()}{cores} cores of {processor} ({', '.join(wide)}), Python {platform.python_version()}, {versions}"
+
+
+def _gpu() -> str:
+    if not shutil.which("nvidia-smi"):
+        return ""
+    query = ("nvidia-smi", "--id=0", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    name, driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().split(", ")
+    return f"{name} (driver {driver}), "
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

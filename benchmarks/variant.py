@@ -23,7 +23,7 @@ KINDS = ("as exported", "variant")
 def engine(bundle: Bundle, kind: str) -> OrtEngine:
     graph = bundle.graph("unet")
     source = bundle.folder / graph.file.path
-    path = source if kind == KINDS[0] else variant_of("unet", graph, bundle.folder)
+    path = source if kind == KINDS[0] else variant_of("unet", graph, bundle.folder, "cpu")
     assert path, "build the variant first"
     return OrtEngine("unet", graph, path, bundle.folder, EngineOptions())
 

@@ -101,7 +101,12 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
     Raises `InputError` for another device, and a precision that is not the graph's.
     """
     check_precision("onnxruntime", name, graph.precision, options.precision)
-    path = variant_of(name, graph, folder) or folder / graph.file.path
+    path = variant_of(name, graph, folder, options.device) or folder / graph.file.path
+    return open_path(name, graph, path, folder, options)
+
+
+def open_path(name: str, graph: Graph, path: Path, folder: Path, options: EngineOptions) -> OrtEngine:
+    """Open the graph, or the variant of it at `path`, whose weights are in `folder`; as `open_engine`."""
     if options.device == "cpu":
         return OrtEngine(name, graph, path, folder, options)
     if options.device == "cuda":
@@ -111,14 +116,16 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
     raise unknown("device of onnxruntime", options.device, ("cpu", "cuda"))
 
 
-def variant_key(name: str, graph: Graph) -> Key:
-    """The key of the variant of a graph, which serves any version of the library on any device."""
-    return Key(name, graph.sha256, "any shape", graph.precision, "onnxruntime", f"variant {VARIANT}", "any")
+def variant_key(name: str, graph: Graph, device: str) -> Key:
+    """The key of the variant of a graph, for any version of the library: that for "cpu" serves every device."""
+    where = "any" if device == "cpu" else device
+    return Key(name, graph.sha256, "any shape", graph.precision, "onnxruntime", f"variant {VARIANT}", where)
 
 
-def variant_of(name: str, graph: Graph, folder: Path) -> Path | None:
-    """The variant that came with the bundle or was built since."""
-    return Store.of(folder).find(variant_key(name, graph))
+def variant_of(name: str, graph: Graph, folder: Path, device: str) -> Path | None:
+    """The variant for a device, or else for any, that came with the bundle or was built since."""
+    store = Store.of(folder)
+    return store.find(variant_key(name, graph, device)) or store.find(variant_key(name, graph, "cpu"))
 
 
 def _balance_memory() -> None:

@@ -1,18 +1,25 @@
-"""The variant of a bundle's graphs for ONNX Runtime: attention as an operator of its own, which is its fastest."""
+"""Variants of a bundle's graphs for ONNX Runtime: attention, and on a GPU group norms too, as operators of its own."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript import ir
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
-from ..engines.base import ExportError
+from ..engines.base import EngineError, ExportError
+from ..engines.buffers import to_host
 from ..engines.bundle import Graph, Graphs
 from ..engines.compare import random_feeds, worst
-from ..engines.ort import OrtEngine, variant_key
+from ..engines.ort import open_path, variant_key
 from ..engines.registry import EngineOptions
 from ..engines.store import Store
 from .onnx import INLINE_BELOW
@@ -21,49 +28,90 @@ DOMAIN = "com.microsoft"
 # Where int8 rounds the other way, all that follows moves: inputs moved by 1e-6 move the output of `tiny` by 0.03.
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-1}
 _SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
+_LAST, _SECOND = (0, 2, 3, 1), (0, 3, 1, 2)  # the axis of channels, from second to last and back
+
+
+@dataclass(frozen=True)
+class Fused:
+    """How many operators a variant has of each kind: attentions, and group norms with or without SiLU."""
+
+    attentions: int
+    norms: int = 0
 
 
 def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda stage: None) -> list[Path]:
-    """Make the variants of a bundle's graphs in its store; gives the files of the graphs that have one.
+    """Make the variants of a bundle's graphs in its store, for any device and for a GPU; gives their files.
 
-    A variant holds no weights: it names the graph's own files as theirs. `report` is told each stage as it begins.
-    Raises `ExportError` where an attention cannot be fused or a variant differs from its graph, and `OutputError`
-    where the store cannot be written.
+    A variant holds no weights but those of group norms: it names the graph's own files as theirs. `report` is told
+    each stage as it begins. Raises `ExportError` where an operator cannot be fused or a variant differs from its graph,
+    and `OutputError` where the store cannot be written.
     """
     store, built = Store.of(bundle.folder), []
     for name, graph in bundle.graphs.items():
-        source = bundle.folder / graph.file.path
-        if not _open_attentions(ir.load(source).graph):
-            report(f"{name}: has nothing to fuse")
-            continue
+        model = ir.load(bundle.folder / graph.file.path).graph
+        for device, count in (("cpu", _attentions(model)), ("cuda", _norms(model))):
+            if not count:
+                report(f"{name}: has nothing to fuse for {device}")
+                continue
 
-        def make(target: Path, name: str = name, graph: Graph = graph, source: Path = source) -> None:
-            report(f"{name}: {fuse(source, target)} attentions fused; comparing")
-            _compare(name, graph, source, target)
+            def make(target: Path, name: str = name, graph: Graph = graph, device: str = device) -> None:
+                source = bundle.folder / graph.file.path
+                fused = fuse(source, target, device)
+                report(f"{name}: {fused.attentions} attentions and {fused.norms} norms fused for {device}; comparing")
+                _compare(name, graph, source, target, device, report)
 
-        built.append(store.build(variant_key(name, graph), make, lambda: report("waiting for another build")))
+            key = variant_key(name, graph, device)
+            built.append(store.build(key, make, lambda: report("waiting for another build")))
     return built
 
 
-def fuse(source: Path, target: Path) -> int:
-    """Write the variant of the graph at `source` to `target`; gives the number of attentions that are fused in it.
+def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
+    """Write the variant of the graph at `source` to `target`; gives what is fused in it.
 
-    Raises `ExportError` where one without a mask is left, which would be slow without a word.
+    That for "cpu" serves every device, that for "cuda" has group norms that only a GPU's provider knows. Raises
+    `ExportError` where an attention without a mask or, on "cuda", a group norm of a picture is left, which would be
+    slow without a word.
     """
     model = ir.load(source)
-    wanted = _open_attentions(model.graph)
+    wanted = Fused(_attentions(model.graph), _norms(model.graph) if device == "cuda" else 0)
     RewriteRuleSet([RewriteRule(_rounded_after, _rounded_before, _one_scale)]).apply_to_model(model)
-    fused: int = RewriteRuleSet([RewriteRule(_apart, _together, _known)]).apply_to_model(model)
+    attentions = RewriteRuleSet([RewriteRule(_apart, _together, _known)]).apply_to_model(model)
+    fused = Fused(attentions, _fuse_norms(model) if device == "cuda" else 0)
     if fused != wanted:
-        raise ExportError(f"{source}: {fused} of {wanted} attentions can be fused; export with this version again")
+        raise ExportError(
+            f"{source}: {fused.attentions} of {wanted.attentions} attentions and {fused.norms} of {wanted.norms} group "
+            "norms can be fused; export with this version again"
+        )
     _refer(model.graph, source)
     ir.save(model, target)
     return fused
 
 
-def _open_attentions(graph: ir.Graph) -> int:
+def _attentions(graph: ir.Graph) -> int:
     """The number of attentions without a mask."""
     return sum(node.op_type == "Attention" and not node.domain and not _masked(node) for node in graph)
+
+
+def _norms(graph: ir.Graph) -> int:
+    """The number of group norms of pictures that a GPU's operator has: with an even number of channels a group."""
+    return sum(node.op_type == "InstanceNormalization" and _of_picture(node) for node in graph)
+
+
+def _of_picture(node: ir.Node) -> bool:
+    """Whether an instance norm is a group norm's, of an array [rows, channels, height, width]."""
+    parted = node.inputs[0].producer() if node.inputs[0] else None
+    picture = parted.inputs[0] if parted and parted.op_type == "Reshape" else None
+    if picture is None or picture.shape is None or len(picture.shape) != 4:
+        return False
+    channels, groups = picture.shape[1], _groups(node)
+    return isinstance(channels, int) and channels % (2 * groups) == 0
+
+
+def _groups(node: ir.Node) -> int:
+    scale = node.inputs[1]
+    assert scale is not None
+    assert scale.shape is not None
+    return math.prod(int(length) for length in scale.shape)
 
 
 def _masked(node: ir.Node) -> bool:
@@ -115,6 +163,64 @@ def _heads(attention: ir.Value) -> Any:
     return attention.shape[1] if attention.shape else None
 
 
+def _fuse_norms(model: ir.Model) -> int:
+    """Make group norms operators on channels-last arrays, with the SiLU after them; gives their number.
+
+    ONNX Runtime takes out the transposes between them and its convolutions, which are channels-last on a GPU.
+    """
+    rules = (
+        RewriteRule(_norm_and_silu, partial(_channels_last, 1), _plain),
+        RewriteRule(_norm, partial(_channels_last, 0), _plain),
+    )
+    fused: int = sum(RewriteRuleSet([rule]).apply_to_model(model) for rule in rules)
+    RemoveUnusedNodesPass()(model)
+    return fused
+
+
+def _norm(op: Any, x: Any, parts: Any, ones: Any, zeros: Any, shape: Any, weight: Any, bias: Any) -> Any:
+    normal = op.InstanceNormalization(op.Reshape(x, parts), ones, zeros, _outputs=["normal"])
+    return op.Add(op.Mul(op.Reshape(normal, shape), weight), bias)
+
+
+def _norm_and_silu(op: Any, x: Any, parts: Any, ones: Any, zeros: Any, shape: Any, weight: Any, bias: Any) -> Any:
+    normed = _norm(op, x, parts, ones, zeros, shape, weight, bias)
+    return op.Mul(normed, op.Sigmoid(normed))
+
+
+def _plain(_context: Any, normal: ir.Value, weight: ir.Value, bias: ir.Value, **_: Any) -> bool:
+    node = normal.producer()
+    known = _constant(weight) is not None and _constant(bias) is not None
+    return known and node is not None and _of_picture(node)
+
+
+def _constant(value: ir.Value) -> NDArray[np.float32] | None:
+    """A weight's numbers, also where it is cast in the graph."""
+    cast = value.producer()
+    stored = cast.inputs[0] if cast and cast.op_type == "Cast" else value
+    return stored.const_value.numpy().astype(np.float32) if stored and stored.const_value else None
+
+
+def _channels_last(activation: int, op: Any, x: Any, weight: Any, bias: Any, normal: ir.Value, **_: Any) -> Any:
+    node = normal.producer()
+    assert node is not None
+    scale, offset = (
+        op.initializer(ir.tensor(np.ravel(numbers)), name=f"{normal.name}.{kind}")
+        for value, kind in ((weight, "scale"), (bias, "offset"))
+        if (numbers := _constant(value)) is not None
+    )
+    epsilon = node.attributes.get("epsilon")
+    normed = op.GroupNorm(
+        op.Transpose(x, perm=_LAST),
+        scale,
+        offset,
+        activation=activation,
+        epsilon=epsilon.as_float() if epsilon else 1e-5,
+        groups=_groups(node),
+        _domain=DOMAIN,
+    )
+    return op.Transpose(normed, perm=_SECOND)
+
+
 def _refer(graph: ir.Graph, source: Path) -> None:
     """Have the weights that are inside the file `source` read from there, as external data."""
     content, end = source.read_bytes(), 0
@@ -132,11 +238,16 @@ def _refer(graph: ir.Graph, source: Path) -> None:
         )
 
 
-def _compare(name: str, graph: Graph, source: Path, variant: Path) -> None:
+def _compare(name: str, graph: Graph, source: Path, variant: Path, device: str, report: Callable[[str], None]) -> None:
     feeds = random_feeds(graph.inputs, {axis: lengths.usual for axis, lengths in graph.ranges.items()})
-    options = EngineOptions()
-    outputs = [OrtEngine(name, graph, path, source.parent, options)(feeds) for path in (source, variant)]
-    plain, fused = ([made[spec.name] for spec in graph.outputs] for made in outputs)
+    try:
+        made = [open_path(name, graph, path, source.parent, EngineOptions(device))(feeds) for path in (source, variant)]
+    except EngineError as exc:
+        if device == "cpu":
+            raise
+        report(f"{name}: not compared, for want of a GPU here: {exc}")
+        return
+    plain, fused = ([to_host(outputs[spec.name]) for spec in graph.outputs] for outputs in made)
     if not (error := worst(fused, plain)) <= TOLERANCE[graph.precision]:
         raise ExportError(
             f"{name}: the variant differs from the graph by {error:.3g} (relative), allowed is "

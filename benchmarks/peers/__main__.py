@@ -1,4 +1,4 @@
-"""overpaint beside its peers on the CPU: the same weights, noise and executed steps, each in its own process.
+"""overpaint beside its peers on a CPU or a GPU: the same weights, noise and executed steps, each in its own process.
 
 A round starts every peer once, one after the other; what drifts meanwhile meets all alike. See `--help`; libraries that
 do not go with the others are installed into environments below `--work`, and converted checkpoints are kept there.
@@ -20,10 +20,10 @@ from PIL import Image
 
 from benchmarks.report import publish, table, writer
 
-from .peer import DIFFUSERS, FLOOR, Peer, peers
+from .peer import DIFFUSERS, FLOOR, Peer, gpu_peers, peers
 from .plot import draw
 from .processes import Place, UnavailableError
-from .tables import HEADER, TARGETS, derived, floor_lines, middle, peer_row, projected
+from .tables import HEADER, Target, derived, floor_lines, middle, peer_row, projected, targets
 from .work import Work
 
 TINY = "models/tiny"
@@ -32,7 +32,11 @@ OURS = (
     ("bf16", TINY, "engine=openvino", "precision=bfloat16", "shapes=static"),
     ("f32, onnxruntime", TINY, "engine=onnxruntime"),
 )
-PACKAGES = ("torch", "diffusers", "onnxruntime", "openvino", "openvino-genai", "nncf")
+OURS_CUDA = (("f32", TINY, "engine=onnxruntime", "device=cuda"),)
+PACKAGES = {
+    "cpu": ("torch", "diffusers", "onnxruntime", "openvino", "openvino-genai", "nncf"),
+    "cuda": ("torch", "diffusers", "onnxruntime-gpu"),
+}
 Found = dict[str, dict[str, list[float]]]
 
 
@@ -49,8 +53,10 @@ def main() -> None:
         given.repeats,
         given.stage_repeats,
     )
-    bundles = [_bundle(words) for words in given.ours or OURS]
-    everyone = peers(given.checkpoint, bundles, given.work / given.name)
+    on_gpu = given.device == "cuda"
+    bundles = [_bundle(words) for words in given.ours or (OURS_CUDA if on_gpu else OURS)]
+    made = given.work / given.name
+    everyone = gpu_peers(given.checkpoint, bundles) if on_gpu else peers(given.checkpoint, bundles, made)
     if len({peer.label for peer in everyone}) < len(everyone):
         parser.error("every --ours needs a PRECISION of its own")
     chosen = [
@@ -70,9 +76,9 @@ def main() -> None:
         measured = [peer.label for peer in chosen if "picture" in found.get(peer.label, {})]
         bars = [(label, middle(found, (label, "picture")), middle(found, (label, "memory"))) for label in measured]
         draw(given.plot, title, bars)
-    body = _body(chosen, found, reasons, given.rounds, work)
+    body = _body(chosen, found, reasons, given.rounds, work, targets(given.device, work))
     picture = f"\n\n![{title}]({given.plot.name})" if given.plot else ""
-    publish(f"peers-{given.name}", title, body + picture, *PACKAGES, write=given.write)
+    publish(f"peers-{given.name}", title, body + picture, *PACKAGES[given.device], write=given.write)
 
 
 def measure(chosen: Sequence[Peer], work: Work, place: Place, rounds: int) -> tuple[Found, dict[str, str]]:
@@ -124,7 +130,14 @@ def _compare(chosen: Sequence[Peer], place: Place, found: Found) -> None:
             figures["psnr"] = [float(10 * np.log10(255**2 / error)) if error else 99.0]
 
 
-def _body(chosen: Sequence[Peer], found: Found, reasons: dict[str, str], rounds: int, work: Work) -> str:
+def _body(
+    chosen: Sequence[Peer],
+    found: Found,
+    reasons: dict[str, str],
+    rounds: int,
+    work: Work,
+    wanted: Sequence[Target],
+) -> str:
     measured = derived(found)
     rows = [peer_row(peer, measured[peer.label]) for peer in chosen if peer.label in measured]
     missing = {label: f"failed: {reason}" for label, reason in reasons.items()}
@@ -136,8 +149,8 @@ def _body(chosen: Sequence[Peer], found: Found, reasons: dict[str, str], rounds:
         "rows. Every picture and prompt is new, but for the second prompt on the same picture; PSNR is that of the "
         "first pictures, 99 where they are the same."
     )
-    reached = any(target.value(measured) is not None for target in TARGETS)
-    ratios = table(("ratio", "target", "measured", "reached"), [target.row(measured) for target in TARGETS])
+    reached = any(target.value(measured) is not None for target in wanted)
+    ratios = table(("ratio", "target", "measured", "reached"), [target.row(measured) for target in wanted])
     floor = found.get(f"{FLOOR} all")
     parts = [
         how,
@@ -163,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = writer()
     parser.description = __doc__
     parser.add_argument("--name", default="tiny-64", help="of the section of RESULTS.md (tiny-64)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where everyone runs (cpu)")
     parser.add_argument("--checkpoint", type=Path, default=Path("models/tiny-checkpoint"), help="a diffusers folder")
     parser.add_argument(
         "--ours",

@@ -9,9 +9,11 @@ from typing import Any
 
 OURS = "overpaint"
 RAW = "OpenVINO alone"
+RAW_CUDA = "ONNX Runtime alone"
 FLOOR = "matrix products"
 GENAI = "openvino-genai"
 DIFFUSERS = "diffusers"
+COMPILED = "bf16, torch.compile max-autotune"
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,30 @@ def peers(checkpoint: Path, bundles: Sequence[tuple[str, Path, Mapping[str, Any]
             "bf16, torch.compile",
             "eager",
             checkpoint,
-            {"dtype": "bfloat16", "compiled": True},
+            {"dtype": "bfloat16", "compiled": "default"},
             remark="the first process compiles, later ones find its kernels in torch's cache on disk",
         ),
         Peer("optimum-onnx", "f32", "optimum", made / "optimum", converter="optimum", venv=OPTIMUM),
         *_sdcpp(made),
+    ]
+
+
+def gpu_peers(checkpoint: Path, bundles: Sequence[tuple[str, Path, Mapping[str, Any]]]) -> list[Peer]:
+    """Everyone on a GPU, as `peers`."""
+    kinds: dict[str, dict[str, Any]] = {
+        "f32": {"dtype": "float32"},
+        "f16, channels last": {"dtype": "float16", "channels_last": True},
+        "bf16": {"dtype": "bfloat16"},
+        "bf16, channels last": {"dtype": "bfloat16", "channels_last": True},
+        COMPILED: {"dtype": "bfloat16", "channels_last": True, "compiled": "max-autotune"},
+    }
+    return [
+        Peer(RAW_CUDA, bundles[0][0], "raw_cuda", bundles[0][1]),
+        *(Peer(OURS, precision, "ours", folder, options) for precision, folder, options in bundles),
+        *(
+            Peer(DIFFUSERS, precision, "eager", checkpoint, {**options, "device": "cuda"})
+            for precision, options in kinds.items()
+        ),
     ]
 
 

@@ -55,11 +55,12 @@ class Loaded:
     """A peer that is ready.
 
     `paint` is None where it runs no whole picture. `stages` are the parts of the model by name: "unet" is one step with
-    all its rows, "encode" and "decode" the VAE on one picture. `remembers` says that it keeps a picture's encoding.
-    `facts` are numbers that hold without timing.
+    all its rows, "encode" and "decode" the VAE on one picture; where they only queue their work, `wait` waits for it.
+    `remembers` says that it keeps a picture's encoding. `facts` are numbers that hold without timing.
     """
 
     paint: Paint | None
     stages: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     remembers: bool = False
     facts: Mapping[str, float] = field(default_factory=dict)
+    wait: Callable[[], object] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any
 from benchmarks.peers.work import Loaded, Work
 
 Figures = dict[str, list[float]]
+# On a GPU the first call compiles or looks for kernels, and the second may be recorded as a graph.
+WARMUP = 3
 
 
 def main() -> None:
@@ -23,11 +26,13 @@ def main() -> None:
         adapter.prepare(Path(task["checkpoint"]), folder, **options)
         return
     work = Work(**task["work"])
+    on_gpu = options.get("device") == "cuda"
+    before = _gpu_memory() if on_gpu else 0.0
     loaded = adapter.load(folder, work, **options)
     figures = _pictures(loaded, work, task["spawned"], Path(task["first"])) if loaded.paint else {}
     # What a stage alone takes comes on top of the pipeline's own buffers, so memory is read before.
-    figures |= {"memory": [_peak()]} if loaded.paint else {}
-    figures |= {name: _stage(call, work.stage_repeats) for name, call in loaded.stages.items()}
+    figures |= {"memory": [_gpu_memory() - before if on_gpu else _peak()]} if loaded.paint else {}
+    figures |= {name: _stage(call, loaded.wait, work.stage_repeats) for name, call in loaded.stages.items()}
     figures |= {name: [value] for name, value in loaded.facts.items()}
     Path(task["figures"]).write_text(json.dumps(figures))
 
@@ -46,15 +51,27 @@ def _pictures(loaded: Loaded, work: Work, spawned: float, first: Path) -> Figure
     return figures
 
 
-def _stage(call: Callable[[], object], repeats: int) -> list[float]:
-    call()
-    return [_seconds(call) for _ in range(repeats)]
+def _stage(call: Callable[[], object], wait: Callable[[], object] | None, repeats: int) -> list[float]:
+    def done() -> None:
+        call()
+        if wait:
+            wait()
+
+    for _ in range(WARMUP if wait else 1):
+        done()
+    return [_seconds(done) for _ in range(repeats)]
 
 
 def _peak() -> float:
     """Megabytes. Not `getrusage`, whose peak is the parent's where that was larger when it started this process."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) * 1024 / 1e6
+
+
+def _gpu_memory() -> float:
+    """Megabytes of the first GPU that are in use, by whomever: nothing else should run there."""
+    query = ("nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
+    return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout) * 2**20 / 1e6
 
 
 def _seconds(call: Callable[..., object], *arguments: object) -> float:

@@ -12,31 +12,40 @@ from benchmarks.peers.work import Loaded, Work
 
 
 def load(
-    checkpoint: Path, work: Work, *, dtype: str = "float32", channels_last: bool = False, compiled: bool = False
+    checkpoint: Path,
+    work: Work,
+    *,
+    dtype: str = "float32",
+    channels_last: bool = False,
+    compiled: str = "",
+    device: str = "cpu",
 ) -> Loaded:
+    """`compiled` is a mode of torch.compile, "" for eager."""
     kind = getattr(torch, dtype)
-    pipe = StableDiffusionImg2ImgPipeline.from_pretrained(checkpoint, torch_dtype=kind)
+    pipe = StableDiffusionImg2ImgPipeline.from_pretrained(checkpoint, torch_dtype=kind).to(device)
     pipe.set_progress_bar_config(disable=True)
     unet, vae = pipe.unet, pipe.vae
     if channels_last:
         unet.to(memory_format=torch.channels_last)
         vae.to(memory_format=torch.channels_last)
     if compiled:
-        pipe.unet = unet = torch.compile(unet)
-        vae.encode, vae.decode = torch.compile(vae.encode), torch.compile(vae.decode)
+        pipe.unet = unet = torch.compile(unet, mode=compiled)
+        vae.encode, vae.decode = (torch.compile(part, mode=compiled) for part in (vae.encode, vae.decode))
     options = {"strength": work.strength, "num_inference_steps": work.steps, "guidance_scale": work.guidance}
 
     def paint(image: Image.Image, prompt: str, seed: int) -> Image.Image:
         return pipe(prompt, image=image, generator=torch.Generator().manual_seed(seed), **options).images[0]
 
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape).to(device, kind)
+
     side = work.size // pipe.vae_scale_factor
-    latents = torch.randn(1, unet.config.in_channels, side, side).to(kind)
-    pixels = torch.rand(1, 3, work.size, work.size).to(kind)
-    conditioning = torch.randn(work.rows, pipe.tokenizer.model_max_length, unet.config.cross_attention_dim).to(kind)
-    sample, timestep = latents.expand(work.rows, -1, -1, -1), torch.tensor(500)
+    latents, pixels = drawn(1, unet.config.in_channels, side, side), drawn(1, 3, work.size, work.size)
+    conditioning = drawn(work.rows, pipe.tokenizer.model_max_length, unet.config.cross_attention_dim)
+    sample, timestep = latents.repeat(work.rows, 1, 1, 1), torch.tensor(500, device=device)
     stages = {
         "unet": torch.no_grad()(lambda: unet(sample, timestep, conditioning, return_dict=False)),
         "encode": torch.no_grad()(lambda: vae.encode(pixels)),
         "decode": torch.no_grad()(lambda: vae.decode(latents)),
     }
-    return Loaded(paint, stages)
+    return Loaded(paint, stages, wait=torch.cuda.synchronize if device == "cuda" else None)

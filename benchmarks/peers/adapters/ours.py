@@ -10,6 +10,7 @@ from PIL import Image
 
 import overpaint
 from benchmarks.peers.work import Loaded, Work
+from overpaint.engines import buffers
 from overpaint.runtime.denoiser import Row
 
 
@@ -20,17 +21,24 @@ def load(bundle: Path, work: Work, **options: Any) -> Loaded:
     def paint(image: Image.Image, prompt: str, seed: int) -> Image.Image:
         return pipe(image, prompt, seed=seed, convention="diffusers", **request).images[0]
 
-    facts = pipe.bundle.model
+    facts, device = pipe.bundle.model, pipe.denoiser.engine.device
     side = work.size // facts.downscale
     rng = np.random.default_rng(0)
-    latents = rng.standard_normal((facts.latent_channels, side, side)).astype(np.float32)
-    pixels = rng.uniform(-1, 1, (1, 3, work.size, work.size)).astype(np.float32)
-    conditioning, _ = pipe.text.encode(work.prompt(0))
-    rows = [Row(latents, np.full(1, 500, np.float32), conditioning)] * work.rows
+    latents, pixels, timestep, conditioning = (
+        buffers.to_device(array, device)
+        for array in (
+            rng.standard_normal((facts.latent_channels, side, side)).astype(np.float32),
+            rng.uniform(-1, 1, (1, 3, work.size, work.size)).astype(np.float32),
+            np.full(1, 500, np.float32),
+            pipe.text.encode(work.prompt(0))[0],
+        )
+    )
+    rows = [Row(latents, timestep, conditioning)] * work.rows
     stages = {
         "unet": lambda: pipe.denoiser(rows),
         # The engine, not `pipe.vae.encode`, which would find the picture in its cache.
         "encode": lambda: pipe.vae.encoder({"pixels": pixels}),
         "decode": lambda: pipe.vae.decode(latents),
     }
-    return Loaded(paint, stages, remembers=True)
+    wait = buffers.stream().synchronize if device == "cuda" else None
+    return Loaded(paint, stages, remembers=True, wait=wait)
