@@ -77,6 +77,9 @@ def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
     RewriteRuleSet([RewriteRule(_rounded_after, _rounded_before, _one_scale)]).apply_to_model(model)
     attentions = RewriteRuleSet([RewriteRule(_apart, _together, _known)]).apply_to_model(model)
     fused = Fused(attentions, _fuse_norms(model) if device == "cuda" else 0)
+    if device == "cuda":
+        _settle_shapes(model.graph)
+        RemoveUnusedNodesPass()(model)
     if fused != wanted:
         raise ExportError(
             f"{source}: {fused.attentions} of {wanted.attentions} attentions and {fused.norms} of {wanted.norms} group "
@@ -172,9 +175,91 @@ def _fuse_norms(model: ir.Model) -> int:
         RewriteRule(_norm_and_silu, partial(_channels_last, 1), _plain),
         RewriteRule(_norm, partial(_channels_last, 0), _plain),
     )
-    fused: int = sum(RewriteRuleSet([rule]).apply_to_model(model) for rule in rules)
-    RemoveUnusedNodesPass()(model)
-    return fused
+    return sum(RewriteRuleSet([rule]).apply_to_model(model) for rule in rules)
+
+
+def _settle_shapes(graph: ir.Graph) -> None:
+    """Take out the arithmetic of shapes: what it works out is the shape of an array that is there.
+
+    ONNX Runtime splits such arithmetic between processor and GPU, copies between them, and then captures no CUDA graph.
+    """
+    arrays: dict[str, ir.Value] = {}
+    pictures: dict[str, tuple[ir.Value, int]] = {}
+    for node in graph:
+        if node.op_type == "Reshape" and _computed(node, 1):
+            _settle_reshape(graph, node, arrays)
+        elif node.op_type == "Resize" and _computed(node, 3):
+            _settle_resize(graph, node, pictures)
+        for value in filter(_known_lengths, node.outputs):
+            arrays[str(value.shape)] = value
+            _note_picture(value, pictures)
+
+
+def _computed(node: ir.Node, index: int) -> bool:
+    """Whether an input is there and not a constant, and the lengths that it gives are named."""
+    shape = node.inputs[index] if len(node.inputs) > index else None
+    return shape is not None and shape.const_value is None and _known_lengths(node.outputs[0])
+
+
+def _known_lengths(value: ir.Value) -> bool:
+    """Whether every length of an array is a number or a name, the same wherever the length is."""
+    return value.shape is not None and all(
+        isinstance(length, int) or length.value is not None for length in value.shape
+    )
+
+
+def _note_picture(value: ir.Value, pictures: dict[str, tuple[ir.Value, int]]) -> None:
+    """Keep an array as one of its height and width, with the axis that they begin at: with channels last if there is
+    one, as it is in memory."""
+    node = value.producer()
+    order = node.attributes.get("perm") if node and node.op_type == "Transpose" else None
+    last = order is not None and tuple(order.as_ints()) == _LAST
+    if value.shape is not None and len(value.shape) == 4:
+        start = 1 if last else 2
+        key = _sides(value.shape, start)
+        if last or key not in pictures or pictures[key][1] == 2:
+            pictures[key] = value, start
+
+
+def _sides(shape: ir.Shape, start: int) -> str:
+    return f"{shape[start]}, {shape[start + 1]}"
+
+
+def _settle_reshape(graph: ir.Graph, node: ir.Node, arrays: dict[str, ir.Value]) -> None:
+    source, target = node.inputs[0], node.outputs[0].shape
+    assert source is not None
+    assert target is not None
+    known = [str(length) for length in source.shape or ()]
+    kept = [index < len(known) and str(length) == known[index] for index, length in enumerate(target)]
+    lengths = [
+        length if isinstance(length, int) else 0 if same else -1 for length, same in zip(target, kept, strict=True)
+    ]
+    if lengths.count(-1) < 2:
+        constant = ir.Value(name=f"{node.outputs[0].name}.shape", const_value=ir.tensor(np.array(lengths, np.int64)))
+        graph.register_initializer(constant)
+        node.replace_input_with(1, constant)
+        node.attributes.pop("allowzero", None)  # a zero stands for the length that is there
+    elif array := arrays.get(str(target)):
+        node.replace_input_with(1, _shape_of(graph, node, array))
+
+
+def _settle_resize(graph: ir.Graph, node: ir.Node, pictures: dict[str, tuple[ir.Value, int]]) -> None:
+    target = node.outputs[0].shape
+    assert target is not None
+    found = pictures.get(_sides(target, 2))
+    if found and "axes" not in node.attributes:
+        array, start = found
+        node.replace_input_with(3, _shape_of(graph, node, array, start=start, end=start + 2))
+        node.attributes.add(ir.AttrInt64s("axes", (2, 3)))
+
+
+def _shape_of(graph: ir.Graph, node: ir.Node, array: ir.Value, **part: int) -> ir.Value:
+    """The shape of an array, or the part of it from an axis on, made just before a node."""
+    shape = ir.node("Shape", [array], part)
+    shape.outputs[0].name = f"{node.outputs[0].name}.shape"
+    shape.outputs[0].dtype = ir.DataType.INT64
+    graph.insert_before(node, shape)
+    return shape.outputs[0]
 
 
 def _norm(op: Any, x: Any, parts: Any, ones: Any, zeros: Any, shape: Any, weight: Any, bias: Any) -> Any:
