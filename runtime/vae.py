@@ -112,8 +112,8 @@ class Autoencoder:
         """The moments of each window, one below the other where there are two."""
         xp = namespace(self.encoder.device)
         for done, window in enumerate(mosaic.windows, 1):
-            part = codec.to_model(pixels[window.scaled_up(self._facts.downscale).slices])
-            found = _run(self.encoder, "vae_encoder", "pixels", part)
+            part = to_device(pixels[window.scaled_up(self._facts.downscale).slices], self.encoder.device)
+            found = _run(self.encoder, "vae_encoder", "pixels", codec.to_model(part))
             watch("encode", done, len(mosaic))
             yield xp.concatenate([found[name] for name in ("mean", "std") if name in found])
 

@@ -146,9 +146,12 @@ def check_size(size: tuple[int, int], multiple: int, name: str = "the picture") 
 
 
 def to_model(pixels: Array) -> Array:
-    """Pixels uint8 [height, width, 3] as the float32 [1, 3, height, width] in [-1, 1] that a VAE encodes."""
+    """Pixels [height, width, 3] from 0 to 255 as the float32 [1, 3, height, width] in [-1, 1] that a VAE encodes, on
+    their device."""
+    xp = namespace_of(pixels)
     scaled = pixels.astype(np.float32) / 255 * 2 - 1
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+    made: Array = xp.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+    return made
 
 
 def from_model(decoded: Array) -> list[Array]:
