@@ -80,10 +80,13 @@ TARGETS = (
     Target("picture, bf16, to diffusers bf16", (_BF16, "picture"), (f"{DIFFUSERS} bf16", "picture"), 0.75),
     Target("peak memory, bf16, to openvino-genai bf16", (_BF16, "memory"), (_GENAI, "memory"), 1.00),
 )
-_F16, _COMPILED = f"{OURS} f16", f"{DIFFUSERS} {COMPILED}"
+_F16 = f"{OURS} f16"
 _AHEAD = (
-    Target("U-Net step to torch.compile", (_F16, "unet"), (_COMPILED, "unet"), 1.00),
-    Target("picture to torch.compile", (_F16, "picture"), (_COMPILED, "picture"), 1.00),
+    *(
+        Target(f"{what} to torch.compile {mode}", (_F16, stage), (f"{DIFFUSERS} {precision}", stage), 1.00)
+        for mode, precision in COMPILED.items()
+        for what, stage in (("U-Net step", "unet"), ("picture", "picture"))
+    ),
     Target("picture to diffusers bf16", (_F16, "picture"), (f"{DIFFUSERS} bf16", "picture"), 0.75),
 )
 # Of the Stable Diffusion 1.5 configuration at 512 x 512 on an H200.
