@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import buffers
 from .auto import INSTALL_CUDA as INSTALL
 from .base import Array, EngineError
-from .ort import ERRORS, OrtEngine, library, open_session, session_options
+from .ort import ERRORS, OrtEngine, library, open_session, out_of_memory, session_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,8 @@ PROVIDER = "CUDAExecutionProvider"
 MOST_GRAPHS = 8
 # What the arena of a session leaves to latents and kernels, in bytes.
 RESERVE = 256 * 2**20
-_UNCAPTURED = -1
+WITH_GRAPHS, WITHOUT_GRAPHS = ", CUDA graphs", ", without CUDA graphs"
+_UNCAPTURED, _ERRORS_ONLY = -1, 3
 _Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -52,7 +53,7 @@ class CudaEngine(OrtEngine):
         self._seen: dict[_Shapes, dict[str, tuple[int, ...]]] = {}
         self._capturing = True
         super().__init__(name, graph, path, folder, options)
-        self.label += ", CUDA graphs" if self._capturing else ", without CUDA graphs"
+        self.label += WITH_GRAPHS if self._capturing else WITHOUT_GRAPHS
 
     def close(self) -> None:
         """Release the session and its buffers."""
@@ -60,7 +61,10 @@ class CudaEngine(OrtEngine):
 
     def _session_of(self, path: Path, folder: Path, options: EngineOptions) -> Any:
         _check_provider(self.name)
-        opened = partial(open_session, path, folder, session_options(options))
+
+        def opened(providers: list[Any]) -> Any:
+            return open_session(path, folder, session_options(options), providers)
+
         try:
             session = opened(providers(self._capturing))
         except ERRORS as exc:
@@ -84,8 +88,16 @@ class CudaEngine(OrtEngine):
             if shapes in self._graphs:
                 return self._replay(self._graphs[shapes], arrays)
             if self._capturing and shapes in self._seen and len(self._graphs) < MOST_GRAPHS:
-                self._graphs[shapes] = self._capture(shapes, arrays)
-                return self._replay(self._graphs[shapes], arrays)
+                graph = self._capture(shapes, arrays)
+                try:
+                    made = self._replay(graph, arrays)
+                except ERRORS as exc:
+                    if out_of_memory(exc):
+                        raise
+                    self._give_up_graphs(exc)
+                else:
+                    self._graphs[shapes] = graph
+                    return made
             return self._plain(shapes, arrays)
 
     def _plain(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -122,6 +134,14 @@ class CudaEngine(OrtEngine):
         self._session.run_with_iobinding(graph.binding, graph.options)
         return {name: array.copy() for name, array in graph.outputs.items()}
 
+    def _give_up_graphs(self, exc: Exception) -> None:
+        """Open the session again without graphs: it said that it could capture them, and could not."""
+        warnings.warn(f"{self.name}: runs without CUDA graphs, this one cannot be captured: {exc}", stacklevel=2)
+        self._release()
+        self._capturing = False
+        self._session = self._open()
+        self.label = self.label.replace(WITH_GRAPHS, WITHOUT_GRAPHS)
+
     def _too_large(self, exc: Exception) -> EngineError:
         """Let go of all that a failed run leaves, graphs included, so that the next one has the memory."""
         self._release()
@@ -150,7 +170,8 @@ def providers(graphs: bool) -> list[Any]:
         # A search would hold up the first request of every shape.
         "cudnn_conv_algo_search": "HEURISTIC",
         "prefer_nhwc": "1",
-        "fuse_conv_bias": "1",
+        # cuDNN has no such kernel for these layouts (9.x, on an H200): every shape would be looked up in vain, loudly.
+        "fuse_conv_bias": "0",
         # float32 is what the label says; float16 is the fast one.
         "use_tf32": "0",
     }
@@ -161,6 +182,7 @@ def _check_provider(name: str) -> None:
     if PROVIDER not in library.get_available_providers():
         raise EngineError(f"{name}: this onnxruntime {library.__version__} is built without CUDA; {INSTALL}")
     library.preload_dlls(directory="")
+    library.set_default_logger_severity(_ERRORS_ONLY)  # it warns of plugins that nobody asked for
 
 
 def _bind_inputs(binding: Any, arrays: Mapping[str, Array]) -> None:

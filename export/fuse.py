@@ -16,19 +16,19 @@ from onnxscript import ir
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
 from ..engines.base import EngineError, ExportError
-from ..engines.buffers import to_host
+from ..engines.buffers import to_device, to_host
 from ..engines.bundle import Graph, Graphs
 from ..engines.compare import random_feeds, worst
 from ..engines.ort import open_path, variant_key
 from ..engines.registry import EngineOptions
 from ..engines.store import Store
 from .onnx import INLINE_BELOW
+from .shapes import CHANNELS_LAST, CHANNELS_SECOND, settle
 
 DOMAIN = "com.microsoft"
 # Where int8 rounds the other way, all that follows moves: inputs moved by 1e-6 move the output of `tiny` by 0.03.
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-1}
 _SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
-_LAST, _SECOND = (0, 2, 3, 1), (0, 3, 1, 2)  # the axis of channels, from second to last and back
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
     attentions = RewriteRuleSet([RewriteRule(_apart, _together, _known)]).apply_to_model(model)
     fused = Fused(attentions, _fuse_norms(model) if device == "cuda" else 0)
     if device == "cuda":
-        _settle_shapes(model.graph)
+        settle(model.graph)
         RemoveUnusedNodesPass()(model)
     if fused != wanted:
         raise ExportError(
@@ -101,10 +101,10 @@ def _norms(graph: ir.Graph) -> int:
 
 
 def _of_picture(node: ir.Node) -> bool:
-    """Whether an instance norm is a group norm's, of an array [rows, channels, height, width]."""
+    """Whether an instance norm is a group norm's, of an array [rows, channels, height, width] or with both in one."""
     parted = node.inputs[0].producer() if node.inputs[0] else None
     picture = parted.inputs[0] if parted and parted.op_type == "Reshape" else None
-    if picture is None or picture.shape is None or len(picture.shape) != 4:
+    if picture is None or picture.shape is None or len(picture.shape) not in (3, 4):
         return False
     channels, groups = picture.shape[1], _groups(node)
     return isinstance(channels, int) and channels % (2 * groups) == 0
@@ -178,90 +178,6 @@ def _fuse_norms(model: ir.Model) -> int:
     return sum(RewriteRuleSet([rule]).apply_to_model(model) for rule in rules)
 
 
-def _settle_shapes(graph: ir.Graph) -> None:
-    """Take out the arithmetic of shapes: what it works out is the shape of an array that is there.
-
-    ONNX Runtime splits such arithmetic between processor and GPU, copies between them, and then captures no CUDA graph.
-    """
-    arrays: dict[str, ir.Value] = {}
-    pictures: dict[str, tuple[ir.Value, int]] = {}
-    for node in graph:
-        if node.op_type == "Reshape" and _computed(node, 1):
-            _settle_reshape(graph, node, arrays)
-        elif node.op_type == "Resize" and _computed(node, 3):
-            _settle_resize(graph, node, pictures)
-        for value in filter(_known_lengths, node.outputs):
-            arrays[str(value.shape)] = value
-            _note_picture(value, pictures)
-
-
-def _computed(node: ir.Node, index: int) -> bool:
-    """Whether an input is there and not a constant, and the lengths that it gives are named."""
-    shape = node.inputs[index] if len(node.inputs) > index else None
-    return shape is not None and shape.const_value is None and _known_lengths(node.outputs[0])
-
-
-def _known_lengths(value: ir.Value) -> bool:
-    """Whether every length of an array is a number or a name, the same wherever the length is."""
-    return value.shape is not None and all(
-        isinstance(length, int) or length.value is not None for length in value.shape
-    )
-
-
-def _note_picture(value: ir.Value, pictures: dict[str, tuple[ir.Value, int]]) -> None:
-    """Keep an array as one of its height and width, with the axis that they begin at: with channels last if there is
-    one, as it is in memory."""
-    node = value.producer()
-    order = node.attributes.get("perm") if node and node.op_type == "Transpose" else None
-    last = order is not None and tuple(order.as_ints()) == _LAST
-    if value.shape is not None and len(value.shape) == 4:
-        start = 1 if last else 2
-        key = _sides(value.shape, start)
-        if last or key not in pictures or pictures[key][1] == 2:
-            pictures[key] = value, start
-
-
-def _sides(shape: ir.Shape, start: int) -> str:
-    return f"{shape[start]}, {shape[start + 1]}"
-
-
-def _settle_reshape(graph: ir.Graph, node: ir.Node, arrays: dict[str, ir.Value]) -> None:
-    source, target = node.inputs[0], node.outputs[0].shape
-    assert source is not None
-    assert target is not None
-    known = [str(length) for length in source.shape or ()]
-    kept = [index < len(known) and str(length) == known[index] for index, length in enumerate(target)]
-    lengths = [
-        length if isinstance(length, int) else 0 if same else -1 for length, same in zip(target, kept, strict=True)
-    ]
-    if lengths.count(-1) < 2:
-        constant = ir.Value(name=f"{node.outputs[0].name}.shape", const_value=ir.tensor(np.array(lengths, np.int64)))
-        graph.register_initializer(constant)
-        node.replace_input_with(1, constant)
-        node.attributes.pop("allowzero", None)  # a zero stands for the length that is there
-    elif array := arrays.get(str(target)):
-        node.replace_input_with(1, _shape_of(graph, node, array))
-
-
-def _settle_resize(graph: ir.Graph, node: ir.Node, pictures: dict[str, tuple[ir.Value, int]]) -> None:
-    target = node.outputs[0].shape
-    assert target is not None
-    found = pictures.get(_sides(target, 2))
-    if found and "axes" not in node.attributes:
-        array, start = found
-        node.replace_input_with(3, _shape_of(graph, node, array, start=start, end=start + 2))
-        node.attributes.add(ir.AttrInt64s("axes", (2, 3)))
-
-
-def _shape_of(graph: ir.Graph, node: ir.Node, array: ir.Value, **part: int) -> ir.Value:
-    """The shape of an array, or the part of it from an axis on, made just before a node."""
-    shape = ir.node("Shape", [array], part)
-    shape.outputs[0].name = f"{node.outputs[0].name}.shape"
-    shape.outputs[0].dtype = ir.DataType.INT64
-    graph.insert_before(node, shape)
-    return shape.outputs[0]
-
-
 def _norm(op: Any, x: Any, parts: Any, ones: Any, zeros: Any, shape: Any, weight: Any, bias: Any) -> Any:
     normal = op.InstanceNormalization(op.Reshape(x, parts), ones, zeros, _outputs=["normal"])
     return op.Add(op.Mul(op.Reshape(normal, shape), weight), bias)
@@ -294,16 +210,22 @@ def _channels_last(activation: int, op: Any, x: Any, weight: Any, bias: Any, nor
         if (numbers := _constant(value)) is not None
     )
     epsilon = node.attributes.get("epsilon")
-    normed = op.GroupNorm(
-        op.Transpose(x, perm=_LAST),
-        scale,
-        offset,
-        activation=activation,
-        epsilon=epsilon.as_float() if epsilon else 1e-5,
-        groups=_groups(node),
-        _domain=DOMAIN,
-    )
-    return op.Transpose(normed, perm=_SECOND)
+    settings = {
+        "activation": activation,
+        "epsilon": epsilon.as_float() if epsilon else 1e-5,
+        "groups": _groups(node),
+        "_domain": DOMAIN,
+    }
+    if len(x.shape) == 3:
+        column, flat = (
+            op.initializer(ir.tensor(np.array(lengths, np.int64)), name=f"{normal.name}.{kind}")
+            for kind, lengths in (("column", (0, -1, 1, x.shape[1])), ("flat", (0, -1, x.shape[1])))
+        )
+        normed = op.GroupNorm(op.Reshape(op.Transpose(x, perm=(0, 2, 1)), column), scale, offset, **settings)
+        return op.Transpose(op.Reshape(normed, flat), perm=(0, 2, 1))
+    normed = op.GroupNorm(op.Transpose(x, perm=CHANNELS_LAST), scale, offset, **settings)
+    normed.shape, normed.dtype = ir.Shape([x.shape[axis] for axis in CHANNELS_LAST]), x.dtype
+    return op.Transpose(normed, perm=CHANNELS_SECOND)
 
 
 def _refer(graph: ir.Graph, source: Path) -> None:
@@ -324,8 +246,9 @@ def _refer(graph: ir.Graph, source: Path) -> None:
 
 
 def _compare(name: str, graph: Graph, source: Path, variant: Path, device: str, report: Callable[[str], None]) -> None:
-    feeds = random_feeds(graph.inputs, {axis: lengths.usual for axis, lengths in graph.ranges.items()})
+    host = random_feeds(graph.inputs, {axis: lengths.usual for axis, lengths in graph.ranges.items()})
     try:
+        feeds = {feed: to_device(array, device) for feed, array in host.items()}
         made = [open_path(name, graph, path, source.parent, EngineOptions(device))(feeds) for path in (source, variant)]
     except EngineError as exc:
         if device == "cpu":

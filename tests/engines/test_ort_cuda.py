@@ -79,6 +79,7 @@ class Session:
     opened: list[Session]
     graph: Graph
     refuses_capture = False
+    breaks_capture = False
     memory = 10**9
 
     def __init__(self, model: Any, settings: Any, providers: list[Any]) -> None:
@@ -111,6 +112,8 @@ class Session:
         if sum(bound.array().nbytes for bound in binding.inputs.values()) > Session.memory:
             raise Fail("Failed to allocate memory for requested buffer of size 12345")
         if number >= 0:
+            if self.breaks_capture:
+                raise Fail("operation not permitted when stream is capturing")
             assert number > 0
             assert self.settings["enable_cuda_graph"] == "1"
             assert all(binding.outputs.values())
@@ -140,6 +143,7 @@ def graph(fake_folder: Path, cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
         RunOptions=ort.onnxruntime.RunOptions,
         get_available_providers=lambda: [PROVIDER, "CPUExecutionProvider"],
         preload_dlls=lambda directory: None,
+        set_default_logger_severity=lambda level: None,
     )
     monkeypatch.setattr(ort, "onnxruntime", library)
     monkeypatch.setattr(ort_cuda, "library", library)
@@ -192,7 +196,7 @@ def test_the_settings_are_those_of_the_documentation(graph: Graph, fake_folder: 
         "gpu_mem_limit": str(2 * 2**30 - 2**28),
         "cudnn_conv_algo_search": "HEURISTIC",
         "prefer_nhwc": "1",
-        "fuse_conv_bias": "1",
+        "fuse_conv_bias": "0",
         "use_tf32": "0",
     }
 
@@ -206,6 +210,31 @@ def test_a_graph_that_cannot_be_captured_runs_without(
         engine(feeds())
     assert Session.opened[0].log == [-1, -1, -1]
     assert engine.label.endswith("without CUDA graphs")
+
+
+def test_a_capture_that_fails_is_told_and_not_tried_again(
+    graph: Graph, fake_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Session, "breaks_capture", True)
+    engine = engine_of(fake_folder, graph)
+    engine(feeds())
+    with pytest.warns(UserWarning, match="unet: runs without CUDA graphs, .* not permitted when stream is capturing"):
+        made = engine(feeds())
+    assert np.array_equal(made["model_output"].host, expected(graph, feeds()))
+    engine(feeds())
+    assert [session.log for session in Session.opened] == [[-1, 1], [-1, -1]]
+    assert engine.label.endswith("float32, without CUDA graphs")
+
+
+def test_norms_that_leave_the_gpu_are_told(graph: Graph, fake_folder: Path) -> None:
+    path = fake_folder / graph.file.path
+    plain = path.read_bytes()
+    path.write_bytes(plain + b"InstanceNormalization")
+    try:
+        with pytest.warns(UserWarning, match="unet: .* group norms .* run: overpaint build .* --engine onnxruntime"):
+            engine_of(fake_folder, graph)
+    finally:
+        path.write_bytes(plain)
 
 
 def test_out_of_memory_names_what_was_needed_and_the_next_request_works(
