@@ -313,8 +313,29 @@ def usable(builder: str, name: str, graph: Graph, folder: Path) -> list[Key]:
     trt = library(builder)
     from .cuda import shared
 
+    check_processor(trt, builder, shared().architecture)
     wanted = engine_key(name, graph, (), builder, trt.__version__, shared().architecture, WHOLE)
     return choose(Store.of(folder).built(), wanted, _mend(builder, name, folder))
+
+
+def known_processors(trt: Any) -> dict[str, Any]:
+    """The processors that the library builds for on any machine, by name; none where it needs the GPU itself."""
+    members = getattr(getattr(trt, "ComputeCapability", None), "__members__", {})
+    return {f"sm_{name[2:]}": value for name, value in members.items() if name.startswith("SM")}
+
+
+def check_processor(trt: Any, builder: str, architecture: str) -> None:
+    """Raise `EngineError` for a processor that the library builds nothing for: not one that it names, nor a later."""
+    known = sorted(known_processors(trt), key=_number)
+    if known and architecture not in known and _number(architecture) < _number(known[-1]):
+        raise EngineError(
+            f"{builder} {trt.__version__} does not run on this GPU: it is {architecture}, and the library knows "
+            f"{', '.join(known)} and later ones; use onnxruntime or tensorrt"
+        )
+
+
+def _number(architecture: str) -> int:
+    return int(architecture.removeprefix("sm_"))
 
 
 def _mend(builder: str, name: str, folder: Path) -> Mend:

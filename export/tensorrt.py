@@ -18,7 +18,7 @@ from ..engines.built import REFITTABLE, WEIGHTLESS, WHOLE, engine_key
 from ..engines.bundle import Graph, Graphs, Range
 from ..engines.profile import Profile, Sizes, profiles
 from ..engines.store import Store, write_whole
-from ..engines.tensorrt import library, logger
+from ..engines.tensorrt import known_processors, library, logger
 from .memory import check_memory
 from .progress import Progress, Report
 
@@ -55,7 +55,7 @@ def target(
         raise InputError("a weightless engine is refitted when it is loaded; leave out refittable")
     trt = library(builder)
     weights = WEIGHTLESS if weightless else REFITTABLE if refittable else WHOLE
-    known = _processors(trt)
+    known = known_processors(trt)
     for name in processors:
         if not known:
             raise InputError(f"{builder} builds for the GPU that is there; leave out {name}")
@@ -160,7 +160,7 @@ class _Work:
             config.set_flag(trt.BuilderFlag.REFIT)
         if self.aim.weights == WEIGHTLESS:
             config.set_flag(trt.BuilderFlag.STRIP_PLAN)
-        if known := _processors(trt):
+        if known := known_processors(trt):
             config.num_compute_capabilities = len(self.aim.processors)
             for index, name in enumerate(self.aim.processors):
                 config.set_compute_capability(known[name], index)
@@ -188,15 +188,9 @@ def _network(trt: Any, builder: Any, onnx: Path, log: Any) -> Any:
     return network
 
 
-def _processors(trt: Any) -> dict[str, Any]:
-    """The processors that the library builds for on any machine, by name; none where it needs the GPU itself."""
-    members = getattr(getattr(trt, "ComputeCapability", None), "__members__", {})
-    return {f"sm_{name[2:]}": value for name, value in members.items() if name.startswith("SM")}
-
-
 def _times_kernels(trt: Any) -> bool:
     """Whether the library chooses kernels by their time when it builds, as TensorRT-RTX does not."""
-    return not _processors(trt)
+    return not known_processors(trt)
 
 
 def _set_timings(config: Any, path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from overpaint.engines.bundle import Bundle, Check, File, Graph, Range, Receipt
 from overpaint.engines.profile import Profile
 from overpaint.engines.registry import EngineOptions, open_engine
 from overpaint.engines.store import Key, Store
-from overpaint.engines.tensorrt import Built, Messages, TensorRTEngine, library, load
+from overpaint.engines.tensorrt import Built, Messages, TensorRTEngine, check_processor, library, load
 from overpaint.runtime.load import find
 from tests.engines.stand_in import PROFILES, SCALE, StandInContext, StandInDevice, StandInLibrary, X, Y
 
@@ -145,6 +146,16 @@ def test_compiled_kernels_are_kept_after_new_shapes_and_at_the_end() -> None:
     assert loaded.saves == 2
     with pytest.raises(EngineError, match="unet: the engine is closed"):
         engine(feeds(2, 4))
+
+
+@pytest.mark.parametrize(("architecture", "runs"), [("sm_89", True), ("sm_90", False), ("sm_130", True)])
+def test_a_processor_that_the_library_passes_over(architecture: str, runs: bool) -> None:
+    members = {"CURRENT": 0, "SM89": 1, "SM120": 2}
+    trt = SimpleNamespace(__version__="1", ComputeCapability=SimpleNamespace(__members__=members))
+    expected = nullcontext() if runs else pytest.raises(EngineError, match=r"it is sm_90, .* knows sm_89, sm_120 and")
+    with expected:
+        check_processor(trt, "tensorrt_rtx", architecture)
+    check_processor(SimpleNamespace(__version__="10"), "tensorrt", architecture)
 
 
 def test_an_engine_for_several_processors_serves_each() -> None:
