@@ -87,17 +87,9 @@ class CudaEngine(OrtEngine):
         with buffers.turn(self.device):
             if shapes in self._graphs:
                 return self._replay(self._graphs[shapes], arrays)
-            if self._capturing and shapes in self._seen and len(self._graphs) < MOST_GRAPHS:
-                graph = self._capture(shapes, arrays)
-                try:
-                    made = self._replay(graph, arrays)
-                except ERRORS as exc:
-                    if out_of_memory(exc):
-                        raise
-                    self._give_up_graphs(exc)
-                else:
-                    self._graphs[shapes] = graph
-                    return made
+            recurs = self._capturing and shapes in self._seen and len(self._graphs) < MOST_GRAPHS
+            if recurs and (made := self._captured(shapes, arrays)):
+                return made
             return self._plain(shapes, arrays)
 
     def _plain(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -115,6 +107,19 @@ class CudaEngine(OrtEngine):
             for spec, value in zip(self.outputs, binding.get_outputs(), strict=True)
         }
         self._seen[shapes] = {name: array.shape for name, array in made.items()}
+        return made
+
+    def _captured(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array] | None:
+        """Capture the graph of a shape and run it; None, and no graph from now on, where the library cannot."""
+        graph = self._capture(shapes, arrays)
+        try:
+            made = self._replay(graph, arrays)
+        except ERRORS as exc:
+            if out_of_memory(exc):
+                raise
+            self._give_up_graphs(exc)
+            return None
+        self._graphs[shapes] = graph
         return made
 
     def _capture(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> Captured:
