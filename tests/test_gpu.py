@@ -1,5 +1,6 @@
 """On an NVIDIA GPU: what the stand-ins cannot show."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,14 @@ import pytest
 import overpaint
 from overpaint import EngineError
 from overpaint.engines import buffers
+from overpaint.engines.bundle import Bundle
+from overpaint.export.fuse import build_onnxruntime
+from overpaint.runtime.load import find
 from overpaint.runtime.loop import Step
 
 pytestmark = pytest.mark.gpu
+
+BUILT = "built for a GPU"
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +27,27 @@ def cupy() -> Any:
         pytest.skip(str(exc))
 
 
-@pytest.fixture(scope="module")
-def pipes(cupy: Any) -> tuple[overpaint.Pipeline, ...]:
+@pytest.fixture(scope="module", params=["as shipped", BUILT])
+def pipes(
+    cupy: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[overpaint.Pipeline, ...]]:
     """The shipped model on the GPU and on the CPU."""
-    try:
-        return tuple(overpaint.load(engine="onnxruntime", device=device) for device in ("cuda", "cpu"))
-    except EngineError as exc:
-        pytest.skip(str(exc))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OVERPAINT_ENGINES", str(tmp_path_factory.mktemp("engines")))
+        if request.param == BUILT:
+            build_onnxruntime(Bundle.read(find("tiny"), verify=False))
+        try:
+            loaded = tuple(overpaint.load(engine="onnxruntime", device=device) for device in ("cuda", "cpu"))
+        except EngineError as exc:
+            pytest.skip(str(exc))
+        yield loaded
+
+
+@pytest.mark.parametrize("pipes", [BUILT], indirect=True)
+def test_what_is_built_for_a_gpu_is_captured(pipes: Any) -> None:
+    picture = np.zeros((64, 64, 3), np.uint8)
+    pipes[0](picture, "fox", seed=1, steps=6)
+    assert pipes[0].denoiser.engine.label.endswith("fused, CUDA graphs")
 
 
 def test_an_upload_and_a_download(cupy: Any) -> None:
