@@ -14,14 +14,13 @@ FILE = "model.safetensors"
 
 
 def load(folder: Path, work: Work, *, weights: str) -> Loaded:
+    """Neither with flash attention nor with direct convolutions, which together make a step 2.6 times as long on a CPU."""
     model = StableDiffusion(
         model_path=str(folder / FILE),
         wtype=weights,
         vae_decode_only=False,
         rng_type="cpu",
         n_threads=len(os.sched_getaffinity(0)),
-        diffusion_flash_attn=True,
-        vae_conv_direct=True,
         verbose=False,
     )
 
