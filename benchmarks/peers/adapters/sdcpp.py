@@ -14,7 +14,7 @@ FILE = "model.safetensors"
 
 
 def load(folder: Path, work: Work, *, weights: str) -> Loaded:
-    """Neither with flash attention nor with direct convolutions, which together make a step 2.6 times as long on a CPU."""
+    """Neither with flash attention nor with direct convolutions: together they make a step 2.6 times as long here."""
     model = StableDiffusion(
         model_path=str(folder / FILE),
         wtype=weights,
