@@ -6,28 +6,13 @@ Processes that run one after the other differ by more than the two do: see the s
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.peers.adapters import ours, raw
 from benchmarks.peers.work import Work
-from benchmarks.report import publish, table, writer
+from benchmarks.report import in_turn, publish, table, writer
 
 KINDS = ("overpaint", "OpenVINO alone")
-
-
-def seconds(calls: list[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """The seconds of each call; which goes first changes from one repeat to the next."""
-    for call in calls:
-        call()
-    times: list[list[float]] = [[] for _ in calls]
-    for repeat in range(repeats):
-        for index in (0, 1) if repeat % 2 else (1, 0):
-            start = time.perf_counter()
-            calls[index]()
-            times[index].append(time.perf_counter() - start)
-    return times
 
 
 def main() -> None:
@@ -42,7 +27,7 @@ def main() -> None:
         ours.load(given.model, work, engine="openvino", precision="bfloat16", shapes="static"),
         raw.load(given.model, work, precision="bf16"),
     )
-    times = seconds([loaded[0].stages["unet"], loaded[1].stages["unet in one call"]], given.repeats)
+    times = in_turn([loaded[0].stages["unet"], loaded[1].stages["unet in one call"]], given.repeats)
     pairs = [mine / theirs for mine, theirs in zip(*times, strict=True)]
     rows = [(kind, f"{statistics.median(spent):#.4g}") for kind, spent in zip(KINDS, times, strict=True)]
     body = (

@@ -6,9 +6,8 @@ python -m benchmarks.int8 --int8 DIR     # made with: overpaint quantize tiny DI
 from __future__ import annotations
 
 import statistics
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import onnxruntime
 import openvino
 
 import overpaint
-from benchmarks.report import publish, table, writer
+from benchmarks.report import in_turn, publish, table, writer
 from overpaint.engines.base import Array
 from overpaint.engines.bundle import Bundle, Range
 from overpaint.engines.compare import psnr, random_feeds
@@ -71,18 +70,6 @@ def compile_onnxruntime(path: Path) -> Step:
     return partial(session.run, None)
 
 
-def seconds(steps: Sequence[Step], given: dict[str, Array], repeats: int) -> list[float]:
-    """The median seconds of each step, taken in turns."""
-    taken: list[list[float]] = [[] for _ in steps]
-    for turn in range(repeats + 1):
-        for step, times in zip(steps, taken, strict=True):
-            start = time.perf_counter()
-            step(given)
-            if turn:
-                times.append(time.perf_counter() - start)
-    return [statistics.median(times) for times in taken]
-
-
 def times(source: Bundle, int8: Bundle, name: str, axes: dict[str, int], repeats: int) -> list[tuple[str, ...]]:
     """Rows of the table for a graph at one size."""
     paths = [bundle.folder / bundle.graph(name).file.path for bundle in (source, int8)]
@@ -92,7 +79,7 @@ def times(source: Bundle, int8: Bundle, name: str, axes: dict[str, int], repeats
     steps = [*(step for step, _ in made), *map(compile_onnxruntime, paths)]
     engines = ["OpenVINO f32", "OpenVINO bf16", "OpenVINO int8", "ONNX Runtime f32", "ONNX Runtime int8"]
     kernels = [*(kinds for _, kinds in made), "", ""]
-    taken = seconds(steps, given, repeats)
+    taken = [statistics.median(spent) for spent in in_turn([partial(step, given) for step in steps], repeats)]
     size = " x ".join(map(str, next(iter(given.values())).shape))
     return [
         (name, size, engine, f"{1000 * spent:.1f}", f"{spent / taken[1]:.2f}", kinds)

@@ -9,7 +9,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,9 +33,26 @@ def machine(*packages: str) -> str:
 def _gpu() -> str:
     if not shutil.which("nvidia-smi"):
         return ""
-    query = ("nvidia-smi", "--id=0", "--query-gpu=name,driver_version", "--format=csv,noheader")
-    name, driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().split(", ")
+    name, driver = ask_gpu("name", "driver_version")
     return f"{name} (driver {driver}), "
+
+
+def ask_gpu(*fields: str) -> list[str]:
+    """What nvidia-smi says of the first GPU, a text a field."""
+    query = ("nvidia-smi", "--id=0", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().split(", ")
+
+
+def in_turn(calls: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
+    """The seconds of each call after one that does not count, in turn; which goes first changes every time."""
+    times: list[list[float]] = [[] for _ in calls]
+    for repeat in range(repeats + 1):
+        for index in range(len(calls))[:: -1 if repeat % 2 else 1]:
+            start = time.perf_counter()
+            calls[index]()
+            if repeat:
+                times[index].append(time.perf_counter() - start)
+    return times
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

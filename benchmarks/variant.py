@@ -5,14 +5,13 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.report import publish, table, writer
+from benchmarks.report import in_turn, publish, table, writer
 from overpaint.engines.base import Array
 from overpaint.engines.bundle import Bundle
+from overpaint.engines.compare import random_feeds
 from overpaint.engines.ort import OrtEngine, variant_of
 from overpaint.engines.registry import EngineOptions
 from overpaint.runtime.load import find
@@ -29,23 +28,16 @@ def engine(bundle: Bundle, kind: str) -> OrtEngine:
 
 
 def feeds(bundle: Bundle, pixels: int, rows: int) -> dict[str, Array]:
-    graph, rng = bundle.graph("unet"), np.random.default_rng(0)
+    graph = bundle.graph("unet")
     side = pixels // bundle.model.downscale
-    lengths = {"rows": rows, "height": side, "width": side, "tokens": graph.ranges["tokens"].usual}
-    shapes = {spec.name: [lengths.get(str(axis), axis) for axis in spec.axes] for spec in graph.inputs}
-    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    tokens = graph.ranges["tokens"].usual
+    return random_feeds(graph.inputs, {"rows": rows, "height": side, "width": side, "tokens": tokens})
 
 
 def seconds(bundle: Bundle, pixels: int, repeats: int) -> list[float]:
-    engines, given = [engine(bundle, kind) for kind in KINDS], feeds(bundle, pixels, 2)
-    times: list[list[float]] = [[] for _ in KINDS]
-    for repeat in range(repeats + 1):
-        for opened, spent in zip(engines, times, strict=True):
-            start = time.perf_counter()
-            opened(given)
-            if repeat:  # the first is the warm-up
-                spent.append(time.perf_counter() - start)
-    return [statistics.median(spent) for spent in times]
+    given = feeds(bundle, pixels, 2)
+    calls = [partial(engine(bundle, kind), given) for kind in KINDS]
+    return [statistics.median(spent) for spent in in_turn(calls, repeats)]
 
 
 def peak(bundle: Bundle, pixels: int, kind: str) -> float:

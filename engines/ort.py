@@ -109,8 +109,9 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
     Raises `InputError` for another device, and a precision that is not the graph's.
     """
     check_precision("onnxruntime", name, graph.precision, options.precision)
-    path = variant_of(name, graph, folder, options.device) or folder / graph.file.path
-    if options.device == "cuda" and _NORM in path.read_bytes():
+    own = variant_of(name, graph, folder, options.device)
+    path = own or variant_of(name, graph, folder, "cpu") or folder / graph.file.path
+    if options.device == "cuda" and not own and _NORM in path.read_bytes():
         warnings.warn(
             f"{name}: ONNX Runtime takes the group norms of this graph off the GPU; for many times the speed run: "
             f"overpaint build {folder} --engine onnxruntime",
@@ -137,9 +138,8 @@ def variant_key(name: str, graph: Graph, device: str) -> Key:
 
 
 def variant_of(name: str, graph: Graph, folder: Path, device: str) -> Path | None:
-    """The variant for a device, or else for any, that came with the bundle or was built since."""
-    store = Store.of(folder)
-    return store.find(variant_key(name, graph, device)) or store.find(variant_key(name, graph, "cpu"))
+    """The variant under that key which came with the bundle or was built since."""
+    return Store.of(folder).find(variant_key(name, graph, device))
 
 
 def _balance_memory() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnxscript import ir
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
-from .shapes import CHANNELS_LAST, CHANNELS_SECOND
+from .shapes import CHANNELS_LAST, CHANNELS_SECOND, TURNED
 
 DOMAIN = "com.microsoft"
 
@@ -93,8 +93,8 @@ def _channels_last(activation: int, op: Any, x: Any, weight: Any, bias: Any, nor
             op.initializer(ir.tensor(np.array(lengths, np.int64)), name=f"{normal.name}.{kind}")
             for kind, lengths in (("column", (0, -1, 1, x.shape[1])), ("flat", (0, -1, x.shape[1])))
         )
-        normed = op.GroupNorm(op.Reshape(op.Transpose(x, perm=(0, 2, 1)), column), scale, offset, **settings)
-        return op.Transpose(op.Reshape(normed, flat), perm=(0, 2, 1))
+        normed = op.GroupNorm(op.Reshape(op.Transpose(x, perm=TURNED), column), scale, offset, **settings)
+        return op.Transpose(op.Reshape(normed, flat), perm=TURNED)
     normed = op.GroupNorm(op.Transpose(x, perm=CHANNELS_LAST), scale, offset, **settings)
     normed.shape, normed.dtype = ir.Shape([x.shape[axis] for axis in CHANNELS_LAST]), x.dtype
     return op.Transpose(normed, perm=CHANNELS_SECOND)

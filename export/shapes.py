@@ -14,7 +14,7 @@ import numpy as np
 from onnxscript import ir
 
 CHANNELS_LAST, CHANNELS_SECOND = (0, 2, 3, 1), (0, 3, 1, 2)
-_SWAPPED = (0, 2, 1)
+TURNED = (0, 2, 1)  # tokens and channels
 
 
 def settle(graph: ir.Graph) -> None:
@@ -68,7 +68,7 @@ def _settle_reshape(
         node.attributes.pop("allowzero", None)  # a zero stands for the length that is there
     elif norm := norms.get(target):
         node.replace_input_with(1, _shape_of(graph, node, norm))
-    elif len(target) == 4 and (norm := norms.get(_moved(target))) and swap and _order(swap) == _SWAPPED:
+    elif len(target) == 4 and (norm := norms.get(_moved(target))) and swap and _order(swap) == TURNED:
         _turn_after(graph, node, swap, norm)
 
 

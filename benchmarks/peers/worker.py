@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.work import Loaded, Work
+from benchmarks.report import ask_gpu
 
 Figures = dict[str, list[float]]
 # On a GPU the first call compiles or looks for kernels, and the second may be recorded as a graph.
@@ -70,8 +70,7 @@ def _peak() -> float:
 
 def _gpu_memory() -> float:
     """Megabytes of the first GPU that are in use, by whomever: nothing else should run there."""
-    query = ("nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
-    return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout) * 2**20 / 1e6
+    return int(ask_gpu("memory.used")[0]) * 2**20 / 1e6
 
 
 def _seconds(call: Callable[..., object], *arguments: object) -> float:
