@@ -177,6 +177,8 @@ def providers(graphs: bool) -> list[Any]:
         "prefer_nhwc": "1",
         # cuDNN has no such kernel for these layouts (9.x, on an H200): every shape would be looked up in vain, loudly.
         "fuse_conv_bias": "0",
+        # Else the sums and variances of `SkipLayerNormalization` are made in float16.
+        "enable_skip_layer_norm_strict_mode": "1",
         # float32 is what the label says; float16 is the fast one.
         "use_tf32": "0",
     }

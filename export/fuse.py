@@ -22,6 +22,7 @@ from ..engines.store import Store
 from .norms import DOMAIN, count_norms, fuse_norms
 from .onnx import INLINE_BELOW
 from .shapes import settle
+from .sums import count_sums, fuse_sums
 
 # Where int8 rounds the other way, all that follows moves: inputs moved by 1e-6 move the output of `tiny` by 0.03.
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-1}
@@ -30,10 +31,15 @@ _SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
 
 @dataclass(frozen=True)
 class Fused:
-    """How many operators a variant has of each kind: attentions, and group norms with or without SiLU."""
+    """How many operators a variant has of each kind: attentions, group norms with or without SiLU, and sums that a
+    norm adds up itself."""
 
     attentions: int
     norms: int = 0
+    sums: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.attentions} attentions, {self.norms} group norms and {self.sums} sums"
 
 
 def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda stage: None) -> list[Path]:
@@ -56,7 +62,7 @@ def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda sta
             def make(target: Path, name: str = name, graph: Graph = graph, device: str = device) -> None:
                 source = bundle.folder / graph.file.path
                 fused = fuse(source, target, device)
-                report(f"{name}: {fused.attentions} attentions and {fused.norms} norms fused for {device}; comparing")
+                report(f"{name}: {fused} fused for {device}; comparing")
                 if device == "cuda" and obstacle:
                     report(f"{name}: not compared, for want of a GPU here: {obstacle}")
                 else:
@@ -75,21 +81,30 @@ def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
     slow without a word.
     """
     model = ir.load(source)
-    wanted = Fused(_attentions(model.graph), count_norms(model.graph) if device == "cuda" else 0)
+    on_gpu = device == "cuda"
+    wanted = Fused(_attentions(model.graph), *(_for_gpu(model.graph) if on_gpu else ()))
     RewriteRuleSet([RewriteRule(_rounded_after, _rounded_before, _one_scale)]).apply_to_model(model)
     attentions = RewriteRuleSet([RewriteRule(_apart, _together, _known)]).apply_to_model(model)
-    fused = Fused(attentions, fuse_norms(model) if device == "cuda" else 0)
-    if device == "cuda":
-        settle(model.graph)
-        RemoveUnusedNodesPass()(model)
+    fused = Fused(attentions, *(_fuse_for_gpu(model) if on_gpu else ()))
     if fused != wanted:
-        raise ExportError(
-            f"{source}: {fused.attentions} of {wanted.attentions} attentions and {fused.norms} of {wanted.norms} group "
-            "norms can be fused; export with this version again"
-        )
+        raise ExportError(f"{source}: of {wanted}, {fused} can be fused; export with this version again")
     _refer(model.graph, source)
     ir.save(model, target)
     return fused
+
+
+def _for_gpu(graph: ir.Graph) -> tuple[int, int]:
+    """The numbers of group norms and of sums to fuse."""
+    return count_norms(graph), count_sums(graph)
+
+
+def _fuse_for_gpu(model: ir.Model) -> tuple[int, int]:
+    """Fuse them, and take the arithmetic of shapes out; gives their numbers."""
+    norms = fuse_norms(model)
+    settle(model.graph)
+    sums = fuse_sums(model.graph)
+    RemoveUnusedNodesPass()(model)
+    return norms, sums
 
 
 def _attentions(graph: ir.Graph) -> int:

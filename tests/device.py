@@ -106,6 +106,7 @@ def function(name: str) -> Any:
 
     def call(*values: Any, **options: Any) -> Array:
         values = tuple([bare(part) for part in value] if isinstance(value, list) else bare(value) for value in values)
+        options = {option: bare(value) for option, value in options.items()}
         return Array(getattr(np, name)(*values, **options))
 
     return call

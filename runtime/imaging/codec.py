@@ -148,10 +148,11 @@ def check_size(size: tuple[int, int], multiple: int, name: str = "the picture") 
 def to_model(pixels: Array) -> Array:
     """Pixels [height, width, 3] from 0 to 255 as the float32 [1, 3, height, width] in [-1, 1] that a VAE encodes, on
     their device."""
-    xp = namespace_of(pixels)
-    scaled = pixels.astype(np.float32) / 255 * 2 - 1
-    made: Array = xp.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
-    return made
+    scaled: Array = namespace_of(pixels).ascontiguousarray(pixels.transpose(2, 0, 1)[None]).astype(np.float32)
+    scaled /= 255
+    scaled *= 2
+    scaled -= 1
+    return scaled
 
 
 def from_model(decoded: Array) -> list[Array]:
@@ -160,8 +161,14 @@ def from_model(decoded: Array) -> list[Array]:
     Values beyond [-1, 1] are clipped, the rest rounded to nearest, as diffusers' `VaeImageProcessor` does.
     """
     xp = namespace_of(decoded)
-    unit = xp.clip(decoded.astype(np.float32) / 2 + np.float32(0.5), 0, 1)
-    return list(xp.ascontiguousarray(xp.rint(unit * 255).astype(np.uint8).transpose(0, 2, 3, 1)))
+    levels = decoded.astype(np.float32) / np.float32(2)
+    levels += np.float32(0.5)
+    xp.clip(levels, 0, 1, out=levels)
+    levels *= 255
+    xp.rint(levels, out=levels)
+    planes = levels.astype(np.uint8)
+    # Several times as fast as a copy of the transposed array: numpy moves whole rows of a plane.
+    return list(xp.stack([planes[:, channel] for channel in range(3)], axis=-1))
 
 
 def _decode(stream: IO[bytes], name: str, max_pixels: int, notes: list[str]) -> Image.Image:

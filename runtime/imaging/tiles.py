@@ -145,8 +145,12 @@ class Mosaic:
 
         Rows are float32, and valid until the next are asked for.
         """
-        tops, columns = list(self._fades[0]), len(self._fades[1])
         waiting = iter(parts)
+        if len(self) == 1:
+            part = next(waiting)
+            yield 0, part.astype(np.float32, copy=False)
+            return
+        tops, columns = list(self._fades[0]), len(self._fades[1])
         band: Array | None = None
         for index, top in enumerate(tops):
             for window in self.windows[index * columns : (index + 1) * columns]:

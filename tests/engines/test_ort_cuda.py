@@ -197,6 +197,7 @@ def test_the_settings_are_those_of_the_documentation(graph: Graph, fake_folder: 
         "cudnn_conv_algo_search": "HEURISTIC",
         "prefer_nhwc": "1",
         "fuse_conv_bias": "0",
+        "enable_skip_layer_norm_strict_mode": "1",
         "use_tf32": "0",
     }
 

@@ -55,8 +55,8 @@ def test_a_bundle_gains_a_variant_with_the_same_results(bundle: Bundle) -> None:
     assert (plain.label.endswith("float32"), fused.label.endswith("float32, fused")) == (True, True)
     wanted, made = plain(feeds)["model_output"], fused(feeds)["model_output"]
     assert np.linalg.norm(made - wanted) <= 1e-5 * np.linalg.norm(wanted)
-    assert "unet: 14 attentions and 0 norms fused for cpu; comparing" in stages
-    assert "unet: 14 attentions and 30 norms fused for cuda; comparing" in stages
+    assert "unet: 14 attentions, 0 group norms and 0 sums fused for cpu; comparing" in stages
+    assert "unet: 14 attentions, 30 group norms and 35 sums fused for cuda; comparing" in stages
     assert any(stage.startswith("unet: not compared, for want of a GPU") for stage in stages)
     names = [path.parent.name.split(".")[0] for path in built]
     assert names == ["unet", "unet", "vae_encoder", "vae_decoder"]
@@ -75,7 +75,7 @@ def test_every_attention_of_the_unet_is_fused_and_none_of_a_mask(bundle: Bundle,
 
 
 def test_an_attention_that_cannot_be_fused_fails_the_build(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="0 of 1 attentions and 0 of 0 group norms can be fused"):
+    with pytest.raises(ExportError, match=r"of 1 attentions, 0 group norms and 0 sums, 0 attentions, .* can be fused"):
         fuse(attention(tmp_path / "open.onnx"), tmp_path / "variant")
     assert fuse(attention(tmp_path / "causal.onnx", is_causal=1), tmp_path / "variant") == Fused(0)
 
@@ -85,12 +85,37 @@ class GroupNorm(OpRun):  # type: ignore[misc]
 
     op_domain = "com.microsoft"
 
-    def _run(self, x: Any, scale: Any, offset: Any, activation: int, epsilon: float, groups: int) -> tuple[Any]:
+    def _run(self, x: Any, scale: Any, offset: Any, activation: int, epsilon: float, groups: int) -> tuple[Any, ...]:
         assert {scale.dtype, offset.dtype} == {np.dtype(np.float32)}
         parted = x.astype(np.float32).reshape(len(x), -1, groups, x.shape[-1] // groups)
         mean, variance = (part(parted, axis=(1, 3), keepdims=True) for part in (np.mean, np.var))
         normed = ((parted - mean) / np.sqrt(variance + epsilon)).reshape(x.shape) * scale + offset
         return ((normed / (1 + np.exp(-normed)) if activation else normed).astype(x.dtype),)
+
+
+class SkipGroupNorm(GroupNorm):
+    """The same of a sum, which may be of one value a row and channel and a bias too, and the sum."""
+
+    def _run(self, x: Any, scale: Any, offset: Any, skip: Any, bias: Any = None, **settings: Any) -> tuple[Any, ...]:
+        assert skip.shape in (x.shape, (len(x), x.shape[-1]))
+        total = (
+            x + skip.reshape(len(x), *x.shape[1:3] if skip.ndim == 4 else (1, 1), -1) + (0 if bias is None else bias)
+        )
+        return (*super()._run(total, scale, offset, **settings), total)
+
+
+class SkipLayerNormalization(OpRun):  # type: ignore[misc]
+    """A layer norm of a sum, statistics that only training asks for, and the sum."""
+
+    op_domain = "com.microsoft"
+
+    def _run(
+        self, x: Any, skip: Any, scale: Any, offset: Any, bias: Any = None, epsilon: float = 1e-12
+    ) -> tuple[Any, ...]:
+        total = x + skip + (0 if bias is None else bias)
+        centred = total - total.mean(axis=-1, keepdims=True)
+        normed = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon) * scale + offset
+        return normed, np.empty(0), np.empty(0), total
 
 
 class MultiHeadAttention(OpRun):  # type: ignore[misc]
@@ -114,26 +139,32 @@ def check_for_gpu(bundle: Bundle, name: str, variant: Path, wanted: Fused) -> on
     shutil.copy(source, variant.parent)  # where the variant finds the weights
     feeds = random_feeds(graph.inputs, dict.fromkeys(graph.ranges, 7) | {"rows": 2, "width": 10, "w": 10})
     expected = open_engine("onnxruntime", name, graph, bundle.folder, EngineOptions())(feeds)
-    evaluator = ReferenceEvaluator(str(variant), new_ops=[GroupNorm, MultiHeadAttention])
+    evaluator = ReferenceEvaluator(
+        str(variant), new_ops=[GroupNorm, SkipGroupNorm, SkipLayerNormalization, MultiHeadAttention]
+    )
     for spec, array in zip(graph.outputs, evaluator.run(None, dict(feeds)), strict=True):
         assert np.linalg.norm(array - expected[spec.name]) <= 1e-5 * np.linalg.norm(array)
     return onnx.load(variant, load_external_data=False)
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("unet", Fused(14, 30)), ("vae_encoder", Fused(0, 8))])
+@pytest.mark.parametrize(("name", "wanted"), [("unet", Fused(14, 30, 35)), ("vae_encoder", Fused(0, 8, 3))])
 def test_the_group_norms_of_a_gpu_give_the_same(bundle: Bundle, tmp_path: Path, name: str, wanted: Fused) -> None:
     check_for_gpu(bundle, name, tmp_path / "variant.onnx", wanted)
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"), [("unet", Fused(14, 30)), ("vae_encoder", Fused(1, 12)), ("vae_decoder", Fused(1, 18))]
+    ("name", "wanted"),
+    [("unet", Fused(14, 30, 35)), ("vae_encoder", Fused(1, 12, 3)), ("vae_decoder", Fused(1, 18, 6))],
 )
 def test_a_gpu_has_no_arithmetic_of_shapes(inpainting_bundle: Bundle, tmp_path: Path, name: str, wanted: Fused) -> None:
     model = check_for_gpu(inpainting_bundle, name, tmp_path / "variant.onnx", wanted)
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
     lengths = [node.input[-1] for node in model.graph.node if node.op_type in ("Reshape", "Resize", "Expand")]
     assert {makers.get(given, "constant") for given in lengths} <= {"constant", "Shape"}
-    assert {makers[node.input[0]] for node in model.graph.node if node.op_type == "Shape"} == {"GroupNorm"}
+    assert {makers[node.input[0]] for node in model.graph.node if node.op_type == "Shape"} <= {
+        "GroupNorm",
+        "SkipGroupNorm",
+    }
     assert "InstanceNormalization" not in makers.values()
 
 
