@@ -146,8 +146,8 @@ def _body(
     how = (
         f"Medians of {rounds} processes, each with {work.repeats} pictures and {work.stage_repeats} of each stage, "
         f"after the first picture (its cold start, files cached) and {work.warmup} more. A U-Net step has {work.rows} "
-        "rows. Every picture and prompt is new, but for the second prompt on the same picture; PSNR is that of the "
-        "first pictures, 99 where they are the same."
+        "rows. Every picture and prompt is new, but for a second prompt on the same picture, and on a GPU the same "
+        "prompt for a new picture; PSNR is that of the first pictures, 99 where they are the same."
     )
     reached = any(target.value(measured) is not None for target in wanted)
     ratios = table(("ratio", "target", "measured", "reached"), [target.row(measured) for target in wanted])

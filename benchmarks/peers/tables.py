@@ -22,6 +22,7 @@ HEADER = (
     "p95",
     "p99",
     "second prompt, s",
+    "same prompt, s",
     "U-Net step, s",
     "VAE encode, s",
     "VAE decode, s",
@@ -91,7 +92,11 @@ _AHEAD = (
 )
 # Of the Stable Diffusion 1.5 configuration at 512 x 512 on an H200.
 GUIDED = (Target("U-Net step with guidance, s", (_F16, "unet"), None, 0.0095), *_AHEAD)
-ONE_STEP = (Target("picture in one step with the tiny VAE, s", (_F16, "picture"), None, 0.005), *_AHEAD)
+ONE_STEP = (
+    Target("picture in one step with the tiny VAE, s", (_F16, "picture"), None, 0.005),
+    Target("the same with the prompt of the one before, s", (_F16, "frame"), None, 0.005),
+    *_AHEAD,
+)
 
 
 def targets(device: str, work: Work) -> tuple[Target, ...]:
@@ -135,9 +140,11 @@ def peer_row(peer: Peer, figures: Mapping[str, Sequence[float]]) -> tuple[str, .
 
     spread = Spread.of(figures["picture"]) if "picture" in figures else None
     pictures = [f"{value:#.4g}" for value in (spread.median, spread.p95, spread.p99)] if spread else ["-"] * 3
-    stages = [shown(name, "#.4g") for name in ("unet", "encode", "decode")]
+    known, stages = (
+        [shown(name, "#.4g") for name in names] for names in (("again", "frame"), ("unet", "encode", "decode"))
+    )
     rest = [shown("cold", ".2f"), shown("memory", ".0f"), shown("psnr", ".1f")]
-    return (peer.name, peer.precision, *pictures, shown("again", "#.4g"), *stages, *rest)
+    return (peer.name, peer.precision, *pictures, *known, *stages, *rest)
 
 
 def floor_lines(floor: Mapping[str, Sequence[float]]) -> str:

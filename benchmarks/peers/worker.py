@@ -30,6 +30,7 @@ def main() -> None:
     before = _gpu_memory() if on_gpu else 0.0
     loaded = adapter.load(folder, work, **options)
     figures = _pictures(loaded, work, task["spawned"], Path(task["first"])) if loaded.paint else {}
+    figures |= {"frame": _frames(loaded.paint, work)} if loaded.paint and on_gpu else {}
     # What a stage alone takes comes on top of the pipeline's own buffers, so memory is read before.
     figures |= {"memory": [_gpu_memory() - before if on_gpu else _peak()]} if loaded.paint else {}
     figures |= {name: _stage(call, loaded.wait, work.stage_repeats) for name, call in loaded.stages.items()}
@@ -49,6 +50,13 @@ def _pictures(loaded: Loaded, work: Work, spawned: float, first: Path) -> Figure
         known = work.picture(indices[-1])
         figures["again"] = [_seconds(paint, known, work.prompt(-index), index) for index in indices]
     return figures
+
+
+def _frames(paint: Callable[..., object], work: Work) -> list[float]:
+    """Seconds of pictures with a prompt that came just before, as those of a camera: on a CPU that is no difference."""
+    indices = range(2000, 2001 + work.warmup + work.repeats)
+    seconds = [_seconds(paint, work.picture(index), work.prompt(0), index) for index in indices]
+    return seconds[1 + work.warmup :]
 
 
 def _stage(call: Callable[[], object], wait: Callable[[], object] | None, repeats: int) -> list[float]:

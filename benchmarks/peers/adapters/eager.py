@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -33,8 +34,16 @@ def load(
         vae.encode, vae.decode = (torch.compile(part, mode=compiled) for part in (vae.encode, vae.decode))
     options = {"strength": work.strength, "num_inference_steps": work.steps, "guidance_scale": work.guidance}
 
+    @lru_cache(maxsize=1)
+    def encoded(prompt: str) -> dict[str, torch.Tensor]:
+        """What its users keep of a prompt that comes again."""
+        with torch.no_grad():
+            found = pipe.encode_prompt(prompt, device, 1, work.rows > 1)
+        return dict(zip(("prompt_embeds", "negative_prompt_embeds"), found, strict=True))
+
     def paint(image: Image.Image, prompt: str, seed: int) -> Image.Image:
-        return pipe(prompt, image=image, generator=torch.Generator().manual_seed(seed), **options).images[0]
+        generator = torch.Generator().manual_seed(seed)
+        return pipe(image=image, generator=generator, **encoded(prompt), **options).images[0]
 
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(*shape).to(device, kind)
