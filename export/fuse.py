@@ -54,8 +54,8 @@ def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda sta
     obstacle = found["cuda"].obstacle
     for name, graph in bundle.graphs.items():
         model = ir.load(bundle.folder / graph.file.path).graph
-        for device, count in (("cpu", _attentions(model)), ("cuda", count_norms(model))):
-            if not count:
+        for device, worth in (("cpu", _attentions(model)), ("cuda", sum(_for_gpu(model)))):
+            if not worth:
                 report(f"{name}: has nothing to fuse for {device}")
                 continue
 
