@@ -100,6 +100,7 @@ def _for_gpu(graph: ir.Graph) -> tuple[int, int]:
 
 def _fuse_for_gpu(model: ir.Model) -> tuple[int, int]:
     """Fuse them, and take the arithmetic of shapes out; gives their numbers."""
+    model.opset_imports.setdefault(DOMAIN, 1)
     norms = fuse_norms(model)
     settle(model.graph)
     sums = fuse_sums(model.graph)
