@@ -43,15 +43,16 @@ def _sum_of(node: ir.Node) -> ir.Node | None:
     source = node.inputs[0].producer() if node.inputs[0] else None
     if node.op_type != "LayerNormalization":  # before its axes are moved, or its groups parted
         source = source.inputs[0].producer() if source and source.inputs[0] else None
-    return source if source and source.op_type == "Add" and _of_arrays(source) else None
+    axes = 3 if node.op_type == "LayerNormalization" else 4
+    return source if source and source.op_type == "Add" and _of_arrays(source, axes) else None
 
 
-def _of_arrays(total: ir.Node) -> bool:
-    """Whether a sum is one of arrays of the same 3 or 4 axes; the second may have one value for all places."""
+def _of_arrays(total: ir.Node, axes: int) -> bool:
+    """Whether a sum is one of computed arrays of so many axes; the second may have one value for all places."""
     first, second = _terms(total)
     lengths = tuple(first.shape or ()), tuple(second.shape or ())
     alike = lengths[0] == lengths[1] or lengths[1][2:] == (1, 1)
-    return len(lengths[0]) in (3, 4) and alike and not (first.const_value or second.const_value)
+    return len(lengths[0]) == axes and alike and not (first.const_value or second.const_value)
 
 
 def _terms(total: ir.Node) -> tuple[ir.Value, ir.Value]:
