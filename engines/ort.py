@@ -25,6 +25,7 @@ except ImportError as exc:
 
 ERRORS: tuple[type[Exception], ...] = (
     MemoryError,
+    RuntimeError,  # as runs on bound arrays raise whatever it is
     *(kind for kind in vars(_state).values() if isinstance(kind, type) and issubclass(kind, Exception)),
 )
 # Of what `export.fuse` makes; to be raised when that makes something else.

@@ -18,7 +18,7 @@ DOMAIN = "com.microsoft"
 
 def count_norms(graph: ir.Graph) -> int:
     """The number of group norms of pictures that a GPU's operator has: with an even number of channels a group."""
-    return sum(node.op_type == "InstanceNormalization" and _of_picture(node) for node in graph)
+    return sum(map(is_group_norm, graph))
 
 
 def fuse_norms(model: ir.Model) -> int:
@@ -33,8 +33,11 @@ def fuse_norms(model: ir.Model) -> int:
     return sum(RewriteRuleSet([rule]).apply_to_model(model) for rule in rules)
 
 
-def _of_picture(node: ir.Node) -> bool:
-    """Whether an instance norm is a group norm's, of an array [rows, channels, height, width] or with both in one."""
+def is_group_norm(node: ir.Node) -> bool:
+    """Whether a node is the instance norm of such a group norm, of [rows, channels, height, width] or with both in
+    one."""
+    if node.op_type != "InstanceNormalization":
+        return False
     parted = node.inputs[0].producer() if node.inputs[0] else None
     picture = parted.inputs[0] if parted and parted.op_type == "Reshape" else None
     if picture is None or picture.shape is None or len(picture.shape) not in (3, 4):
@@ -63,7 +66,7 @@ def _norm_and_silu(op: Any, x: Any, parts: Any, ones: Any, zeros: Any, shape: An
 def _plain(_context: Any, normal: ir.Value, weight: ir.Value, bias: ir.Value, **_: Any) -> bool:
     node = normal.producer()
     known = _constant(weight) is not None and _constant(bias) is not None
-    return known and node is not None and _of_picture(node)
+    return known and node is not None and is_group_norm(node)
 
 
 def _constant(value: ir.Value) -> NDArray[np.float32] | None:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from onnxscript import ir
 
+from .norms import DOMAIN, is_group_norm
 from .shapes import CHANNELS_LAST, CHANNELS_SECOND
-
-DOMAIN = "com.microsoft"
-_NORMS = ("GroupNorm", "InstanceNormalization", "LayerNormalization")
 
 
 def count_sums(graph: ir.Graph) -> int:
@@ -38,13 +36,18 @@ def _sums(graph: ir.Graph) -> dict[ir.Node, ir.Node]:
 
 
 def _sum_of(node: ir.Node) -> ir.Node | None:
-    if node.op_type not in _NORMS:
-        return None
-    source = node.inputs[0].producer() if node.inputs[0] else None
-    if node.op_type != "LayerNormalization":  # before its axes are moved, or its groups parted
-        source = source.inputs[0].producer() if source and source.inputs[0] else None
-    axes = 3 if node.op_type == "LayerNormalization" else 4
-    return source if source and source.op_type == "Add" and _of_arrays(source, axes) else None
+    """What adds up the array of a norm."""
+    if node.op_type == "LayerNormalization":
+        return _as_sum(node.inputs[0], axes=3)
+    if node.op_type == "GroupNorm" or is_group_norm(node):
+        moved = node.inputs[0].producer() if node.inputs[0] else None  # its axes, or its groups parted
+        return _as_sum(moved.inputs[0], axes=4) if moved else None
+    return None
+
+
+def _as_sum(value: ir.Value | None, axes: int) -> ir.Node | None:
+    maker = value.producer() if value else None
+    return maker if maker and maker.op_type == "Add" and _of_arrays(maker, axes) else None
 
 
 def _of_arrays(total: ir.Node, axes: int) -> bool:

@@ -110,10 +110,10 @@ class Session:
         assert set(binding.inputs) == {spec.name for spec in self.graph.inputs}
         assert list(binding.outputs) == [spec.name for spec in self.graph.outputs]
         if sum(bound.array().nbytes for bound in binding.inputs.values()) > Session.memory:
-            raise Fail("Failed to allocate memory for requested buffer of size 12345")
+            raise RuntimeError("Error in execution: Failed to allocate memory for requested buffer of size 12345")
         if number >= 0:
             if self.breaks_capture:
-                raise Fail("operation not permitted when stream is capturing")
+                raise RuntimeError("Error in execution: operation not permitted when stream is capturing")
             assert number > 0
             assert self.settings["enable_cuda_graph"] == "1"
             assert all(binding.outputs.values())

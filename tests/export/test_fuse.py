@@ -149,7 +149,12 @@ def check_for_gpu(bundle: Bundle, name: str, variant: Path, wanted: Fused) -> on
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("text_encoder", Fused(0, 0, 4)), ("unet", Fused(14, 30, 35)), ("vae_encoder", Fused(0, 8, 3))],
+    [
+        ("text_encoder", Fused(0, 0, 4)),
+        ("unet", Fused(14, 30, 35)),
+        ("vae_encoder", Fused(0, 8, 3)),
+        ("vae_decoder", Fused(0, 13, 4)),
+    ],
 )
 def test_the_norms_of_a_gpu_give_the_same(bundle: Bundle, tmp_path: Path, name: str, wanted: Fused) -> None:
     check_for_gpu(bundle, name, tmp_path / "variant.onnx", wanted)
