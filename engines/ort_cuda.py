@@ -25,7 +25,7 @@ MOST_GRAPHS = 8
 # What the arena of a session leaves to latents and kernels, in bytes.
 RESERVE = 256 * 2**20
 WITH_GRAPHS, WITHOUT_GRAPHS = ", CUDA graphs", ", without CUDA graphs"
-_UNCAPTURED, _ERRORS_ONLY = -1, 3
+_UNCAPTURED, _NOTHING_BUT_FATAL = -1, 4
 _Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -52,6 +52,7 @@ class CudaEngine(OrtEngine):
         self._graphs: dict[_Shapes, Captured] = {}
         self._seen: dict[_Shapes, dict[str, tuple[int, ...]]] = {}
         self._capturing = True
+        self._precision = graph.precision
         super().__init__(name, graph, path, folder, options)
         self.label += WITH_GRAPHS if self._capturing else WITHOUT_GRAPHS
 
@@ -66,13 +67,13 @@ class CudaEngine(OrtEngine):
             return open_session(path, folder, session_options(options), providers)
 
         try:
-            session = opened(providers(self._capturing))
+            session = opened(providers(self._precision, graphs=self._capturing))
         except ERRORS as exc:
             # What the library says of a graph with control flow, or with operators that it has on the CPU alone.
             if "graph capture" not in str(exc):
                 raise
             self._capturing = False
-            session = opened(providers(False))
+            session = opened(providers(self._precision, graphs=False))
         if session.get_providers()[0] != PROVIDER:
             raise EngineError(
                 f"{self.name}: onnxruntime {library.__version__} cannot load its CUDA libraries, or they are of "
@@ -164,7 +165,7 @@ class CudaEngine(OrtEngine):
         self._session = None
 
 
-def providers(graphs: bool) -> list[Any]:
+def providers(precision: str, graphs: bool) -> list[Any]:
     """The providers of a session and the settings of CUDA's, named as in its documentation."""
     settings = {
         "device_id": "0",
@@ -175,12 +176,12 @@ def providers(graphs: bool) -> list[Any]:
         # A search would hold up the first request of every shape.
         "cudnn_conv_algo_search": "HEURISTIC",
         "prefer_nhwc": "1",
-        # cuDNN has no such kernel for these layouts (9.x, on an H200): every shape would be looked up in vain, loudly.
+        # With a bias in a convolution cuDNN may compile a kernel for each; whether that pays has not been measured.
         "fuse_conv_bias": "0",
         # Else the sums and variances of `SkipLayerNormalization` are made in float16.
         "enable_skip_layer_norm_strict_mode": "1",
-        # float32 is what the label says; float16 is the fast one.
-        "use_tf32": "0",
+        # float32 is what the label says. With "0" a convolution in float16 is first refused its tensor cores, in vain.
+        "use_tf32": str(int(precision == "float16")),
     }
     return [(PROVIDER, settings), "CPUExecutionProvider"]
 
@@ -189,7 +190,7 @@ def _check_provider(name: str) -> None:
     if PROVIDER not in library.get_available_providers():
         raise EngineError(f"{name}: this onnxruntime {library.__version__} is built without CUDA; {INSTALL}")
     library.preload_dlls(directory="")
-    library.set_default_logger_severity(_ERRORS_ONLY)  # it warns of plugins that nobody asked for
+    library.set_default_logger_severity(_NOTHING_BUT_FATAL)  # what goes wrong is raised
 
 
 def _bind_inputs(binding: Any, arrays: Mapping[str, Array]) -> None:

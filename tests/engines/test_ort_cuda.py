@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -200,6 +201,11 @@ def test_the_settings_are_those_of_the_documentation(graph: Graph, fake_folder: 
         "enable_skip_layer_norm_strict_mode": "1",
         "use_tf32": "0",
     }
+
+
+def test_float16_has_tensor_cores_at_once(graph: Graph, fake_folder: Path) -> None:
+    engine_of(fake_folder, replace(graph, precision="float16"))
+    assert Session.opened[0].settings["use_tf32"] == "1"
 
 
 def test_a_graph_that_cannot_be_captured_runs_without(
