@@ -77,8 +77,8 @@ def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
     """Write the variant of the graph at `source` to `target`; gives what is fused in it.
 
     That for "cpu" serves every device, that for "cuda" has group norms that only a GPU's provider knows. Raises
-    `ExportError` where an attention without a mask or, on "cuda", a group norm of a picture is left, which would be
-    slow without a word.
+    `ExportError` where an attention without a mask or, on "cuda", a group norm of a picture or a norm's sum is left,
+    which would be slow without a word.
     """
     model = ir.load(source)
     on_gpu = device == "cuda"

@@ -34,8 +34,8 @@ def fuse_norms(model: ir.Model) -> int:
 
 
 def is_group_norm(node: ir.Node) -> bool:
-    """Whether a node is the instance norm of such a group norm, of [rows, channels, height, width] or with both in
-    one."""
+    """Whether a node is the instance norm of a group norm that `fuse_norms` takes: of an array [rows, channels, height,
+    width], or with both in one."""
     if node.op_type != "InstanceNormalization":
         return False
     parted = node.inputs[0].producer() if node.inputs[0] else None

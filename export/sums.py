@@ -74,7 +74,7 @@ def _bias(term: ir.Value) -> ir.Value | None:
 
 
 def _fuse(graph: ir.Graph, total: ir.Node, norm: ir.Node) -> None:
-    """Put a norm that adds up where the sum was."""
+    """Put a norm that adds up, and gives the sum last, where the sum was."""
     first, second = _terms(total)
     bias = _bias(first)
     terms = [_without(first, bias) if bias else first, second]
