@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -64,7 +65,7 @@ class Pipeline:
         self.text = text
         self.vae = vae
         self.denoiser = denoiser
-        self.schedule = schedule
+        self._compile = lru_cache(maxsize=64)(partial(compile_plan, schedule))
         self.loops = Loops()
         self.loading: Mapping[str, Any] = {}
         """What `load` was told, for the records of what is made."""
@@ -175,8 +176,7 @@ class Pipeline:
     def plan(self, request: Request) -> Plan:
         """The table that a request runs, without running it; raises `InputError` where there is none."""
         plans = [
-            compile_plan(
-                self.schedule,
+            self._compile(
                 sampler=request.sampler or self.bundle.model.default_sampler,
                 schedule=request.schedule,
                 steps=request.steps,
