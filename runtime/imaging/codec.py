@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ...engines.base import Array, InputError
 from ...engines.buffers import namespace_of
@@ -211,7 +211,8 @@ def _damaged(name: str, exc: BaseException) -> InputError:
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        return image if upright else ImageOps.exif_transpose(image)  # which copies either
     except BROKEN as exc:
         notes.append(f"the EXIF data is unreadable ({exc}); the picture is taken to be upright")
         return image

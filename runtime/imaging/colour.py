@@ -40,7 +40,7 @@ def to_srgb(image: Image.Image, notes: list[str]) -> Array:
         base = _apply_profile(base, profile, notes)
     if base.mode == "LAB":
         base = _transform(base, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
-    return np.array(base.convert("RGB"))
+    return np.asarray(base if base.mode == "RGB" else base.convert("RGB"))
 
 
 def _straight(image: Image.Image) -> Image.Image:
