@@ -23,6 +23,7 @@ def fuse_sums(graph: ir.Graph) -> int:
     sums = _sums(graph)
     for total, norm in sums.items():
         _fuse(graph, total, norm)
+    graph.sort()  # the weights of a norm may be cast after the sum, where the norm now stands
     return len(sums)
 
 
