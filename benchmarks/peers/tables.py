@@ -140,11 +140,9 @@ def peer_row(peer: Peer, figures: Mapping[str, Sequence[float]]) -> tuple[str, .
 
     spread = Spread.of(figures["picture"]) if "picture" in figures else None
     pictures = [f"{value:#.4g}" for value in (spread.median, spread.p95, spread.p99)] if spread else ["-"] * 3
-    known, stages = (
-        [shown(name, "#.4g") for name in names] for names in (("again", "frame"), ("unet", "encode", "decode"))
-    )
+    parts = [shown(name, "#.4g") for name in ("again", "frame", "unet", "encode", "decode")]
     rest = [shown("cold", ".2f"), shown("memory", ".0f"), shown("psnr", ".1f")]
-    return (peer.name, peer.precision, *pictures, *known, *stages, *rest)
+    return (peer.name, peer.precision, *pictures, *parts, *rest)
 
 
 def floor_lines(floor: Mapping[str, Sequence[float]]) -> str:

@@ -29,8 +29,7 @@ def main() -> None:
     on_gpu = options.get("device") == "cuda"
     before = _gpu_memory() if on_gpu else 0.0
     loaded = adapter.load(folder, work, **options)
-    figures = _pictures(loaded, work, task["spawned"], Path(task["first"])) if loaded.paint else {}
-    figures |= {"frame": _frames(loaded.paint, work)} if loaded.paint and on_gpu else {}
+    figures = _pictures(loaded, work, task["spawned"], Path(task["first"]), on_gpu) if loaded.paint else {}
     # What a stage alone takes comes on top of the pipeline's own buffers, so memory is read before.
     figures |= {"memory": [_gpu_memory() - before if on_gpu else _peak()]} if loaded.paint else {}
     figures |= {name: _stage(call, loaded.wait, work.stage_repeats) for name, call in loaded.stages.items()}
@@ -38,7 +37,7 @@ def main() -> None:
     Path(task["figures"]).write_text(json.dumps(figures))
 
 
-def _pictures(loaded: Loaded, work: Work, spawned: float, first: Path) -> Figures:
+def _pictures(loaded: Loaded, work: Work, spawned: float, first: Path, on_gpu: bool) -> Figures:
     paint: Any = loaded.paint
     paint(work.picture(0), work.prompt(0), 0).save(first)
     figures = {"cold": [time.monotonic() - spawned]}
@@ -49,14 +48,10 @@ def _pictures(loaded: Loaded, work: Work, spawned: float, first: Path) -> Figure
     if loaded.remembers:
         known = work.picture(indices[-1])
         figures["again"] = [_seconds(paint, known, work.prompt(-index), index) for index in indices]
+    if on_gpu:  # as a camera's; on a CPU a prompt takes next to nothing
+        kept = work.prompt(indices[-1])
+        figures["frame"] = [_seconds(paint, work.picture(-index), kept, index) for index in indices]
     return figures
-
-
-def _frames(paint: Callable[..., object], work: Work) -> list[float]:
-    """Seconds of pictures with a prompt that came just before, as those of a camera: on a CPU that is no difference."""
-    indices = range(2000, 2001 + work.warmup + work.repeats)
-    seconds = [_seconds(paint, work.picture(index), work.prompt(0), index) for index in indices]
-    return seconds[1 + work.warmup :]
 
 
 def _stage(call: Callable[[], object], wait: Callable[[], object] | None, repeats: int) -> list[float]:
