@@ -29,7 +29,7 @@ ERRORS: tuple[type[Exception], ...] = (
     *(kind for kind in vars(_state).values() if isinstance(kind, type) and issubclass(kind, Exception)),
 )
 # Of what `export.fuse` makes; to be raised when that makes something else.
-VARIANT = "2"
+VARIANT = "3"
 # What group norms are made of where they have not been fused.
 _NORM = b"InstanceNormalization"
 library: Any = onnxruntime

@@ -19,6 +19,7 @@ from ..engines.compare import random_feeds, worst
 from ..engines.ort import open_path, variant_key
 from ..engines.registry import EngineOptions
 from ..engines.store import Store
+from .gates import count_gates, fuse_gates
 from .norms import DOMAIN, count_norms, fuse_norms
 from .onnx import INLINE_BELOW
 from .shapes import settle
@@ -31,15 +32,16 @@ _SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
 
 @dataclass(frozen=True)
 class Fused:
-    """How many operators a variant has of each kind: attentions, group norms with or without SiLU, and sums that a
-    norm adds up itself."""
+    """How many operators a variant has of each kind: attentions, group norms with or without SiLU, gated linear units,
+    and sums that a norm adds up itself."""
 
     attentions: int
     norms: int = 0
+    gates: int = 0
     sums: int = 0
 
     def __str__(self) -> str:
-        return f"{self.attentions} attentions, {self.norms} group norms and {self.sums} sums"
+        return f"{self.attentions} attentions, {self.norms} group norms, {self.gates} gates and {self.sums} sums"
 
 
 def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda stage: None) -> list[Path]:
@@ -93,19 +95,20 @@ def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
     return fused
 
 
-def _for_gpu(graph: ir.Graph) -> tuple[int, int]:
-    """The numbers of group norms and of sums to fuse."""
-    return count_norms(graph), count_sums(graph)
+def _for_gpu(graph: ir.Graph) -> tuple[int, int, int]:
+    """The numbers of group norms, of gates and of sums to fuse."""
+    return count_norms(graph), count_gates(graph), count_sums(graph)
 
 
-def _fuse_for_gpu(model: ir.Model) -> tuple[int, int]:
+def _fuse_for_gpu(model: ir.Model) -> tuple[int, int, int]:
     """Fuse them, and take the arithmetic of shapes out; gives their numbers."""
     model.opset_imports.setdefault(DOMAIN, 1)
     norms = fuse_norms(model)
+    gates = fuse_gates(model)
     settle(model.graph)
     sums = fuse_sums(model.graph)
     RemoveUnusedNodesPass()(model)
-    return norms, sums
+    return norms, gates, sums
 
 
 def _attentions(graph: ir.Graph) -> int:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from math import erf
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from overpaint.engines.ort import variant_key, variant_of
 from overpaint.engines.registry import EngineOptions, open_engine
 from overpaint.engines.store import Store
 from overpaint.export.fuse import Fused, build_onnxruntime, fuse
+from overpaint.export.gates import count_gates
 from overpaint.runtime.load import MODELS
 
 TINY = MODELS / "tiny"
@@ -55,8 +57,8 @@ def test_a_bundle_gains_a_variant_with_the_same_results(bundle: Bundle) -> None:
     assert (plain.label.endswith("float32"), fused.label.endswith("float32, fused")) == (True, True)
     wanted, made = plain(feeds)["model_output"], fused(feeds)["model_output"]
     assert np.linalg.norm(made - wanted) <= 1e-5 * np.linalg.norm(wanted)
-    assert "unet: 14 attentions, 0 group norms and 0 sums fused for cpu; comparing" in stages
-    assert "unet: 14 attentions, 30 group norms and 35 sums fused for cuda; comparing" in stages
+    assert "unet: 14 attentions, 0 group norms, 0 gates and 0 sums fused for cpu; comparing" in stages
+    assert "unet: 14 attentions, 30 group norms, 0 gates and 35 sums fused for cuda; comparing" in stages
     assert any(stage.startswith("unet: not compared, for want of a GPU") for stage in stages)
     names = [path.parent.name.split(".")[0] for path in built]
     assert names == ["text_encoder", "unet", "unet", "vae_encoder", "vae_decoder"]
@@ -75,7 +77,7 @@ def test_every_attention_of_the_unet_is_fused_and_none_of_a_mask(bundle: Bundle,
 
 
 def test_an_attention_that_cannot_be_fused_fails_the_build(tmp_path: Path) -> None:
-    none = "0 group norms and 0 sums"
+    none = "0 group norms, 0 gates and 0 sums"
     with pytest.raises(ExportError, match=f"of 1 attentions, {none}, 0 attentions, {none} can be fused"):
         fuse(attention(tmp_path / "open.onnx"), tmp_path / "variant")
     assert fuse(attention(tmp_path / "causal.onnx", is_causal=1), tmp_path / "variant") == Fused(0)
@@ -119,6 +121,16 @@ class SkipLayerNormalization(OpRun):  # type: ignore[misc]
         return normed, np.empty(0), np.empty(0), total
 
 
+class BiasSplitGelu(OpRun):  # type: ignore[misc]
+    """One half of a sum times the GELU of the other."""
+
+    op_domain = "com.microsoft"
+
+    def _run(self, x: Any, bias: Any) -> tuple[Any]:
+        kept, opened = np.split(x + bias, 2, axis=-1)
+        return ((kept * opened * (1 + np.vectorize(erf)(opened / np.sqrt(2))) / 2).astype(x.dtype),)
+
+
 class MultiHeadAttention(OpRun):  # type: ignore[misc]
     """What ONNX Runtime's operator does with arrays [rows, tokens, heads side by side]."""
 
@@ -141,7 +153,7 @@ def check_for_gpu(bundle: Bundle, name: str, variant: Path, wanted: Fused) -> on
     feeds = random_feeds(graph.inputs, dict.fromkeys(graph.ranges, 7) | {"rows": 2, "width": 10, "w": 10})
     expected = open_engine("onnxruntime", name, graph, bundle.folder, EngineOptions())(feeds)
     evaluator = ReferenceEvaluator(
-        str(variant), new_ops=[GroupNorm, SkipGroupNorm, SkipLayerNormalization, MultiHeadAttention]
+        str(variant), new_ops=[GroupNorm, SkipGroupNorm, SkipLayerNormalization, BiasSplitGelu, MultiHeadAttention]
     )
     for spec, array in zip(graph.outputs, evaluator.run(None, dict(feeds)), strict=True):
         assert np.linalg.norm(array - expected[spec.name]) <= 1e-5 * np.linalg.norm(array)
@@ -151,19 +163,27 @@ def check_for_gpu(bundle: Bundle, name: str, variant: Path, wanted: Fused) -> on
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("text_encoder", Fused(0, 0, 4)),
-        ("unet", Fused(14, 30, 35)),
-        ("vae_encoder", Fused(0, 8, 3)),
-        ("vae_decoder", Fused(0, 13, 4)),
+        ("text_encoder", Fused(0, sums=4)),
+        ("unet", Fused(14, 30, sums=35)),
+        ("vae_encoder", Fused(0, 8, sums=3)),
+        ("vae_decoder", Fused(0, 13, sums=4)),
     ],
 )
 def test_the_norms_of_a_gpu_give_the_same(bundle: Bundle, tmp_path: Path, name: str, wanted: Fused) -> None:
     check_for_gpu(bundle, name, tmp_path / "variant.onnx", wanted)
 
 
+def test_gates_give_the_same_where_a_gpu_has_their_width(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(count_gates.__globals__, "WIDTHS", (1024, 1536))
+    model = check_for_gpu(bundle, "unet", tmp_path / "variant.onnx", Fused(14, 30, 7, 35))
+    assert not {"Split", "Gelu"} & {node.op_type for node in model.graph.node}
+
+
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("unet", Fused(14, 30, 35)), ("vae_encoder", Fused(1, 12, 3)), ("vae_decoder", Fused(1, 18, 6))],
+    [("unet", Fused(14, 30, sums=35)), ("vae_encoder", Fused(1, 12, sums=3)), ("vae_decoder", Fused(1, 18, sums=6))],
 )
 def test_a_gpu_has_no_arithmetic_of_shapes(inpainting_bundle: Bundle, tmp_path: Path, name: str, wanted: Fused) -> None:
     model = check_for_gpu(inpainting_bundle, name, tmp_path / "variant.onnx", wanted)
