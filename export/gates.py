@@ -1,4 +1,4 @@
-"""Gated linear units at once: on a GPU, ONNX Runtime adds a bias, parts the array and multiplies by GELU in one pass."""
+"""Gated linear units: on a GPU, ONNX Runtime adds a bias, parts the array and multiplies by GELU in one pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def count_gates(graph: ir.Graph) -> int:
 def fuse_gates(model: ir.Model) -> int:
     """Make a bias, the parting, GELU and the product one operator (GEGLU: Shazeer, arXiv:2002.05202, equation 6);
     gives their number."""
-    return RewriteRuleSet([RewriteRule(_gated, _at_once, _fits)]).apply_to_model(model)
+    fused: int = RewriteRuleSet([RewriteRule(_gated, _at_once, _fits)]).apply_to_model(model)
+    return fused
 
 
 def _is_gate(node: ir.Node) -> bool:
