@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .gates import count_gates, fuse_gates
 from .norms import DOMAIN, count_norms, fuse_norms
 from .onnx import INLINE_BELOW
 from .shapes import settle
-from .sums import count_sums, fuse_sums
+from .sums import count_residuals, count_sums, fuse_residuals, fuse_sums
 
 # Where int8 rounds the other way, all that follows moves: inputs moved by 1e-6 move the output of `tiny` by 0.03.
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-1}
@@ -33,15 +33,17 @@ _SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
 @dataclass(frozen=True)
 class Fused:
     """How many operators a variant has of each kind: attentions, group norms with or without SiLU, gated linear units,
-    and sums that a norm adds up itself."""
+    sums that a norm adds up itself, and sums with a bias that no norm does."""
 
     attentions: int
     norms: int = 0
     gates: int = 0
     sums: int = 0
+    residuals: int = 0
 
     def __str__(self) -> str:
-        return f"{self.attentions} attentions, {self.norms} group norms, {self.gates} gates and {self.sums} sums"
+        counts = {field.name.replace("norms", "group norms"): getattr(self, field.name) for field in fields(self)}
+        return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
 def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda stage: None) -> list[Path]:
@@ -95,20 +97,20 @@ def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
     return fused
 
 
-def _for_gpu(graph: ir.Graph) -> tuple[int, int, int]:
-    """The numbers of group norms, of gates and of sums to fuse."""
-    return count_norms(graph), count_gates(graph), count_sums(graph)
+def _for_gpu(graph: ir.Graph) -> tuple[int, ...]:
+    """The numbers of what there is to fuse, in the order of `Fused`."""
+    return count_norms(graph), count_gates(graph), count_sums(graph), count_residuals(graph)
 
 
-def _fuse_for_gpu(model: ir.Model) -> tuple[int, int, int]:
-    """Fuse them, and take the arithmetic of shapes out; gives their numbers."""
+def _fuse_for_gpu(model: ir.Model) -> tuple[int, ...]:
+    """Fuse it, and take the arithmetic of shapes out; gives the numbers."""
     model.opset_imports.setdefault(DOMAIN, 1)
     norms = fuse_norms(model)
     gates = fuse_gates(model)
     settle(model.graph)
-    sums = fuse_sums(model.graph)
+    sums, residuals = fuse_sums(model.graph), fuse_residuals(model.graph)
     RemoveUnusedNodesPass()(model)
-    return norms, gates, sums
+    return norms, gates, sums, residuals
 
 
 def _attentions(graph: ir.Graph) -> int:

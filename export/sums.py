@@ -1,13 +1,20 @@
-"""The sums that norms are taken of: on a GPU, ONNX Runtime adds up and normalises in one pass, and keeps the sum."""
+"""Sums in one pass with what is before or after.
+
+On a GPU, ONNX Runtime adds up what it normalises, and keeps the sum; and it adds the bias of a layer and the array that
+goes round it at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onnxscript import ir
 
 from .norms import DOMAIN, is_group_norm
 from .shapes import CHANNELS_LAST, CHANNELS_SECOND
+
+# The operator for sums of which no norm is taken has kernels for these alone, those of Stable Diffusion's U-Nets.
+WIDTHS = 320, 640, 1280
 
 
 def count_sums(graph: ir.Graph) -> int:
@@ -25,6 +32,35 @@ def fuse_sums(graph: ir.Graph) -> int:
         _fuse(graph, total, norm)
     graph.sort()  # the weights of a norm may be cast after the sum, where the norm now stands
     return len(sums)
+
+
+def count_residuals(graph: ir.Graph) -> int:
+    """The number of sums of a layer, its bias and an array [rows, tokens, channels], of which no norm is taken."""
+    return len(_residuals(graph))
+
+
+def fuse_residuals(graph: ir.Graph) -> int:
+    """Make each of these one operator; gives their number."""
+    residuals = _residuals(graph)
+    for total in residuals:
+        layer, skip = _terms(total)
+        bias = _bias(layer)
+        assert bias is not None
+        fused = ir.node("BiasAdd", [_without(layer, bias), bias, skip], domain=DOMAIN)
+        _replace(graph, total, [fused], {total.outputs[0]: fused.outputs[0]})
+    return len(residuals)
+
+
+def _residuals(graph: ir.Graph) -> list[ir.Node]:
+    sums = _sums(graph)
+    return [node for node in graph if node.op_type == "Add" and node not in sums and _is_residual(node)]
+
+
+def _is_residual(total: ir.Node) -> bool:
+    if not _of_arrays(total, axes=3):
+        return False
+    layer, skip = _terms(total)
+    return _bias(layer) is not None and skip.shape is not None and skip.shape[2] in WIDTHS
 
 
 def _sums(graph: ir.Graph) -> dict[ir.Node, ir.Node]:
@@ -81,11 +117,17 @@ def _fuse(graph: ir.Graph, total: ir.Node, norm: ir.Node) -> None:
     terms = [_without(first, bias) if bias else first, second]
     nodes = (_with_group_norm if norm.op_type == "GroupNorm" else _with_layer_norm)(norm, terms, bias)
     fused = next(node for node in nodes if node.domain == DOMAIN)
-    for old, new in ((norm.outputs[0], fused.outputs[0]), (total.outputs[0], nodes[-1].outputs[-1])):
+    _replace(graph, total, nodes, {norm.outputs[0]: fused.outputs[0], total.outputs[0]: nodes[-1].outputs[-1]})
+    graph.remove(norm, safe=True)
+
+
+def _replace(graph: ir.Graph, total: ir.Node, nodes: Sequence[ir.Node], values: Mapping[ir.Value, ir.Value]) -> None:
+    """Put nodes where a sum was, and the values that they make for those that were there."""
+    for old, new in values.items():
         new.shape, new.type = old.shape, old.type
         old.replace_all_uses_with(new)
     graph.insert_after(total, nodes)
-    graph.remove((norm, total))
+    graph.remove(total, safe=True)
 
 
 def _without(term: ir.Value, bias: ir.Value) -> ir.Value:

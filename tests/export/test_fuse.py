@@ -21,6 +21,7 @@ from overpaint.engines.registry import EngineOptions, open_engine
 from overpaint.engines.store import Store
 from overpaint.export.fuse import Fused, build_onnxruntime, fuse
 from overpaint.export.gates import count_gates
+from overpaint.export.sums import count_residuals
 from overpaint.runtime.load import MODELS
 
 TINY = MODELS / "tiny"
@@ -57,8 +58,8 @@ def test_a_bundle_gains_a_variant_with_the_same_results(bundle: Bundle) -> None:
     assert (plain.label.endswith("float32"), fused.label.endswith("float32, fused")) == (True, True)
     wanted, made = plain(feeds)["model_output"], fused(feeds)["model_output"]
     assert np.linalg.norm(made - wanted) <= 1e-5 * np.linalg.norm(wanted)
-    assert "unet: 14 attentions, 0 group norms, 0 gates and 0 sums fused for cpu; comparing" in stages
-    assert "unet: 14 attentions, 30 group norms, 0 gates and 35 sums fused for cuda; comparing" in stages
+    assert "unet: 14 attentions, 0 group norms, 0 gates, 0 sums, 0 residuals fused for cpu; comparing" in stages
+    assert "unet: 14 attentions, 30 group norms, 0 gates, 35 sums, 0 residuals fused for cuda; comparing" in stages
     assert any(stage.startswith("unet: not compared, for want of a GPU") for stage in stages)
     names = [path.parent.name.split(".")[0] for path in built]
     assert names == ["text_encoder", "unet", "unet", "vae_encoder", "vae_decoder"]
@@ -77,7 +78,7 @@ def test_every_attention_of_the_unet_is_fused_and_none_of_a_mask(bundle: Bundle,
 
 
 def test_an_attention_that_cannot_be_fused_fails_the_build(tmp_path: Path) -> None:
-    none = "0 group norms, 0 gates and 0 sums"
+    none = "0 group norms, 0 gates, 0 sums, 0 residuals"
     with pytest.raises(ExportError, match=f"of 1 attentions, {none}, 0 attentions, {none} can be fused"):
         fuse(attention(tmp_path / "open.onnx"), tmp_path / "variant")
     assert fuse(attention(tmp_path / "causal.onnx", is_causal=1), tmp_path / "variant") == Fused(0)
@@ -121,6 +122,16 @@ class SkipLayerNormalization(OpRun):  # type: ignore[misc]
         return normed, np.empty(0), np.empty(0), total
 
 
+class BiasAdd(OpRun):  # type: ignore[misc]
+    """A sum of three."""
+
+    op_domain = "com.microsoft"
+
+    def _run(self, x: Any, bias: Any, skip: Any) -> tuple[Any]:
+        assert (x.shape, bias.shape) == (skip.shape, x.shape[-1:])
+        return (x + bias + skip,)
+
+
 class BiasSplitGelu(OpRun):  # type: ignore[misc]
     """One half of a sum times the GELU of the other."""
 
@@ -152,12 +163,14 @@ def check_for_gpu(bundle: Bundle, name: str, variant: Path, wanted: Fused) -> on
     shutil.copy(source, variant.parent)  # where the variant finds the weights
     feeds = random_feeds(graph.inputs, dict.fromkeys(graph.ranges, 7) | {"rows": 2, "width": 10, "w": 10})
     expected = open_engine("onnxruntime", name, graph, bundle.folder, EngineOptions())(feeds)
-    evaluator = ReferenceEvaluator(
-        str(variant), new_ops=[GroupNorm, SkipGroupNorm, SkipLayerNormalization, BiasSplitGelu, MultiHeadAttention]
-    )
+    operators = [GroupNorm, SkipGroupNorm, SkipLayerNormalization, BiasAdd, BiasSplitGelu, MultiHeadAttention]
+    evaluator = ReferenceEvaluator(str(variant), new_ops=operators)
     for spec, array in zip(graph.outputs, evaluator.run(None, dict(feeds)), strict=True):
         assert np.linalg.norm(array - expected[spec.name]) <= 1e-5 * np.linalg.norm(array)
-    return onnx.load(variant, load_external_data=False)
+    model = onnx.load(variant, load_external_data=False)
+    read = {given for node in model.graph.node for given in node.input} | {spec.name for spec in graph.outputs}
+    assert all(read & set(node.output) for node in model.graph.node)
+    return model
 
 
 @pytest.mark.parametrize(
@@ -173,12 +186,12 @@ def test_the_norms_of_a_gpu_give_the_same(bundle: Bundle, tmp_path: Path, name: 
     check_for_gpu(bundle, name, tmp_path / "variant.onnx", wanted)
 
 
-def test_gates_give_the_same_where_a_gpu_has_their_width(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_gates_and_residuals_give_the_same_where_a_gpu_has_their_width(
+    inpainting_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(count_gates.__globals__, "WIDTHS", (1024, 1536))
-    model = check_for_gpu(bundle, "unet", tmp_path / "variant.onnx", Fused(14, 30, 7, 35))
-    assert not {"Split", "Gelu"} & {node.op_type for node in model.graph.node}
+    for counting in (count_gates, count_residuals):
+        monkeypatch.setitem(counting.__globals__, "WIDTHS", range(1, 1024))
+    check_for_gpu(inpainting_bundle, "unet", tmp_path / "variant.onnx", Fused(14, 30, 7, 35, 7))
 
 
 @pytest.mark.parametrize(
