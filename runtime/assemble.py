@@ -64,6 +64,7 @@ class Assembly:
         Random draws come in diffusers' order: the picture's latents, the first noise, the masked picture's latents.
         """
         request, plan = self._request, self._task.plan
+        told = guides(request, plan, self._encode_text, self._areas())
         noise = self._stream(request.seed)
         clean = self._clean(noise)
         first = to_device(self._first(noise), self._device)
@@ -72,7 +73,7 @@ class Assembly:
         return Job(
             plan,
             lincomb(plan.start, (clean, first)),
-            guides(request, plan, self._encode_text, self._areas()),
+            told,
             noise,
             guidance_rescale=request.guidance_rescale,
             beside=beside,

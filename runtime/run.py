@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ..engines.base import Array, InputError
+from ..engines.base import Array, InputError, ModelOutputError
 from ..engines.buffers import turn
 from .assemble import Assembly, Tally
 from .imaging import resize
@@ -135,12 +135,21 @@ class Run:
     def _show(self, index: int, latents: Array) -> Image.Image:
         task = self.tasks[index]
         with self._turn():  # a preview is asked for between the steps
-            self._jobs[index].check()
-            pixels = self._pipeline.vae.decode(latents, self._watch)
+            pixels = self._decode(self._jobs[index], latents)
         if method := task.request.colour_match:
             width, height = task.placement.size  # what lies beyond is no part of either picture
             pixels = match(pixels[:height, :width], task.picture.on_white[:height, :width], method)
         return resize.restore(pixels, task.placement)
+
+    def _decode(self, job: Job, latents: Array) -> Array:
+        """The pixels of latents; what was spoilt before them is asked for once they have been waited for anyway."""
+        try:
+            pixels = self._pipeline.vae.decode(latents, self._watch)
+        except ModelOutputError:
+            job.check()
+            raise
+        job.check()
+        return pixels
 
     def _output(self, index: int) -> Output:
         task, job = self.tasks[index], self._jobs.get(index)

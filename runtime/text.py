@@ -9,8 +9,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ..engines import bundle as manifest
-from ..engines.base import Array, BundleError, Engine, InputError, ModelOutputError, unknown
-from ..engines.buffers import namespace, to_device
+from ..engines.base import Array, BundleError, Engine, InputError, unknown
+from ..engines.buffers import to_device
+from . import finite
 from .cache import Cache, content
 from .prompt.embeddings import Embedding
 from .prompt.emphasis import WEIGHTINGS
@@ -76,7 +77,7 @@ class TextEncoder:
         passed over, as in diffusers (A1111's counts from 1).
 
         Raises `InputError` for more layers than there are, a prompt that is too long, an unknown weighting and weights
-        that leave nothing; `ModelOutputError` for NaN or infinity.
+        that leave nothing; `ModelOutputError` for NaN or infinity on the host, on a device it is left to the reader.
         """
         if weighting not in WEIGHTINGS:
             raise unknown("weighting", weighting, WEIGHTINGS)
@@ -113,10 +114,7 @@ class TextEncoder:
         device = self.engine.device
         embeddings = self.engine({name: to_device(array, device) for name, array in feeds.items()})["embeddings"]
         embeddings = embeddings.astype(np.float32, copy=False)
-        if not namespace(device).isfinite(embeddings).all():
-            raise ModelOutputError(
-                "text_encoder returned NaN or infinity; the bundle's weights or precision are at fault"
-            )
+        finite.check_host("text_encoder", embeddings)
         return embeddings
 
 

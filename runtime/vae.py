@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..engines.base import Array, Engine, ModelOutputError
+from ..engines.base import Array, Engine
 from ..engines.buffers import device_of, namespace, to_device, to_host
 from ..engines.bundle import ModelFacts
+from . import finite
 from .cache import Cache, content
 from .imaging import codec
 from .imaging.codec import MAX_SIDE
@@ -54,7 +55,8 @@ class Autoencoder:
     def encode(self, pixels: Array, watch: Watch = unwatched) -> tuple[Moments, bool]:
         """The moments of a picture [height, width, 3] from 0 to 255 on the host, and whether they were cached.
 
-        Those of a picture that goes through in windows are not kept. Raises `ModelOutputError` for NaN or infinity.
+        Those of a picture that goes through in windows are not kept. Raises `ModelOutputError` for NaN or infinity on
+        the host; on a device, where one would have to wait for that, it is left to who reads what becomes of them.
         """
         if not self._whole(*pixels.shape[:2]):
             return self._encode(pixels, watch), False
@@ -82,7 +84,9 @@ class Autoencoder:
         mosaic = self._mosaic(height, width, 1)
         pixels = np.empty((height, width, 3), np.uint8)
         for top, rows in mosaic.rows(self._decoded(latents, mosaic, watch)):
+            check = finite.ahead("vae_decoder", rows)
             pixels[top : top + rows.shape[-2]] = to_host(codec.from_model(rows[None])[0])
+            check()
         return pixels
 
     def _decoded(self, latents: Array, mosaic: Mosaic, watch: Watch) -> Iterator[Array]:
@@ -90,7 +94,7 @@ class Autoencoder:
         for done, window in enumerate(mosaic.windows, 1):
             part = window.scaled(facts.downscale).cut(latents)
             raw = part / np.float32(facts.scaling_factor) + np.float32(facts.shift_factor)
-            made = _run(self.decoder, "vae_decoder", "latents", raw[None])["pixels"]
+            made = _run(self.decoder, "latents", raw[None])["pixels"]
             watch("decode", done, len(mosaic))
             yield made
 
@@ -113,7 +117,8 @@ class Autoencoder:
         xp = namespace(self.encoder.device)
         for done, window in enumerate(mosaic.windows, 1):
             part = to_device(pixels[window.scaled_up(self._facts.downscale).slices], self.encoder.device)
-            found = _run(self.encoder, "vae_encoder", "pixels", codec.to_model(part))
+            found = _run(self.encoder, "pixels", codec.to_model(part))
+            finite.check_host("vae_encoder", *found.values())
             watch("encode", done, len(mosaic))
             yield xp.concatenate([found[name] for name in ("mean", "std") if name in found])
 
@@ -131,14 +136,7 @@ class Autoencoder:
         return Mosaic(height // unit, width // unit, (high, wide), *rest)
 
 
-def _run(engine: Engine, component: str, feed: str, array: Array) -> dict[str, Array]:
+def _run(engine: Engine, feed: str, array: Array) -> dict[str, Array]:
     """Run an engine on one row, [1, channels, height, width], and give what it makes without the row axis."""
-    xp = namespace(engine.device)
-    outputs = engine({feed: xp.ascontiguousarray(to_device(array, engine.device), np.float32)})
-    for name, values in outputs.items():
-        if not xp.isfinite(values).all():
-            raise ModelOutputError(
-                f"{component} returned NaN or infinity in {name!r}; try a bundle exported in float32, "
-                "or a checkpoint whose VAE is made for float16"
-            )
-    return {name: values[0] for name, values in outputs.items()}
+    given = namespace(engine.device).ascontiguousarray(to_device(array, engine.device), np.float32)
+    return {name: values[0] for name, values in engine({feed: given}).items()}

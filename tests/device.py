@@ -91,7 +91,12 @@ class Array(NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if name not in {"astype", "copy", "reshape", "transpose", "mean", "std", "all", "any", "argmax"}:
             raise AttributeError(name)
-        return lambda *values, **options: Array(getattr(self.host, name)(*values, **options))
+
+        @np.errstate(invalid="ignore")  # a device says nothing of NaN that is no integer
+        def call(*values: Any, **options: Any) -> Array:
+            return Array(getattr(self.host, name)(*values, **options))
+
+        return call
 
 
 def bare(value: Any) -> Any:

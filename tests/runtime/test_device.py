@@ -97,17 +97,20 @@ def test_tools_are_the_hosts(device: Pipeline, fake: Pipeline, picture: Pixels, 
 
 
 @pytest.mark.parametrize("options", [{}, {"guidance_rescale": 0.7}], ids=str)
-def test_no_step_waits_for_the_device(device: Pipeline, picture: Pixels, options: dict[str, Any]) -> None:
+def test_nothing_waits_for_the_device_before_the_pictures(
+    device: Pipeline, picture: Pixels, options: dict[str, Any]
+) -> None:
     run = device.start([picture, picture[:32]], "a", seed=1, sampler="euler_a", steps=6, **options)
-    waits = [Array.waits for _ in run]
-    assert len(set(waits)) == 1
-    assert Array.waits > waits[0]
+    before = Array.waits
+    assert {Array.waits for _ in run} == {before}
+    assert Array.waits == before + 2 * 3  # for the pixels, and for whether the decoder and the U-Net are to be trusted
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_no_step_of_a_tool_waits_for_the_device(device: Pipeline, picture: Pixels, tool: str) -> None:
     run = device.start(picture, **{"prompt": "a", "seed": 1, "sampler": "euler_a", "steps": 6} | TOOLS[tool])
-    assert len({Array.waits for _ in run}) == 1
+    before = Array.waits
+    assert {Array.waits for _ in run} == {before}
 
 
 def test_a_tiled_picture_stays_on_the_device(device: Pipeline, fake: Pipeline) -> None:
@@ -138,6 +141,13 @@ def test_a_spoilt_output_is_named_by_a_preview(device: Pipeline, picture: Pixels
     step = next(iter(device.start(picture, "a", steps=10)))
     with pytest.raises(ModelOutputError, match="evaluation 1 of"):
         step.preview()
+
+
+def test_a_spoilt_prompt_is_named(device: Pipeline, picture: Pixels) -> None:
+    device.text.engine = OnDevice(device.text.engine.engine, good=0)
+    device.denoiser.engine = OnDevice(device.denoiser.engine.engine, good=0)
+    with pytest.raises(ModelOutputError, match="text_encoder"):
+        device(picture, "a")
 
 
 @pytest.mark.parametrize("half", ["encoder", "decoder"])
