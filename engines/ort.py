@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,7 +49,6 @@ class OrtEngine:
 
     device = "cpu"
     profiles = ()
-    capture_state = None
 
     def __init__(self, name: str, graph: Graph, path: Path, folder: Path, options: EngineOptions) -> None:
         self.name = name
@@ -62,6 +61,11 @@ class OrtEngine:
         self._session: Any = self._guard("cannot load the graph", self._open)
         check_signature(path, "inputs", graph.inputs, map(_described, self._session.get_inputs()))
         check_signature(path, "outputs", graph.outputs, map(_described, self._session.get_outputs()))
+
+    @property
+    def capture_state(self) -> Hashable | None:
+        """None: nothing of it is captured."""
+        return None
 
     def begin_run(self) -> None:
         """Nothing is built."""

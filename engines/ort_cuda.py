@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import buffers
 from .auto import INSTALL_CUDA as INSTALL
 from .base import Array, EngineError
+from .capture import recording
 from .ort import ERRORS, OrtEngine, library, open_session, out_of_memory, session_options
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class CudaEngine(OrtEngine):
     """A graph in an ONNX Runtime session on a GPU.
 
     The first run of a shape tells the shapes of its outputs; the second is captured, as long as fewer than
-    `MOST_GRAPHS` are, and those that follow replay it. A shape beyond them runs without a graph.
+    `MOST_GRAPHS` are, and those that follow replay it. A shape beyond them runs without a graph. A run can also be part
+    of a graph that somebody else records.
     """
 
     device = "cuda"
@@ -52,9 +54,15 @@ class CudaEngine(OrtEngine):
         self._graphs: dict[_Shapes, Captured] = {}
         self._seen: dict[_Shapes, dict[str, tuple[int, ...]]] = {}
         self._capturing = True
+        self._state = object()
         self._precision = graph.precision
         super().__init__(name, graph, path, folder, options)
         self.label += WITH_GRAPHS if self._capturing else WITHOUT_GRAPHS
+
+    @property
+    def capture_state(self) -> Hashable | None:
+        """Another one once the session has been opened anew, which takes the memory from graphs that it is part of."""
+        return self._state if self._capturing else None
 
     def close(self) -> None:
         """Release the session and its buffers."""
@@ -86,6 +94,8 @@ class CudaEngine(OrtEngine):
         arrays = {spec.name: xp.ascontiguousarray(feeds[spec.name]) for spec in self.inputs}
         shapes = tuple(array.shape for array in arrays.values())
         with buffers.turn(self.device):
+            if recording():
+                return self._recorded(shapes, arrays)
             if shapes in self._graphs:
                 return self._replay(self._graphs[shapes], arrays)
             recurs = self._capturing and shapes in self._seen and len(self._graphs) < MOST_GRAPHS
@@ -110,6 +120,12 @@ class CudaEngine(OrtEngine):
         self._seen[shapes] = {name: array.shape for name, array in made.items()}
         return made
 
+    def _recorded(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Run as part of a graph that is being recorded, of a shape that has run before."""
+        binding, outputs = self._bound(shapes, arrays)
+        self._session.run_with_iobinding(binding, _run_options(_UNCAPTURED))
+        return outputs
+
     def _captured(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array] | None:
         """Capture the graph of a shape and run it; None, and no graph from now on, where the library cannot."""
         graph = self._capture(shapes, arrays)
@@ -127,12 +143,18 @@ class CudaEngine(OrtEngine):
         """Buffers at fixed addresses, and the number under which the session's next run captures a graph of them."""
         xp = buffers.namespace(self.device)
         inputs = {name: xp.empty_like(array) for name, array in arrays.items()}
+        binding, outputs = self._bound(shapes, inputs)
+        return Captured(binding, _run_options(len(self._graphs) + 1), inputs, outputs)
+
+    def _bound(self, shapes: _Shapes, inputs: Mapping[str, Array]) -> tuple[Any, dict[str, Array]]:
+        """A binding of inputs and of new outputs, and those."""
+        xp = buffers.namespace(self.device)
         outputs = {spec.name: xp.empty(self._seen[shapes][spec.name], spec.dtype) for spec in self.outputs}
         binding = self._session.io_binding()
         _bind_inputs(binding, inputs)
         for name, array in outputs.items():
             binding.bind_output(name, self.device, 0, array.dtype, array.shape, buffers.pointer(array))
-        return Captured(binding, _run_options(len(self._graphs) + 1), inputs, outputs)
+        return binding, outputs
 
     def _replay(self, graph: Captured, arrays: Mapping[str, Array]) -> dict[str, Array]:
         for name, array in arrays.items():
@@ -162,7 +184,7 @@ class CudaEngine(OrtEngine):
     def _release(self) -> None:
         self._graphs.clear()
         self._seen.clear()
-        self._session = None
+        self._session, self._state = None, object()
 
 
 def providers(precision: str, graphs: bool) -> list[Any]:

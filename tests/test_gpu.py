@@ -11,6 +11,7 @@ from overpaint import EngineError
 from overpaint.engines import buffers
 from overpaint.engines.bundle import Bundle
 from overpaint.export.fuse import build_onnxruntime
+from overpaint.runtime.captured import MOST_LINES
 from overpaint.runtime.load import find
 from overpaint.runtime.loop import Step
 
@@ -48,6 +49,19 @@ def test_what_is_built_for_a_gpu_is_captured(pipes: Any) -> None:
     picture = np.zeros((64, 64, 3), np.uint8)
     pipes[0](picture, "fox", seed=1, steps=6)
     assert pipes[0].denoiser.engine.label.endswith("fused, CUDA graphs")
+
+
+@pytest.mark.parametrize("pipes", [BUILT], indirect=True)
+@pytest.mark.parametrize("steps", [1, MOST_LINES])
+@pytest.mark.filterwarnings("error")
+def test_a_short_loop_is_one_graph(pipes: Any, steps: int) -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(5):  # run, captured, replayed
+        picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        asked = {"prompt": f"fox {seed}", "seed": seed, "steps": steps, "strength": 1, "sampler": "euler_a"}
+        ours, theirs = (np.asarray(pipe(picture, **asked).images[0], float) for pipe in pipes)
+        assert 10 * np.log10(255**2 / max(np.mean((ours - theirs) ** 2), 1e-9)) >= 40
+    assert all(pipes[0].loops._known.values())
 
 
 def test_an_upload_and_a_download(cupy: Any) -> None:

@@ -187,6 +187,34 @@ def test_every_shape_has_its_own_graph_up_to_a_number(graph: Graph, fake_folder:
     assert Session.opened[0].log == [-1] * (MOST_GRAPHS + 1) + [*numbers, -1] * 2
 
 
+def test_a_run_is_part_of_a_graph_that_is_recorded(
+    graph: Graph, fake_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(fake_folder, graph)
+    state = engine.capture_state
+    engine(feeds())
+    monkeypatch.setattr(ort_cuda, "recording", lambda: True)
+    given = feeds(seed=1)
+    made = engine(given)["model_output"]
+    engine(feeds(seed=2))
+    assert np.array_equal(made.host, expected(graph, given))  # in memory that the session does not give out again
+    assert Session.opened[0].log == [-1, -1, -1]
+    assert (engine.capture_state is state, Array.waits) == (True, 0)
+
+
+def test_a_graph_that_a_run_is_part_of_does_not_outlast_the_session(
+    graph: Graph, fake_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(fake_folder, graph)
+    state = engine.capture_state
+    monkeypatch.setattr(Session, "memory", 10_000)
+    with pytest.raises(EngineError, match="memory"):
+        engine(feeds(height=400))
+    assert engine.capture_state not in (None, state)
+    monkeypatch.setattr(Session, "refuses_capture", True)
+    assert engine_of(fake_folder, graph).capture_state is None
+
+
 def test_the_settings_are_those_of_the_documentation(graph: Graph, fake_folder: Path) -> None:
     engine_of(fake_folder, graph)
     assert Session.opened[0].settings == {
