@@ -22,6 +22,7 @@ from ..engines.store import Store
 from .gates import count_gates, fuse_gates
 from .norms import DOMAIN, count_norms, fuse_norms
 from .onnx import INLINE_BELOW
+from .products import count_products, join_products
 from .shapes import settle
 from .sums import count_residuals, count_sums, fuse_residuals, fuse_sums
 
@@ -33,13 +34,14 @@ _SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
 @dataclass(frozen=True)
 class Fused:
     """How many operators a variant has of each kind: attentions, group norms with or without SiLU, gated linear units,
-    sums that a norm adds up itself, and sums with a bias that no norm does."""
+    sums that a norm adds up itself, sums with a bias that no norm does, and products that were joined."""
 
     attentions: int
     norms: int = 0
     gates: int = 0
     sums: int = 0
     residuals: int = 0
+    products: int = 0
 
     def __str__(self) -> str:
         counts = {field.name.replace("norms", "group norms"): getattr(self, field.name) for field in fields(self)}
@@ -99,7 +101,7 @@ def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
 
 def _for_gpu(graph: ir.Graph) -> tuple[int, ...]:
     """The numbers of what there is to fuse, in the order of `Fused`."""
-    return count_norms(graph), count_gates(graph), count_sums(graph), count_residuals(graph)
+    return tuple(count(graph) for count in (count_norms, count_gates, count_sums, count_residuals, count_products))
 
 
 def _fuse_for_gpu(model: ir.Model) -> tuple[int, ...]:
@@ -108,9 +110,9 @@ def _fuse_for_gpu(model: ir.Model) -> tuple[int, ...]:
     norms = fuse_norms(model)
     gates = fuse_gates(model)
     settle(model.graph)
-    sums, residuals = fuse_sums(model.graph), fuse_residuals(model.graph)
+    others = tuple(fuse(model.graph) for fuse in (fuse_sums, fuse_residuals, join_products))
     RemoveUnusedNodesPass()(model)
-    return norms, gates, sums, residuals
+    return norms, gates, *others
 
 
 def _attentions(graph: ir.Graph) -> int:

@@ -37,11 +37,11 @@ def _is_gate(node: ir.Node) -> bool:
     products = [value.producer() for value in layer.inputs if value]
     weights = [product.inputs[1] for product in products if product and product.op_type == "MatMul"]
     exact = node.attributes.get_string("approximate", "none") == "none"
-    return exact and total.shape[2] in WIDTHS and any(map(_is_weight, weights))
+    return exact and total.shape[2] in WIDTHS and any(map(is_weight, weights))
 
 
-def _is_weight(value: ir.Value | None) -> bool:
-    """Whether a value is stored as it is, or but for a cast."""
+def is_weight(value: ir.Value | None) -> bool:
+    """Whether a value is stored, as it is or but for a cast."""
     maker = value.producer() if value else None
     stored = maker.inputs[0] if maker and maker.op_type == "Cast" else value
     return stored is not None and stored.const_value is not None
@@ -54,7 +54,7 @@ def _apart(op: Any, x: Any, weight: Any, bias: Any, gate_weight: Any, gate_bias:
 
 def _fits(_context: Any, weight: ir.Value, opened: ir.Value, **_: Any) -> bool:
     node = opened.producer()
-    return node is not None and _is_gate(node) and _is_weight(weight)
+    return node is not None and _is_gate(node) and is_weight(weight)
 
 
 def _at_once(op: Any, x: Any, weight: Any, bias: Any, gate_weight: Any, gate_bias: Any, **_: Any) -> Any:

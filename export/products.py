@@ -1,0 +1,66 @@
+"""Products of one array with many weights in one: each of them alone would keep a GPU busy for less than it waits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+
+from onnxscript import ir
+
+from .gates import is_weight
+
+# Fewer are those of large arrays, such as an attention's of its tokens, where taking the results apart would cost more.
+LEAST = 4
+# ONNX Runtime takes so many apart in one kernel, where they are of one width.
+MOST = 32
+
+
+def count_products(graph: ir.Graph) -> int:
+    """The number of products to join: a prompt's with the weights of every attention, the time's with every block's."""
+    return sum(map(len, _groups(graph)))
+
+
+def join_products(graph: ir.Graph) -> int:
+    """Make one product of those of each width, and take its result apart; gives how many have been joined.
+
+    ONNX Runtime joins the weights when it opens the graph.
+    """
+    groups = _groups(graph)
+    for group in groups:
+        _join(graph, group)
+    graph.sort()  # a weight may be cast after the first of the products
+    return sum(map(len, groups))
+
+
+def _groups(graph: ir.Graph) -> list[list[ir.Node]]:
+    kinds: dict[Hashable, list[ir.Node]] = defaultdict(list)
+    for node in graph:
+        if node.op_type in ("MatMul", "Gemm") and not node.domain and is_weight(node.inputs[1]):
+            kinds[_kind(node)].append(node)
+    return [nodes for nodes in kinds.values() if LEAST <= len(nodes) <= MOST]
+
+
+def _kind(node: ir.Node) -> Hashable:
+    shapes = (tuple(value.shape or ()) if value else None for value in node.inputs[1:])
+    settings = sorted((name, attribute.value) for name, attribute in node.attributes.items())
+    return node.op_type, node.inputs[0], *shapes, *settings
+
+
+def _join(graph: ir.Graph, products: Sequence[ir.Node]) -> None:
+    first = products[0]
+    turned = first.attributes.get_int("transB", 0) if first.op_type == "Gemm" else 0
+    weights = _in_one(products, 1, axis=0 if turned else 1)
+    biases = [_in_one(products, 2, axis=0)] if len(first.inputs) > 2 else []
+    parts = [*weights.outputs, *(bias.outputs[0] for bias in biases)]
+    whole = ir.node(first.op_type, [first.inputs[0], *parts], first.attributes)
+    apart = ir.node("Split", whole.outputs, {"axis": -1, "num_outputs": len(products)}, num_outputs=len(products))
+    graph.insert_before(first, [weights, *biases, whole, apart])
+    for product, part in zip(products, apart.outputs, strict=True):
+        old = product.outputs[0]
+        part.shape, part.type = old.shape, old.type
+        old.replace_all_uses_with(part)
+    graph.remove(products, safe=True)
+
+
+def _in_one(products: Iterable[ir.Node], index: int, axis: int) -> ir.Node:
+    return ir.node("Concat", [product.inputs[index] for product in products], {"axis": axis})
