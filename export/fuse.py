@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript import ir
-from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
 from ..engines.auto import candidates
 from ..engines.base import ExportError
@@ -19,16 +17,17 @@ from ..engines.compare import random_feeds, worst
 from ..engines.ort import open_path, variant_key
 from ..engines.registry import EngineOptions
 from ..engines.store import Store
+from .attentions import count_attentions, fuse_attentions
 from .gates import count_gates, fuse_gates
 from .norms import DOMAIN, count_norms, fuse_norms
 from .onnx import INLINE_BELOW
+from .places import keep_places_on_gpu
 from .products import count_products, join_products
 from .shapes import settle
 from .sums import count_residuals, count_sums, fuse_residuals, fuse_sums
 
 # Where int8 rounds the other way, all that follows moves: inputs moved by 1e-6 move the output of `tiny` by 0.03.
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-1}
-_SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda sta
     obstacle = found["cuda"].obstacle
     for name, graph in bundle.graphs.items():
         model = ir.load(bundle.folder / graph.file.path).graph
-        for device, worth in (("cpu", _attentions(model)), ("cuda", sum(_for_gpu(model)))):
-            if not worth:
+        for device in ("cpu", "cuda"):
+            if _to_fuse(model, device) == Fused(0):
                 report(f"{name}: has nothing to fuse for {device}")
                 continue
 
@@ -82,16 +81,13 @@ def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda sta
 def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
     """Write the variant of the graph at `source` to `target`; gives what is fused in it.
 
-    That for "cpu" serves every device, that for "cuda" has group norms that only a GPU's provider knows. Raises
-    `ExportError` where an attention without a mask or, on "cuda", a group norm of a picture or a norm's sum is left,
-    which would be slow without a word.
+    That for "cpu" serves every device, that for "cuda" has operators that only a GPU's provider knows. Raises
+    `ExportError` where something that `Fused` counts is left, which would be slow without a word.
     """
     model = ir.load(source)
-    on_gpu = device == "cuda"
-    wanted = Fused(_attentions(model.graph), *(_for_gpu(model.graph) if on_gpu else ()))
-    RewriteRuleSet([RewriteRule(_rounded_after, _rounded_before, _one_scale)]).apply_to_model(model)
-    attentions = RewriteRuleSet([RewriteRule(_apart, _together, _known)]).apply_to_model(model)
-    fused = Fused(attentions, *(_fuse_for_gpu(model) if on_gpu else ()))
+    wanted = _to_fuse(model.graph, device)
+    attentions = fuse_attentions(model, causal=device == "cuda")
+    fused = Fused(attentions, *(_fuse_for_gpu(model) if device == "cuda" else ()))
     if fused != wanted:
         raise ExportError(f"{source}: of {wanted}, {fused} can be fused; export with this version again")
     _refer(model.graph, source)
@@ -99,9 +95,12 @@ def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
     return fused
 
 
-def _for_gpu(graph: ir.Graph) -> tuple[int, ...]:
-    """The numbers of what there is to fuse, in the order of `Fused`."""
-    return tuple(count(graph) for count in (count_norms, count_gates, count_sums, count_residuals, count_products))
+def _to_fuse(graph: ir.Graph, device: str) -> Fused:
+    attentions = count_attentions(graph, causal=device == "cuda")
+    if device == "cpu":
+        return Fused(attentions)
+    counts = count_norms, count_gates, count_sums, count_residuals, count_products
+    return Fused(attentions, *(count(graph) for count in counts))
 
 
 def _fuse_for_gpu(model: ir.Model) -> tuple[int, ...]:
@@ -110,63 +109,10 @@ def _fuse_for_gpu(model: ir.Model) -> tuple[int, ...]:
     norms = fuse_norms(model)
     gates = fuse_gates(model)
     settle(model.graph)
+    keep_places_on_gpu(model.graph)
     others = tuple(fuse(model.graph) for fuse in (fuse_sums, fuse_residuals, join_products))
     RemoveUnusedNodesPass()(model)
     return norms, gates, *others
-
-
-def _attentions(graph: ir.Graph) -> int:
-    """The number of attentions without a mask."""
-    return sum(node.op_type == "Attention" and not node.domain and not _masked(node) for node in graph)
-
-
-def _masked(node: ir.Node) -> bool:
-    causal = node.attributes.get("is_causal")
-    return any(node.inputs[3:]) or (causal is not None and bool(causal.as_int()))
-
-
-def _rounded_after(op: Any, given: Any, shape: Any, scale: Any, zero: Any) -> Any:
-    """What int8 reads of an array whose heads were set apart."""
-    apart = op.Transpose(op.Reshape(given, shape), perm=_SWAPPED)
-    return op.DequantizeLinear(op.QuantizeLinear(apart, scale, zero), scale, zero)
-
-
-def _rounded_before(op: Any, given: Any, shape: Any, scale: Any, zero: Any, **_: Any) -> Any:
-    rounded = op.DequantizeLinear(op.QuantizeLinear(given, scale, zero), scale, zero)
-    rounded.shape, rounded.type = given.shape, given.type
-    return op.Transpose(op.Reshape(rounded, shape), perm=_SWAPPED)
-
-
-def _one_scale(_context: Any, scale: ir.Value, **_: Any) -> bool:
-    return scale.shape is not None and not scale.shape.dims
-
-
-def _apart(op: Any, query: Any, key: Any, value: Any, part: Any, part_keys: Any, part_values: Any, join: Any) -> Any:
-    """Attention with the heads on an axis of their own, made of and for arrays that hold them side by side."""
-    queries = op.Transpose(op.Reshape(query, part), perm=_SWAPPED)
-    keys = op.Transpose(op.Reshape(key, part_keys), perm=_SWAPPED)
-    values = op.Transpose(op.Reshape(value, part_values), perm=_SWAPPED)
-    attention = op.Attention(queries, keys, values, _outputs=["attention"])
-    return op.Reshape(op.Transpose(attention, perm=_SWAPPED), join)
-
-
-def _together(op: Any, query: Any, key: Any, value: Any, attention: ir.Value, **_: Any) -> Any:
-    node = attention.producer()
-    assert node is not None
-    scale = node.attributes.get("scale")
-    attributes = {"num_heads": _heads(attention)} | ({"scale": scale.as_float()} if scale else {})
-    return op.MultiHeadAttention(query, key, value, **attributes, _domain=DOMAIN)
-
-
-def _known(_context: Any, query: ir.Value, attention: ir.Value, **_: Any) -> bool:
-    node = attention.producer()
-    known = query.shape is not None and len(query.shape) == 3 and isinstance(_heads(attention), int)
-    return known and node is not None and not _masked(node)
-
-
-def _heads(attention: ir.Value) -> Any:
-    """The number of heads; not an int where the graph does not say."""
-    return attention.shape[1] if attention.shape else None
 
 
 def _refer(graph: ir.Graph, source: Path) -> None:

@@ -153,9 +153,13 @@ class MultiHeadAttention(OpRun):  # type: ignore[misc]
 
     op_domain = "com.microsoft"
 
-    def _run(self, query: Any, key: Any, value: Any, num_heads: int, scale: float | None = None) -> tuple[Any]:
+    def _run(
+        self, query: Any, key: Any, value: Any, num_heads: int, scale: float | None = None, unidirectional: int = 0
+    ) -> tuple[Any]:
         apart = [array.reshape(*array.shape[:2], num_heads, -1).swapaxes(1, 2) for array in (query, key, value)]
         scores = apart[0] @ apart[1].swapaxes(2, 3) * (scale or apart[0].shape[-1] ** -0.5)
+        if unidirectional:
+            scores += np.triu(np.full(scores.shape[2:], -np.inf, scores.dtype), 1)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         joined = (weights / weights.sum(axis=-1, keepdims=True) @ apart[2]).swapaxes(1, 2)
         return (joined.reshape(query.shape[0], query.shape[1], -1),)
@@ -182,7 +186,7 @@ def check_for_gpu(bundle: Bundle, name: str, variant: Path, wanted: Fused) -> on
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("text_encoder", Fused(0, sums=4)),
+        ("text_encoder", Fused(2, sums=4)),
         ("unet", Fused(14, 30, sums=35, products=19)),
         ("vae_encoder", Fused(0, 8, sums=3)),
         ("vae_decoder", Fused(0, 13, sums=4)),
@@ -216,6 +220,27 @@ def test_a_gpu_has_no_arithmetic_of_shapes(inpainting_bundle: Bundle, tmp_path: 
     shaped = {makers[node.input[0]] for node in model.graph.node if node.op_type == "Shape"}
     assert {maker.removeprefix("Skip") for maker in shaped} == {"GroupNorm"}
     assert "InstanceNormalization" not in makers.values()
+
+
+@pytest.mark.parametrize("name", ["text_encoder", "unet"])
+def test_a_gpu_needs_no_processor(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    fuse(bundle.folder / bundle.graph(name).file.path, tmp_path / "variant", "cuda")
+    nodes = onnx.load(tmp_path / "variant", load_external_data=False).graph.node
+    assert not {"Range", "LessOrEqual", "Expand", "Attention", "InstanceNormalization"} & {
+        node.op_type for node in nodes
+    }
+    makers = {output: node.op_type for node in nodes for output in node.output}
+    assert {makers[node.input[0]] for node in nodes if node.op_type == "ArgMax"} <= {"Cast"}
+
+
+def test_a_mask_that_hides_what_comes_earlier_stays(bundle: Bundle, tmp_path: Path) -> None:
+    source = bundle.folder / bundle.graph("text_encoder").file.path
+    assert fuse(source, tmp_path / "variant", "cuda") == Fused(2, sums=4)
+    model = onnx.load(source)
+    (node,) = (node for node in model.graph.node if node.op_type == "LessOrEqual")
+    node.input[:] = node.input[::-1]
+    onnx.save(model, source)
+    assert fuse(source, tmp_path / "variant", "cuda") == Fused(0, sums=4)
 
 
 def test_a_variant_that_differs_is_not_kept(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

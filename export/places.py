@@ -1,0 +1,46 @@
+"""Places that each row is read at, such as a prompt's end, found and read on a GPU: else its capture would fail."""
+
+from __future__ import annotations
+
+from onnxscript import ir
+
+_INTEGERS = ir.DataType.INT32, ir.DataType.INT64
+
+
+def keep_places_on_gpu(graph: ir.Graph) -> None:
+    """Look for the greatest of integers as of floats, and count no rows where each is read at a place of its own.
+
+    ONNX Runtime has on a GPU no greatest of integers, and counts on the processor.
+    """
+    for node in list(graph):
+        if node.op_type == "ArgMax" and node.inputs[0] and node.inputs[0].dtype in _INTEGERS:
+            cast = ir.node("Cast", [node.inputs[0]], {"to": ir.DataType.FLOAT})
+            graph.insert_before(node, cast)
+            node.replace_input_with(0, cast.outputs[0])
+        elif node.op_type == "GatherND" and (places := _of_each_row(node)):
+            node.replace_input_with(1, places)
+            node.attributes["batch_dims"] = ir.AttrInt64("batch_dims", 1)
+
+
+def _of_each_row(node: ir.Node) -> ir.Value | None:
+    """The places beside the numbers of all rows, in their order; None where they are others."""
+    array, pairs = node.inputs
+    joined = pairs.producer() if pairs else None
+    if array is None or not array.shape or joined is None or joined.op_type != "Concat" or len(joined.inputs) != 2:
+        return None
+    column, places = joined.inputs
+    counted = _counted(column)
+    return places if counted and counted.shape and counted.shape[0] == array.shape[0] else None
+
+
+def _counted(column: ir.Value | None) -> ir.Value | None:
+    """The numbers 0, 1, 2 ... that a column is made of."""
+    turned = column.producer() if column else None
+    numbers = turned.inputs[0] if turned and turned.op_type == "Unsqueeze" else None
+    made = numbers.producer() if numbers else None
+    if made is None or made.op_type != "Range":
+        return None
+    start, _, step = (
+        value.const_value.numpy().item() if value and value.const_value else None for value in made.inputs
+    )
+    return numbers if (start, step) == (0, 1) else None
