@@ -23,6 +23,7 @@ from .norms import DOMAIN, count_norms, fuse_norms
 from .onnx import INLINE_BELOW
 from .places import keep_places_on_gpu
 from .products import count_products, join_products
+from .resizes import count_resizes, turn_resizes
 from .shapes import settle
 from .sums import count_residuals, count_sums, fuse_residuals, fuse_sums
 
@@ -33,7 +34,8 @@ TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-1}
 @dataclass(frozen=True)
 class Fused:
     """How many operators a variant has of each kind: attentions, group norms with or without SiLU, gated linear units,
-    sums that a norm adds up itself, sums with a bias that no norm does, and products that were joined."""
+    sums that a norm adds up itself, sums with a bias that no norm does, products that were joined, and
+    resizes with channels last."""
 
     attentions: int
     norms: int = 0
@@ -41,6 +43,7 @@ class Fused:
     sums: int = 0
     residuals: int = 0
     products: int = 0
+    resizes: int = 0
 
     def __str__(self) -> str:
         counts = {field.name.replace("norms", "group norms"): getattr(self, field.name) for field in fields(self)}
@@ -99,7 +102,7 @@ def _to_fuse(graph: ir.Graph, device: str) -> Fused:
     attentions = count_attentions(graph, causal=device == "cuda")
     if device == "cpu":
         return Fused(attentions)
-    counts = count_norms, count_gates, count_sums, count_residuals, count_products
+    counts = count_norms, count_gates, count_sums, count_residuals, count_products, count_resizes
     return Fused(attentions, *(count(graph) for count in counts))
 
 
@@ -110,7 +113,7 @@ def _fuse_for_gpu(model: ir.Model) -> tuple[int, ...]:
     gates = fuse_gates(model)
     settle(model.graph)
     keep_places_on_gpu(model.graph)
-    others = tuple(fuse(model.graph) for fuse in (fuse_sums, fuse_residuals, join_products))
+    others = tuple(fuse(model.graph) for fuse in (fuse_sums, fuse_residuals, join_products, turn_resizes))
     RemoveUnusedNodesPass()(model)
     return norms, gates, *others
 

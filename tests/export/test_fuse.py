@@ -59,11 +59,11 @@ def test_a_bundle_gains_a_variant_with_the_same_results(bundle: Bundle) -> None:
     wanted, made = plain(feeds)["model_output"], fused(feeds)["model_output"]
     assert np.linalg.norm(made - wanted) <= 1e-5 * np.linalg.norm(wanted)
     assert (
-        "unet: 14 attentions, 0 group norms, 0 gates, 0 sums, 0 residuals, 0 products fused for cpu; comparing"
+        "unet: 14 attentions, 0 group norms, 0 gates, 0 sums, 0 residuals, 0 products, 0 resizes fused for cpu; comparing"
         in stages
     )
     assert (
-        "unet: 14 attentions, 30 group norms, 0 gates, 35 sums, 0 residuals, 19 products fused for cuda; comparing"
+        "unet: 14 attentions, 30 group norms, 0 gates, 35 sums, 0 residuals, 19 products, 2 resizes fused for cuda; comparing"
         in stages
     )
     assert any(stage.startswith("unet: not compared, for want of a GPU") for stage in stages)
@@ -84,7 +84,7 @@ def test_every_attention_of_the_unet_is_fused_and_none_of_a_mask(bundle: Bundle,
 
 
 def test_an_attention_that_cannot_be_fused_fails_the_build(tmp_path: Path) -> None:
-    none = "0 group norms, 0 gates, 0 sums, 0 residuals, 0 products"
+    none = "0 group norms, 0 gates, 0 sums, 0 residuals, 0 products, 0 resizes"
     with pytest.raises(ExportError, match=f"of 1 attentions, {none}, 0 attentions, {none} can be fused"):
         fuse(attention(tmp_path / "open.onnx"), tmp_path / "variant")
     assert fuse(attention(tmp_path / "causal.onnx", is_causal=1), tmp_path / "variant") == Fused(0)
@@ -187,9 +187,9 @@ def check_for_gpu(bundle: Bundle, name: str, variant: Path, wanted: Fused) -> on
     ("name", "wanted"),
     [
         ("text_encoder", Fused(2, sums=4)),
-        ("unet", Fused(14, 30, sums=35, products=19)),
+        ("unet", Fused(14, 30, sums=35, products=19, resizes=2)),
         ("vae_encoder", Fused(0, 8, sums=3)),
-        ("vae_decoder", Fused(0, 13, sums=4)),
+        ("vae_decoder", Fused(0, 13, sums=4, resizes=2)),
     ],
 )
 def test_the_norms_of_a_gpu_give_the_same(bundle: Bundle, tmp_path: Path, name: str, wanted: Fused) -> None:
@@ -201,15 +201,15 @@ def test_gates_and_residuals_give_the_same_where_a_gpu_has_their_width(
 ) -> None:
     for counting in (count_gates, count_residuals):
         monkeypatch.setitem(counting.__globals__, "WIDTHS", range(1, 1024))
-    check_for_gpu(inpainting_bundle, "unet", tmp_path / "variant.onnx", Fused(14, 30, 7, 35, 7, 22))
+    check_for_gpu(inpainting_bundle, "unet", tmp_path / "variant.onnx", Fused(14, 30, 7, 35, 7, 22, 2))
 
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("unet", Fused(14, 30, sums=35, products=22)),
+        ("unet", Fused(14, 30, sums=35, products=22, resizes=2)),
         ("vae_encoder", Fused(1, 12, sums=3)),
-        ("vae_decoder", Fused(1, 18, sums=6)),
+        ("vae_decoder", Fused(1, 18, sums=6, resizes=2)),
     ],
 )
 def test_a_gpu_has_no_arithmetic_of_shapes(inpainting_bundle: Bundle, tmp_path: Path, name: str, wanted: Fused) -> None:
