@@ -238,7 +238,7 @@ class OpenVinoEngine:
             self._static.move_to_end(shapes)
             return self._static[shapes]
         alone = self._large and not self._static and self._dynamic is None
-        if self._shapes == "static" or (self._shapes == "auto" and alone):
+        if self._shapes in ("static", "tuned") or (self._shapes == "auto" and alone):
             return self._keep(shapes, compiler.compile(shapes))
         if self._shapes == "auto" and shapes in self._earlier and shapes not in self._building and not self._failure:
             self._building[shapes] = _builder.submit(compiler.compile, shapes)

@@ -74,14 +74,16 @@ class CudaEngine(OrtEngine):
         def opened(providers: list[Any]) -> Any:
             return open_session(path, folder, session_options(options), providers)
 
+        # A convolution's bias in its kernel, which cuDNN then compiles: seconds for every shape.
+        biases = options.shapes == "tuned" and self._precision == "float16"
         try:
-            session = opened(providers(self._precision, graphs=self._capturing))
+            session = opened(providers(self._precision, graphs=self._capturing, biases=biases))
         except ERRORS as exc:
             # What the library says of a graph with control flow, or with operators that it has on the CPU alone.
             if "graph capture" not in str(exc):
                 raise
             self._capturing = False
-            session = opened(providers(self._precision, graphs=False))
+            session = opened(providers(self._precision, graphs=False, biases=biases))
         if session.get_providers()[0] != PROVIDER:
             raise EngineError(
                 f"{self.name}: onnxruntime {library.__version__} cannot load its CUDA libraries, or they are of "
@@ -187,7 +189,7 @@ class CudaEngine(OrtEngine):
         self._session, self._state = None, object()
 
 
-def providers(precision: str, graphs: bool) -> list[Any]:
+def providers(precision: str, *, graphs: bool, biases: bool) -> list[Any]:
     """The providers of a session and the settings of CUDA's, named as in its documentation."""
     settings = {
         "device_id": "0",
@@ -198,8 +200,7 @@ def providers(precision: str, graphs: bool) -> list[Any]:
         # A search would hold up the first request of every shape.
         "cudnn_conv_algo_search": "HEURISTIC",
         "prefer_nhwc": "1",
-        # With a bias in a convolution cuDNN may compile a kernel for each; whether that pays has not been measured.
-        "fuse_conv_bias": "0",
+        "fuse_conv_bias": str(int(biases)),
         # Else the sums and variances of `SkipLayerNormalization` are made in float16.
         "enable_skip_layer_norm_strict_mode": "1",
         # float32 is what the label says. With "0" a convolution in float16 is first refused its tensor cores, in vain.

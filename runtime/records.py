@@ -33,6 +33,8 @@ HOMES: Mapping[str, str] = {
     "Region": ".request",
     "Request": ".request",
 }
+# Pixels of a picture that a record may hold on to.
+_SMALL = 2**20
 # What stands for a class, an array and a picture.
 _CLASS, _LEVELS, _PICTURE = "is", "png", "sha256"
 
@@ -111,9 +113,10 @@ def recorder(
     """What gives the text of the record of a picture that a pipeline made for a request, or for a tool's options.
 
     The rest is as it is now; only packing `asked`, which does not change, is left until the text is wanted: it costs
-    the more the larger its masks are, and of a tool's parts nobody wants it.
+    the more the larger its masks are, and of a tool's parts nobody wants it. So is the hash of a small picture, which
+    takes longer than its copy.
     """
-    bundle = pipe.bundle
+    bundle, result = pipe.bundle, _hashed(image)
     made = partial(
         Record,
         version=__version__,
@@ -126,9 +129,16 @@ def recorder(
         embeddings=dict(pipe.text.embeddings),
         plan=None if plan is None else plan_hash(plan),
         together=together,
-        result=image_hash(image),
     )
-    return lambda: made(asked=freeze(asked)).text()
+    return lambda: made(asked=freeze(asked), result=result()).text()
+
+
+def _hashed(image: Image.Image) -> Callable[[], str]:
+    """What gives the hash of an image as it is now."""
+    if image.width * image.height <= _SMALL:
+        return partial(image_hash, image.copy())
+    known = image_hash(image)
+    return lambda: known
 
 
 def freeze(value: Any) -> Any:

@@ -11,7 +11,7 @@ from ..engines.base import Array, Engine
 from ..engines.buffers import device_of, namespace, to_device, to_host
 from ..engines.bundle import ModelFacts
 from . import finite
-from .cache import Cache, content
+from .cache import Cache, content, sketch
 from .imaging import codec
 from .imaging.codec import MAX_SIDE
 from .imaging.tiles import Mosaic, fitted
@@ -60,7 +60,7 @@ class Autoencoder:
         """
         if not self._whole(*pixels.shape[:2]):
             return self._encode(pixels, watch), False
-        return self._cache.get(content(pixels), lambda: self._encode(pixels, watch))
+        return self._cache.get_sketched(sketch(pixels), lambda: content(pixels), lambda: self._encode(pixels, watch))
 
     def latents(self, moments: Moments, noise: Callable[[], Array] | None) -> Array:
         """The denoiser's latents, float32 [channels, height, width]: a draw from the moments, or their mean."""

@@ -236,6 +236,13 @@ def test_float16_has_tensor_cores_at_once(graph: Graph, fake_folder: Path) -> No
     assert Session.opened[0].settings["use_tf32"] == "1"
 
 
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_kernels_are_compiled_where_that_is_asked_for(graph: Graph, fake_folder: Path, precision: str) -> None:
+    tuned = replace(CUDA, shapes="tuned")
+    open_engine("onnxruntime", "unet", replace(graph, precision=precision), fake_folder, tuned)
+    assert Session.opened[0].settings["fuse_conv_bias"] == str(int(precision == "float16"))
+
+
 def test_a_graph_that_cannot_be_captured_runs_without(
     graph: Graph, fake_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
