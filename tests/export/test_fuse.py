@@ -255,6 +255,17 @@ def test_an_altered_variant_is_refused(bundle: Bundle) -> None:
         open_engine("onnxruntime", "unet", bundle.graph("unet"), bundle.folder, EngineOptions())
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_shipped_variants_are_those_of_this_version(tmp_path: Path, device: str) -> None:
+    bundle, found = Bundle.read(TINY, verify=False), []
+    for name, graph in bundle.graphs.items():
+        if shipped := Store(TINY / "engines").find(variant_key(name, graph, device)):
+            fuse(TINY / graph.file.path, tmp_path / "variant", device)
+            assert shipped.read_bytes() == (tmp_path / "variant").read_bytes()
+            found.append(name)
+    assert found == (["unet"] if device == "cpu" else list(bundle.graphs))
+
+
 def test_the_shipped_variant_is_of_the_shipped_graph_wherever_engines_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
