@@ -1,5 +1,6 @@
 """On an NVIDIA GPU: what the stand-ins cannot show."""
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,17 +29,19 @@ def cupy() -> Any:
         pytest.skip(str(exc))
 
 
-@pytest.fixture(scope="module", params=["as shipped", BUILT])
+@pytest.fixture(scope="module", params=["as exported", BUILT])
 def pipes(
     cupy: Any, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[overpaint.Pipeline, ...]]:
     """The shipped model on the GPU and on the CPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OVERPAINT_ENGINES", str(tmp_path_factory.mktemp("engines")))
+        folder = tmp_path_factory.mktemp("models") / "tiny"
+        shutil.copytree(find("tiny"), folder, ignore=shutil.ignore_patterns("engines"))
         if request.param == BUILT:
-            build_onnxruntime(Bundle.read(find("tiny"), verify=False))
+            build_onnxruntime(Bundle.read(folder, verify=False))
         try:
-            loaded = tuple(overpaint.load(engine="onnxruntime", device=device) for device in ("cuda", "cpu"))
+            loaded = tuple(overpaint.load(folder, engine="onnxruntime", device=device) for device in ("cuda", "cpu"))
         except EngineError as exc:
             pytest.skip(str(exc))
         yield loaded
