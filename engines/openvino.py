@@ -150,10 +150,10 @@ class OpenVinoEngine:
     """A graph on OpenVINO, compiled for all shapes and, for those that come back, for one.
 
     `shapes` is "auto": the dynamic graph serves at once, and a shape that comes back in a later run is compiled in the
-    background and takes over when a run begins; "static": each shape is compiled when it first comes, and the dynamic
-    graph never; "dynamic": the other way about. Of static graphs the `MOST_STATIC` used last are kept. Compiled graphs
-    share no weights: of a large one the first shape's static graph serves alone, the dynamic one comes with another
-    shape, and goes when a static one takes over.
+    background and takes over when a run begins; "static" and "tuned": each shape is compiled when it first comes, and
+    the dynamic graph never; "dynamic": the other way about. Of static graphs the `MOST_STATIC` used last are kept.
+    Compiled graphs share no weights: of a large one the first shape's static graph serves alone, the dynamic one comes
+    with another shape, and goes when a static one takes over.
     """
 
     device = "cpu"

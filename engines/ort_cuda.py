@@ -124,8 +124,13 @@ class CudaEngine(OrtEngine):
 
     def _recorded(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Run as part of a graph that is being recorded, of a shape that has run before."""
+        if shapes not in self._seen:
+            raise EngineError(f"{self.name}: has to run with these shapes before a run of them is recorded")
         binding, outputs = self._bound(shapes, arrays)
-        self._session.run_with_iobinding(binding, _run_options(_UNCAPTURED))
+        try:
+            self._session.run_with_iobinding(binding, _run_options(_UNCAPTURED))
+        except ERRORS as exc:  # whatever it is: a session must not be opened anew while a graph is recorded
+            raise EngineError(f"{self.name}: a run of it cannot be recorded: {exc}") from exc
         return outputs
 
     def _captured(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array] | None:

@@ -110,7 +110,7 @@ def _fuse_for_gpu(model: ir.Model) -> tuple[int, ...]:
     """Fuse it, and take the arithmetic of shapes out; gives the numbers."""
     model.opset_imports.setdefault(DOMAIN, 1)
     norms = fuse_norms(model)
-    gates = fuse_gates(model)
+    gates = fuse_gates(model.graph)
     settle(model.graph)
     keep_places_on_gpu(model.graph)
     others = tuple(fuse(model.graph) for fuse in (fuse_sums, fuse_residuals, join_products, turn_resizes))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from onnxscript import ir
-from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
 from .norms import DOMAIN
 
@@ -13,31 +12,41 @@ from .norms import DOMAIN
 WIDTHS = 1280, 2560, 5120
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A product with stored weights and a bias."""
+
+    given: ir.Value
+    weight: ir.Value
+    bias: ir.Value
+
+
 def count_gates(graph: ir.Graph) -> int:
-    """The number of products with a GELU of another product, of the widths that the operator has, as int8 has none."""
-    return sum(map(_is_gate, graph))
+    """The number of layers multiplied by the GELU of another on the same array, of the widths that the operator has.
+
+    None of them is in int8, whose weights are not stored as they are multiplied.
+    """
+    return sum(_halves(node) is not None for node in graph)
 
 
-def fuse_gates(model: ir.Model) -> int:
+def fuse_gates(graph: ir.Graph) -> int:
     """Make one product of the two, and one operator of what follows (GEGLU: Shazeer, arXiv:2002.05202, equation 6);
     gives their number.
 
     ONNX Runtime joins the weights when it opens the graph.
     """
-    fused: int = RewriteRuleSet([RewriteRule(_apart, _at_once, _fits)]).apply_to_model(model)
-    return fused
-
-
-def _is_gate(node: ir.Node) -> bool:
-    """Whether a node is the exact GELU of a product with a bias."""
-    total = node.inputs[0] if node.op_type == "Gelu" and not node.domain else None
-    layer = total.producer() if total else None
-    if total is None or layer is None or layer.op_type != "Add" or total.shape is None or len(total.shape) != 3:
-        return False
-    products = [value.producer() for value in layer.inputs if value]
-    weights = [product.inputs[1] for product in products if product and product.op_type == "MatMul"]
-    exact = node.attributes.get_string("approximate", "none") == "none"
-    return exact and total.shape[2] in WIDTHS and any(map(is_weight, weights))
+    gates = {node: halves for node in graph if (halves := _halves(node))}
+    for node, (kept, opened) in gates.items():
+        weights = ir.node("Concat", [kept.weight, opened.weight], {"axis": 1})
+        biases = ir.node("Concat", [kept.bias, opened.bias], {"axis": 0})
+        product = ir.node("MatMul", [kept.given, *weights.outputs])
+        gated = ir.node("BiasSplitGelu", [*product.outputs, *biases.outputs], domain=DOMAIN)
+        old, new = node.outputs[0], gated.outputs[0]
+        new.shape, new.type = old.shape, old.type
+        graph.insert_before(node, [weights, biases, product, gated])
+        old.replace_all_uses_with(new)
+        graph.remove(node, safe=True)
+    return len(gates)
 
 
 def is_weight(value: ir.Value | None) -> bool:
@@ -47,16 +56,28 @@ def is_weight(value: ir.Value | None) -> bool:
     return stored is not None and stored.const_value is not None
 
 
-def _apart(op: Any, x: Any, weight: Any, bias: Any, gate_weight: Any, gate_bias: Any) -> Any:
-    opened = op.Gelu(op.Add(op.MatMul(x, gate_weight), gate_bias), _outputs=["opened"])
-    return op.Mul(op.Add(op.MatMul(x, weight), bias), opened)
+def _halves(node: ir.Node) -> tuple[Layer, Layer] | None:
+    """The layer that a node multiplies, and the one whose exact GELU it multiplies by."""
+    if node.op_type != "Mul" or node.outputs[0].is_graph_output():
+        return None
+    for kept, opened in (node.inputs, reversed(node.inputs)):
+        gelu = opened.producer() if opened else None
+        if gelu and gelu.op_type == "Gelu" and gelu.attributes.get_string("approximate", "none") == "none":
+            layers = _layer(kept), _layer(gelu.inputs[0])
+            if layers[0] and layers[1] and layers[0].given is layers[1].given:
+                return layers[0], layers[1]
+    return None
 
 
-def _fits(_context: Any, weight: ir.Value, opened: ir.Value, **_: Any) -> bool:
-    node = opened.producer()
-    return node is not None and _is_gate(node) and is_weight(weight)
-
-
-def _at_once(op: Any, x: Any, weight: Any, bias: Any, gate_weight: Any, gate_bias: Any, **_: Any) -> Any:
-    weights, biases = op.Concat(weight, gate_weight, axis=1), op.Concat(bias, gate_bias, axis=0)
-    return op.BiasSplitGelu(op.MatMul(x, weights), biases, _domain=DOMAIN)
+def _layer(value: ir.Value | None) -> Layer | None:
+    """What makes an array [rows, tokens, width], of a width that the operator has."""
+    total = value.producer() if value else None
+    if value is None or value.shape is None or len(value.shape) != 3 or value.shape[2] not in WIDTHS:
+        return None
+    for made, bias in (total.inputs, reversed(total.inputs)) if total and total.op_type == "Add" else ():
+        product = made.producer() if made else None
+        if product and product.op_type == "MatMul" and bias and is_weight(bias) and len(bias.shape or ()) == 1:
+            given, weight = product.inputs
+            if given and weight and is_weight(weight):
+                return Layer(given, weight, bias)
+    return None

@@ -10,7 +10,8 @@ _INTEGERS = ir.DataType.INT32, ir.DataType.INT64
 def keep_places_on_gpu(graph: ir.Graph) -> None:
     """Look for the greatest of integers as of floats, and count no rows where each is read at a place of its own.
 
-    ONNX Runtime has on a GPU no greatest of integers, and counts on the processor.
+    ONNX Runtime has on a GPU no greatest of integers, and counts on the processor. Floats are exact below 2**24, as the
+    numbers of tokens are, and whether one is the last.
     """
     for node in list(graph):
         if node.op_type == "ArgMax" and node.inputs[0] and node.inputs[0].dtype in _INTEGERS:
@@ -29,18 +30,21 @@ def _of_each_row(node: ir.Node) -> ir.Value | None:
     if array is None or not array.shape or joined is None or joined.op_type != "Concat" or len(joined.inputs) != 2:
         return None
     column, places = joined.inputs
-    counted = _counted(column)
-    return places if counted and counted.shape and counted.shape[0] == array.shape[0] else None
+    rows = array.shape[0]
+    known = isinstance(rows, int) or rows.value is not None
+    column_of_rows = places is not None and list(places.shape or ()) == [rows, 1] and _counts(column, rows)
+    whole = node.attributes.get_int("batch_dims", 0) == 0
+    return places if known and column_of_rows and whole else None
 
 
-def _counted(column: ir.Value | None) -> ir.Value | None:
-    """The numbers 0, 1, 2 ... that a column is made of."""
+def _counts(column: ir.Value | None, rows: int | ir.SymbolicDim) -> bool:
+    """Whether a column [rows, 1] is made of the numbers 0, 1, 2 ..."""
     turned = column.producer() if column else None
     numbers = turned.inputs[0] if turned and turned.op_type == "Unsqueeze" else None
     made = numbers.producer() if numbers else None
-    if made is None or made.op_type != "Range":
-        return None
+    if numbers is None or made is None or made.op_type != "Range" or list(numbers.shape or ()) != [rows]:
+        return False
     start, _, step = (
         value.const_value.numpy().item() if value and value.const_value else None for value in made.inputs
     )
-    return numbers if (start, step) == (0, 1) else None
+    return (start, step) == (0, 1)

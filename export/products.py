@@ -35,9 +35,18 @@ def join_products(graph: ir.Graph) -> int:
 def _groups(graph: ir.Graph) -> list[list[ir.Node]]:
     kinds: dict[Hashable, list[ir.Node]] = defaultdict(list)
     for node in graph:
-        if node.op_type in ("MatMul", "Gemm") and not node.domain and is_weight(node.inputs[1]):
+        if _is_product(node):
             kinds[_kind(node)].append(node)
-    return [nodes for nodes in kinds.values() if LEAST <= len(nodes) <= MOST]
+    parts = (nodes[first : first + MOST] for nodes in kinds.values() for first in range(0, len(nodes), MOST))
+    return [nodes for nodes in parts if len(nodes) >= LEAST]
+
+
+def _is_product(node: ir.Node) -> bool:
+    """Whether a node multiplies by a stored matrix, and adds a value for each of its columns if anything."""
+    if node.op_type not in ("MatMul", "Gemm") or node.domain or node.outputs[0].is_graph_output():
+        return False
+    shapes = [tuple(value.shape or ()) if value else () for value in node.inputs[1:]]
+    return is_weight(node.inputs[1]) and [len(shape) for shape in shapes] in ([2], [2, 1]) and shapes[-1] != (1,)
 
 
 def _kind(node: ir.Node) -> Hashable:

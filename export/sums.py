@@ -67,7 +67,7 @@ def _sums(graph: ir.Graph) -> dict[ir.Node, ir.Node]:
     """What adds up the array of a norm, and the first such norm."""
     sums: dict[ir.Node, ir.Node] = {}
     for node in graph:
-        if total := _sum_of(node):
+        if (total := _sum_of(node)) and not node.outputs[0].is_graph_output():
             sums.setdefault(total, node)
     return sums
 
@@ -89,6 +89,8 @@ def _as_sum(value: ir.Value | None, axes: int) -> ir.Node | None:
 
 def _of_arrays(total: ir.Node, axes: int) -> bool:
     """Whether a sum is one of computed arrays of so many axes; the second may have one value for all places."""
+    if total.outputs[0].is_graph_output():
+        return False
     first, second = _terms(total)
     lengths = tuple(first.shape or ()), tuple(second.shape or ())
     alike = lengths[0] == lengths[1] or lengths[1][2:] == (1, 1)

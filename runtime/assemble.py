@@ -21,6 +21,7 @@ from .prompt.tree import Phrase
 from .request import Change, Request
 from .sampling.noise import NoiseStream, noise_stream, slerp
 from .state import lincomb
+from .vae import Moments
 from .watch import Watch, unwatched
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """Seconds by stage, and encodings that were not made again."""
+    """Seconds by stage, encodings that were not made again, and all of them, on a device not looked at yet."""
 
     def __init__(self) -> None:
+        self.encodings: list[tuple[str, Array]] = []
         self.timings = dict.fromkeys(("text", "encode", "denoise", "decode"), 0.0)
         self.cached = {"text": 0, "encode": 0}
 
@@ -99,6 +101,7 @@ class Assembly:
         vae = self._pipeline.vae
         with self._tally.stage("encode"):
             moments, cached = vae.encode(pixels, self._watch)
+            self._tally.encodings += _made_by_vae(moments)
             self._tally.cached["encode"] += cached
             drawn = self._request.posterior == "sample"
             return to_device(vae.latents(moments, (lambda: noise(self._shape)) if drawn else None), self._device)
@@ -107,6 +110,7 @@ class Assembly:
         """Latents through pixels and back to their mean; its seconds are counted with the line's."""
         vae = self._pipeline.vae
         moments, _ = vae.encode(vae.decode(clean))
+        self._tally.encodings += _made_by_vae(moments)
         return to_device(vae.latents(moments, None), self._device)
 
     def _stream(self, seed: int) -> NoiseStream:
@@ -175,8 +179,13 @@ class Assembly:
         request = self._request
         with self._tally.stage("text"):
             embeddings, cached = self._pipeline.text.encode(phrase, request.clip_skip, request.emphasis)
+            self._tally.encodings.append(("text_encoder", embeddings))
             self._tally.cached["text"] += cached
             return to_device(embeddings, self._device)
+
+
+def _made_by_vae(moments: Moments) -> list[tuple[str, Array]]:
+    return [("vae_encoder", array) for array in (moments.mean, moments.std) if array is not None]
 
 
 def mosaic(request: Request, facts: ModelFacts, height: int, width: int) -> Mosaic | None:

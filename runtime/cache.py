@@ -13,7 +13,7 @@ import numpy as np
 
 from ..engines.base import Array
 
-# A prime, so that the values come from every column and channel of a picture.
+# A prime, so that the values come from many columns and every channel of a picture.
 _APART = 4099
 _Value = TypeVar("_Value")
 
@@ -48,6 +48,11 @@ class Cache(Generic[_Value]):
             while len(self._values) > self._size:
                 self._values.popitem(last=False)
             return value, False
+
+    def clear(self) -> None:
+        """Let go of all values."""
+        with self._lock:
+            self._values.clear()
 
 
 def content(array: Array) -> Hashable:

@@ -12,7 +12,6 @@ import numpy as np
 
 from ..engines import buffers
 from ..engines.base import Array, ModelOutputError
-from . import finite
 from .denoiser import Row
 from .imaging.tiles import Mosaic
 from .sampling.noise import NoiseStream
@@ -93,7 +92,6 @@ class Job:
         self.plan = plan
         self.line = 0
         self.device = buffers.device_of(start)
-        self._start = start
         self._shape = start.shape
         self._guides = guides
         self._noise = noise
@@ -165,12 +163,9 @@ class Job:
             self._state.put(self.line, latents)
 
     def check(self) -> None:
-        """Raise `ModelOutputError` for the first line whose model output was NaN or infinite, or for what made what the
-        model was given, where that was; waits for the device."""
+        """Raise `ModelOutputError` for the first line whose model output was NaN or infinite; waits for the device."""
         spoilt = buffers.to_host(self._state.spoilt)
         if spoilt.any():
-            finite.check("text_encoder", *self._embeddings())
-            finite.check("vae_encoder", self._start, *([] if self._beside is None else [self._beside]))
             line = int(spoilt.argmax())
             raise ModelOutputError(
                 f"unet returned NaN or infinity at evaluation {line + 1} of {len(self.plan)}, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..engines.base import Array, InputError, ModelOutputError
 from ..engines.buffers import turn
+from . import finite
 from .assemble import Assembly, Tally
 from .imaging import resize
 from .imaging.match import match
@@ -86,9 +87,14 @@ class Run:
             for engine in engines:
                 engine.end_run()
 
-    def _turn(self) -> AbstractContextManager[object]:
+    @property
+    def _device(self) -> str:
+        """Where something of the work is done that the host does not wait for."""
         devices = {engine.device for engine in self._pipeline.engines.values()}
-        return turn("cuda" if "cuda" in devices else "cpu")
+        return "cuda" if "cuda" in devices else "cpu"
+
+    def _turn(self) -> AbstractContextManager[object]:
+        return turn(self._device)
 
     def _next(self, steps: Iterator[Step]) -> Step | None:
         with self._turn():
@@ -97,11 +103,12 @@ class Run:
     def _steps(self) -> Generator[Step]:
         start, away = time.perf_counter(), 0.0
         self._jobs = {index: self._job(index) for index, task in enumerate(self.tasks) if len(task.plan)}
-        for step in self._pipeline.loops.run(self._jobs, self._pipeline.denoiser, self._show, self._watch):
-            self._tally.timings["denoise"] += step.seconds
-            left = time.perf_counter()
-            yield step
-            away += time.perf_counter() - left
+        with self._blaming():
+            for step in self._pipeline.loops.run(self._jobs, self._pipeline.denoiser, self._show, self._watch):
+                self._tally.timings["denoise"] += step.seconds
+                left = time.perf_counter()
+                yield step
+                away += time.perf_counter() - left
         outputs = tuple(self._output(index) for index in range(len(self.tasks)))
         total = time.perf_counter() - start - away
         labels = {name: engine.label for name, engine in self._pipeline.engines.items()}
@@ -134,22 +141,31 @@ class Run:
 
     def _show(self, index: int, latents: Array) -> Image.Image:
         task = self.tasks[index]
-        with self._turn():  # a preview is asked for between the steps
-            pixels = self._decode(self._jobs[index], latents)
+        with self._turn(), self._blaming():  # a preview is asked for between the steps
+            pixels = self._pipeline.vae.decode(latents, self._watch)
+            self._jobs[index].check()
         if method := task.request.colour_match:
             width, height = task.placement.size  # what lies beyond is no part of either picture
             pixels = match(pixels[:height, :width], task.picture.on_white[:height, :width], method)
         return resize.restore(pixels, task.placement)
 
-    def _decode(self, job: Job, latents: Array) -> Array:
-        """The pixels of latents; what was spoilt before them is asked for once they have been waited for anyway."""
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Name the first that has spoilt something: on a device nobody has looked before it was waited for."""
         try:
-            pixels = self._pipeline.vae.decode(latents, self._watch)
+            yield
         except ModelOutputError:
-            job.check()
+            if self._device != "cpu":
+                self._blame()
             raise
-        job.check()
-        return pixels
+
+    def _blame(self) -> None:
+        self._pipeline.text.forget()
+        self._pipeline.vae.forget()
+        for component, array in self._tally.encodings:
+            finite.check(component, array)
+        for job in self._jobs.values():
+            job.check()
 
     def _output(self, index: int) -> Output:
         task, job = self.tasks[index], self._jobs.get(index)

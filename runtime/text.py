@@ -96,6 +96,10 @@ class TextEncoder:
             states = WEIGHTINGS[weighting](states, weights, lambda: self._states(self._windows(""), clip_skip)[0])
         return states.reshape(-1, states.shape[-1]), cached
 
+    def forget(self) -> None:
+        """Let go of the prompts' encodings."""
+        self._cache.clear()
+
     def _windows(self, prompt: str | Phrase) -> Windows:
         return self._tokenizer(Phrase.plain(prompt) if isinstance(prompt, str) else prompt)
 

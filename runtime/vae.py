@@ -62,6 +62,10 @@ class Autoencoder:
             return self._encode(pixels, watch), False
         return self._cache.get_sketched(sketch(pixels), lambda: content(pixels), lambda: self._encode(pixels, watch))
 
+    def forget(self) -> None:
+        """Let go of the pictures' encodings."""
+        self._cache.clear()
+
     def latents(self, moments: Moments, noise: Callable[[], Array] | None) -> Array:
         """The denoiser's latents, float32 [channels, height, width]: a draw from the moments, or their mean."""
         shift = np.float32(self._facts.shift_factor)

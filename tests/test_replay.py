@@ -290,6 +290,16 @@ class TestReplay:
         assert set(record.embeddings) == {"zorb"}
         assert record.result == image_hash(output.image)
 
+    @pytest.mark.parametrize("small", [0, 2**20])
+    def test_a_record_is_of_the_picture_as_it_was_made(
+        self, fake: Pipeline, source: Path, monkeypatch: pytest.MonkeyPatch, small: int
+    ) -> None:
+        monkeypatch.setitem(recorder.__globals__, "_SMALL", small)
+        output = fake(source, "a", seed=1, steps=2).outputs[0]
+        made = image_hash(output.image)
+        output.image.paste((0, 0, 0), (0, 0, *output.image.size))
+        assert Record.read(output.record or "").result == made != image_hash(output.image)
+
     @pytest.mark.parametrize(
         ("metadata", "cause"), [({}, "has no record; it was stripped"), ({"parameters": "fox"}, "A1111's parameters")]
     )

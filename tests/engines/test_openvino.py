@@ -77,7 +77,7 @@ def test_attention_over_few_tokens(bundle: Bundle, side: int, shapes: str) -> No
 
 
 def test_outputs_are_the_callers_own(bundle: Bundle) -> None:
-    engine = opened(bundle, shapes="tuned")
+    engine = opened(bundle, shapes="static")
     first = engine({"latents": latents()})["pixels"]
     kept = first.copy()
     engine({"latents": -latents()})
@@ -120,8 +120,9 @@ class TestSpecialisation:
             assert auto.label.endswith("dynamic")
             auto.end_run()
 
-    def test_only_the_last_few_are_kept(self, bundle: Bundle) -> None:
-        engine = opened(bundle, shapes="static")
+    @pytest.mark.parametrize("shapes", ["static", "tuned"])
+    def test_only_the_last_few_are_kept(self, bundle: Bundle, shapes: str) -> None:
+        engine = opened(bundle, shapes=shapes)
         for height in (2, 4, 6, 2):
             engine.begin_run()
             engine({"latents": latents(height)})

@@ -215,6 +215,23 @@ def test_a_graph_that_a_run_is_part_of_does_not_outlast_the_session(
     assert engine_of(fake_folder, graph).capture_state is None
 
 
+def test_a_run_that_cannot_be_recorded_leaves_the_session_as_it_is(
+    graph: Graph, fake_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(fake_folder, graph)
+    engine(feeds())
+    monkeypatch.setattr(ort_cuda, "recording", lambda: True)
+    with pytest.raises(EngineError, match="has to run with these shapes before"):
+        engine(feeds(rows=1))
+    monkeypatch.setattr(Session, "memory", 10)
+    with pytest.raises(EngineError, match=r"cannot be recorded: .* Failed to allocate"):
+        engine(feeds())
+    monkeypatch.setattr(Session, "memory", 10**9)
+    monkeypatch.setattr(ort_cuda, "recording", lambda: False)
+    assert np.array_equal(engine(feeds())["model_output"].host, expected(graph, feeds()))
+    assert len(Session.opened) == 1
+
+
 def test_the_settings_are_those_of_the_documentation(graph: Graph, fake_folder: Path) -> None:
     engine_of(fake_folder, graph)
     assert Session.opened[0].settings == {

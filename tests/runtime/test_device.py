@@ -143,18 +143,43 @@ def test_a_spoilt_output_is_named_by_a_preview(device: Pipeline, picture: Pixels
         step.preview()
 
 
-def test_a_spoilt_prompt_is_named(device: Pipeline, picture: Pixels) -> None:
-    device.text.engine = OnDevice(device.text.engine.engine, good=0)
-    device.denoiser.engine = OnDevice(device.denoiser.engine.engine, good=0)
-    with pytest.raises(ModelOutputError, match="text_encoder"):
-        device(picture, "a")
+class Passing(OnDevice):
+    """An engine that makes NaN of NaN, as models do."""
+
+    def __call__(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        spoilt = any(not np.isfinite(array.host).all() for array in feeds.values())
+        return {name: array * np.float32(np.nan if spoilt else 1) for name, array in super().__call__(feeds).items()}
 
 
-@pytest.mark.parametrize("half", ["encoder", "decoder"])
-def test_a_spoilt_half_of_the_vae_is_named(device: Pipeline, picture: Pixels, half: str) -> None:
-    setattr(device.vae, half, OnDevice(getattr(device.vae, half).engine, good=0))
-    with pytest.raises(ModelOutputError, match=f"vae_{half}"):
-        device(picture, "a")
+THROUGH: dict[str, Any] = {"passes": (0.5, 0.5), "through_pixels": True}
+SPOILT: list[tuple[str, int, dict[str, Any]]] = [
+    ("text_encoder", 0, {}),
+    ("text_encoder", 0, {"strength": 1}),
+    ("text_encoder", 0, THROUGH),
+    ("unet", 1, {}),
+    ("unet", 0, THROUGH),
+    ("vae_encoder", 0, {}),
+    ("vae_encoder", 0, {"change": Change(HALF), "strength": 1}),
+    ("vae_encoder", 0, {"passes": (1.0, 0.5), "through_pixels": True}),
+    ("vae_encoder", 1, THROUGH),
+    ("vae_decoder", 0, {}),
+    ("vae_decoder", 0, {"passes": (0.8, 0.5)}),
+]
+
+
+@pytest.mark.parametrize(("component", "good", "options"), SPOILT, ids=str)
+def test_the_first_that_spoils_something_is_named_and_forgotten(
+    device: Pipeline, picture: Pixels, component: str, good: int, options: dict[str, Any]
+) -> None:
+    engines = {name: Passing(engine.engine) for name, engine in device.engines.items()}  # type: ignore[attr-defined]
+    device.text.engine, device.denoiser.engine = engines["text_encoder"], engines["unet"]
+    device.vae.encoder, device.vae.decoder = engines["vae_encoder"], engines["vae_decoder"]
+    engines[component].good = good
+    asked = {"prompt": "a", "steps": 4, "sampler": "euler_a"} | options
+    with pytest.raises(ModelOutputError, match=f"^{component} returned NaN"):
+        device(picture, **asked)
+    engines[component].good = 10**9
+    device(picture, **asked)
 
 
 def test_engines_of_both_sides_meet(device: Pipeline, fake: Pipeline, picture: Pixels) -> None:
