@@ -71,19 +71,21 @@ class CudaEngine(OrtEngine):
     def _session_of(self, path: Path, folder: Path, options: EngineOptions) -> Any:
         _check_provider(self.name)
 
-        def opened(providers: list[Any]) -> Any:
-            return open_session(path, folder, session_options(options), providers)
-
         # A convolution's bias in its kernel, which cuDNN then compiles: seconds for every shape.
         biases = options.shapes == "tuned" and self._precision == "float16"
+
+        def opened() -> Any:
+            settings = providers(self._precision, graphs=self._capturing, biases=biases)
+            return open_session(path, folder, session_options(options), settings)
+
         try:
-            session = opened(providers(self._precision, graphs=self._capturing, biases=biases))
+            session = opened()
         except ERRORS as exc:
             # What the library says of a graph with control flow, or with operators that it has on the CPU alone.
             if "graph capture" not in str(exc):
                 raise
             self._capturing = False
-            session = opened(providers(self._precision, graphs=False, biases=biases))
+            session = opened()
         if session.get_providers()[0] != PROVIDER:
             raise EngineError(
                 f"{self.name}: onnxruntime {library.__version__} cannot load its CUDA libraries, or they are of "

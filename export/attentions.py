@@ -7,6 +7,7 @@ from typing import Any
 from onnxscript import ir
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
+from .nodes import counter
 from .norms import DOMAIN
 
 _SWAPPED = (0, 2, 1, 3)  # the axes of heads and tokens
@@ -49,17 +50,9 @@ def _hides_later(mask: ir.Value) -> bool:
     keys, queries = node.inputs
     assert keys
     assert queries
-    places = _range_of(keys), _range_of(queries)
+    places = counter(keys), counter(queries)
     along = [tuple(value.shape or ())[-2:] for value in (keys, queries)]
     return places[0] is not None and places[0] is places[1] and along[0][:1] == (1,) and along[1][1:] == (1,)
-
-
-def _range_of(value: ir.Value) -> ir.Node | None:
-    """What counts the places that only got more axes."""
-    node = value.producer()
-    while node and node.op_type == "Unsqueeze" and node.inputs[0]:
-        node = node.inputs[0].producer()
-    return node if node and node.op_type == "Range" else None
 
 
 def _rounded_after(op: Any, given: Any, shape: Any, scale: Any, zero: Any) -> Any:

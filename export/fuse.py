@@ -113,7 +113,7 @@ def _fuse_for_gpu(model: ir.Model) -> tuple[int, ...]:
     gates = fuse_gates(model.graph)
     settle(model.graph)
     keep_places_on_gpu(model.graph)
-    others = tuple(fuse(model.graph) for fuse in (fuse_sums, fuse_residuals, join_products, turn_resizes))
+    others = tuple(each(model.graph) for each in (fuse_sums, fuse_residuals, join_products, turn_resizes))
     RemoveUnusedNodesPass()(model)
     return norms, gates, *others
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from onnxscript import ir
 
+from .nodes import replace, stored
 from .norms import DOMAIN
 
 # Of each half: the operator has kernels for these alone, those of Stable Diffusion 1, 2 and XL.
@@ -41,19 +42,8 @@ def fuse_gates(graph: ir.Graph) -> int:
         biases = ir.node("Concat", [kept.bias, opened.bias], {"axis": 0})
         product = ir.node("MatMul", [kept.given, *weights.outputs])
         gated = ir.node("BiasSplitGelu", [*product.outputs, *biases.outputs], domain=DOMAIN)
-        old, new = node.outputs[0], gated.outputs[0]
-        new.shape, new.type = old.shape, old.type
-        graph.insert_before(node, [weights, biases, product, gated])
-        old.replace_all_uses_with(new)
-        graph.remove(node, safe=True)
+        replace(graph, [node], [weights, biases, product, gated], {node.outputs[0]: gated.outputs[0]})
     return len(gates)
-
-
-def is_weight(value: ir.Value | None) -> bool:
-    """Whether a value is stored, as it is or but for a cast."""
-    maker = value.producer() if value else None
-    stored = maker.inputs[0] if maker and maker.op_type == "Cast" else value
-    return stored is not None and stored.const_value is not None
 
 
 def _halves(node: ir.Node) -> tuple[Layer, Layer] | None:
@@ -76,8 +66,8 @@ def _layer(value: ir.Value | None) -> Layer | None:
         return None
     for made, bias in (total.inputs, reversed(total.inputs)) if total and total.op_type == "Add" else ():
         product = made.producer() if made else None
-        if product and product.op_type == "MatMul" and bias and is_weight(bias) and len(bias.shape or ()) == 1:
+        if product and product.op_type == "MatMul" and bias and stored(bias) and len(bias.shape or ()) == 1:
             given, weight = product.inputs
-            if given and weight and is_weight(weight):
+            if given and weight and stored(weight):
                 return Layer(given, weight, bias)
     return None

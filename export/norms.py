@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnxscript import ir
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
+from .nodes import stored
 from .shapes import CHANNELS_LAST, CHANNELS_SECOND, TURNED
 
 DOMAIN = "com.microsoft"
@@ -71,9 +72,8 @@ def _plain(_context: Any, normal: ir.Value, weight: ir.Value, bias: ir.Value, **
 
 def _constant(value: ir.Value) -> NDArray[np.float32] | None:
     """A weight's numbers, also where it is cast in the graph."""
-    cast = value.producer()
-    stored = cast.inputs[0] if cast and cast.op_type == "Cast" else value
-    return stored.const_value.numpy().astype(np.float32) if stored and stored.const_value else None
+    weight = stored(value)
+    return weight.const_value.numpy().astype(np.float32) if weight and weight.const_value else None
 
 
 def _channels_last(activation: int, op: Any, x: Any, weight: Any, bias: Any, normal: ir.Value, **_: Any) -> Any:

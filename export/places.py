@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from onnxscript import ir
 
+from .nodes import counter
+
 _INTEGERS = ir.DataType.INT32, ir.DataType.INT64
 
 
@@ -39,10 +41,8 @@ def _of_each_row(node: ir.Node) -> ir.Value | None:
 
 def _counts(column: ir.Value | None, rows: int | ir.SymbolicDim) -> bool:
     """Whether a column [rows, 1] is made of the numbers 0, 1, 2 ..."""
-    turned = column.producer() if column else None
-    numbers = turned.inputs[0] if turned and turned.op_type == "Unsqueeze" else None
-    made = numbers.producer() if numbers else None
-    if numbers is None or made is None or made.op_type != "Range" or list(numbers.shape or ()) != [rows]:
+    made = counter(column)
+    if made is None or list(made.outputs[0].shape or ()) != [rows]:
         return False
     start, _, step = (
         value.const_value.numpy().item() if value and value.const_value else None for value in made.inputs

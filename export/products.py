@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from onnxscript import ir
 
-from .gates import is_weight
+from .nodes import replace, stored
 
 # Fewer are those of large arrays, such as an attention's of its tokens, where taking the results apart would cost more.
 LEAST = 4
@@ -46,7 +46,9 @@ def _is_product(node: ir.Node) -> bool:
     if node.op_type not in ("MatMul", "Gemm") or node.domain or node.outputs[0].is_graph_output():
         return False
     shapes = [tuple(value.shape or ()) if value else () for value in node.inputs[1:]]
-    return is_weight(node.inputs[1]) and [len(shape) for shape in shapes] in ([2], [2, 1]) and shapes[-1] != (1,)
+    return (
+        stored(node.inputs[1]) is not None and [len(shape) for shape in shapes] in ([2], [2, 1]) and shapes[-1] != (1,)
+    )
 
 
 def _kind(node: ir.Node) -> Hashable:
@@ -63,12 +65,8 @@ def _join(graph: ir.Graph, products: Sequence[ir.Node]) -> None:
     parts = [*weights.outputs, *(bias.outputs[0] for bias in biases)]
     whole = ir.node(first.op_type, [first.inputs[0], *parts], first.attributes)
     apart = ir.node("Split", whole.outputs, {"axis": -1, "num_outputs": len(products)}, num_outputs=len(products))
-    graph.insert_before(first, [weights, *biases, whole, apart])
-    for product, part in zip(products, apart.outputs, strict=True):
-        old = product.outputs[0]
-        part.shape, part.type = old.shape, old.type
-        old.replace_all_uses_with(part)
-    graph.remove(products, safe=True)
+    made = (product.outputs[0] for product in products)
+    replace(graph, products, [weights, *biases, whole, apart], dict(zip(made, apart.outputs, strict=True)))
 
 
 def _in_one(products: Iterable[ir.Node], index: int, axis: int) -> ir.Node:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from onnxscript import ir
 
+from .nodes import replace
 from .shapes import CHANNELS_LAST, CHANNELS_SECOND
 
 
@@ -17,10 +20,18 @@ def count_resizes(graph: ir.Graph) -> int:
 def turn_resizes(graph: ir.Graph) -> int:
     """Resize these with their channels last, and those to the two lengths that `shapes.settle` leaves; gives the number
     of the former."""
-    counted = count_resizes(graph)
-    turned = [node for node in graph if _repeats_pixels(node) and _turn(graph, node)]
-    graph.remove(turned, safe=True)
-    return counted
+    turned = 0
+    for node in [node for node in graph if _repeats_pixels(node)]:
+        if (factors := _factors(node)) is not None:
+            given = ir.Value(
+                name=f"{node.outputs[0].name}.factors", const_value=ir.tensor(factors[list(CHANNELS_LAST)])
+            )
+            graph.register_initializer(given)
+            _turn(graph, node, [given], {})
+            turned += 1
+        elif lengths := _lengths(node):
+            _turn(graph, node, [None, lengths], {"axes": ir.AttrInt64s("axes", (1, 2))})
+    return turned
 
 
 def _repeats_pixels(node: ir.Node) -> bool:
@@ -35,22 +46,14 @@ def _factors(node: ir.Node) -> NDArray[np.float32] | None:
     return scales.const_value.numpy() if scales and scales.const_value else None
 
 
-def _turn(graph: ir.Graph, node: ir.Node) -> bool:
-    factors, made = _factors(node), node.outputs[0]
+def _lengths(node: ir.Node) -> ir.Value | None:
+    """The two lengths that a node is given of its height and width alone."""
+    alone = tuple(node.attributes.get_ints("axes", ())) == (2, 3) and len(node.inputs) == 4 and not node.inputs[2]
+    return node.inputs[3] if alone else None
+
+
+def _turn(graph: ir.Graph, node: ir.Node, given: Sequence[ir.Value | None], settings: Mapping[str, ir.Attr]) -> None:
     last = ir.node("Transpose", [node.inputs[0]], {"perm": CHANNELS_LAST})
-    settings = dict(node.attributes)
-    if factors is not None:
-        scales = ir.Value(name=f"{made.name}.factors", const_value=ir.tensor(factors[list(CHANNELS_LAST)]))
-        graph.register_initializer(scales)
-        lengths = [scales]
-    elif tuple(node.attributes.get_ints("axes", ())) == (2, 3) and len(node.inputs) == 4 and not node.inputs[2]:
-        settings["axes"] = ir.AttrInt64s("axes", (1, 2))
-        lengths = [None, node.inputs[3]]
-    else:
-        return False
-    resized = ir.node("Resize", [*last.outputs, None, *lengths], settings)
+    resized = ir.node("Resize", [*last.outputs, None, *given], {**node.attributes, **settings})
     second = ir.node("Transpose", resized.outputs, {"perm": CHANNELS_SECOND})
-    second.outputs[0].shape, second.outputs[0].type = made.shape, made.type
-    graph.insert_before(node, [last, resized, second])
-    made.replace_all_uses_with(second.outputs[0])
-    return True
+    replace(graph, [node], [last, resized, second], {node.outputs[0]: second.outputs[0]})

@@ -6,10 +6,11 @@ goes round it at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from onnxscript import ir
 
+from .nodes import replace
 from .norms import DOMAIN, is_group_norm
 from .shapes import CHANNELS_LAST, CHANNELS_SECOND
 
@@ -47,7 +48,7 @@ def fuse_residuals(graph: ir.Graph) -> int:
         bias = _bias(layer)
         assert bias is not None
         fused = ir.node("BiasAdd", [_without(layer, bias), bias, skip], domain=DOMAIN)
-        _replace(graph, total, [fused], {total.outputs[0]: fused.outputs[0]})
+        replace(graph, [total], [fused], {total.outputs[0]: fused.outputs[0]})
     return len(residuals)
 
 
@@ -119,17 +120,8 @@ def _fuse(graph: ir.Graph, total: ir.Node, norm: ir.Node) -> None:
     terms = [_without(first, bias) if bias else first, second]
     nodes = (_with_group_norm if norm.op_type == "GroupNorm" else _with_layer_norm)(norm, terms, bias)
     fused = next(node for node in nodes if node.domain == DOMAIN)
-    _replace(graph, total, nodes, {norm.outputs[0]: fused.outputs[0], total.outputs[0]: nodes[-1].outputs[-1]})
-    graph.remove(norm, safe=True)
-
-
-def _replace(graph: ir.Graph, total: ir.Node, nodes: Sequence[ir.Node], values: Mapping[ir.Value, ir.Value]) -> None:
-    """Put nodes where a sum was, and the values that they make for those that were there."""
-    for old, new in values.items():
-        new.shape, new.type = old.shape, old.type
-        old.replace_all_uses_with(new)
-    graph.insert_after(total, nodes)
-    graph.remove(total, safe=True)
+    values = {norm.outputs[0]: fused.outputs[0], total.outputs[0]: nodes[-1].outputs[-1]}
+    replace(graph, [total, norm], nodes, values)
 
 
 def _without(term: ir.Value, bias: ir.Value) -> ir.Value:

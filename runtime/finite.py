@@ -12,6 +12,7 @@ _MENDS = {
     "text_encoder": "the bundle's weights or precision are at fault",
     "vae_encoder": _VAE,
     "vae_decoder": _VAE,
+    "the upscaler": "export it with precision float32",
 }
 
 

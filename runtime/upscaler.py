@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ..engines.auto import Candidate, fastest, usual_device
-from ..engines.base import Array, Engine, InputError, ModelOutputError
+from ..engines.base import Array, Engine, InputError
 from ..engines.buffers import namespace, to_device, to_host, turn
 from ..engines.registry import EngineOptions, open_engine
 from ..engines.upscaler import KIND, UpscalerBundle
+from . import finite
 from .imaging.tiles import Window, windows
 
 OVERLAP = 32
@@ -83,8 +84,7 @@ class Upscaler:
         with turn(device):
             feed = to_device(np.ascontiguousarray(tile[None]), device).astype(np.float32) / np.float32(255)
             upscaled = self.engine({"pixels": feed})["upscaled"][0]
-            if not xp.isfinite(upscaled).all():
-                raise ModelOutputError("the upscaler returned NaN or infinity; export it with precision float32")
+            finite.check("the upscaler", upscaled)
             return to_host(xp.rint(xp.clip(upscaled, 0, 1) * 255).astype(np.uint8))
 
 

@@ -11,6 +11,7 @@ import overpaint
 from overpaint import EngineError
 from overpaint.engines import buffers
 from overpaint.engines.bundle import Bundle
+from overpaint.engines.compare import psnr
 from overpaint.export.fuse import build_onnxruntime
 from overpaint.runtime.captured import MOST_LINES
 from overpaint.runtime.load import find
@@ -63,7 +64,7 @@ def test_a_short_loop_is_one_graph(pipes: Any, steps: int) -> None:
         picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
         asked = {"prompt": f"fox {seed}", "seed": seed, "steps": steps, "strength": 1, "sampler": "euler_a"}
         ours, theirs = (np.asarray(pipe(picture, **asked).images[0], float) for pipe in pipes)
-        assert 10 * np.log10(255**2 / max(np.mean((ours - theirs) ** 2), 1e-9)) >= 40
+        assert psnr(ours, theirs) >= 40
     (made,) = (loop for key, loop in pipes[0].loops._known.items() if key not in before)
     assert made.work is not made.plain
 
@@ -84,7 +85,7 @@ def test_a_picture_is_the_cpus(pipes: Any, sampler: str, options: dict[str, Any]
             np.asarray(pipe(picture, "fox", seed=1, steps=6, sampler=sampler, **options).images[0], float)
             for pipe in pipes
         )
-        assert 10 * np.log10(255**2 / max(np.mean((ours - theirs) ** 2), 1e-9)) >= 40
+        assert psnr(ours, theirs) >= 40
 
 
 def test_a_run_queues_ahead_of_the_gpu(pipes: Any, cupy: Any) -> None:
