@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 try:
     import openvino
+
+    from .openvino_heads import REVISION, fill_heads
 except ImportError as exc:
     raise EngineError("openvino is not installed; run: pip install 'overpaint[cpu]'") from exc
 
@@ -111,7 +113,10 @@ class Compiler:
 
     def _compile(self, shapes: Shapes | None) -> Any:
         with translated(self.name, "cannot compile the graph"):
-            return _core().compile_model(self.read(shapes), self.device, self._settings(shapes))
+            model, settings = self.read(shapes), self._settings(shapes)
+            if shapes is not None and self.precision != "float32":
+                fill_heads(model, _core(), self.device, settings["INFERENCE_PRECISION_HINT"])
+            return _core().compile_model(model, self.device, settings)
 
     def _settings(self, shapes: Shapes | None) -> dict[str, Any]:
         settings: dict[str, Any] = {
@@ -142,7 +147,7 @@ class Compiler:
         capabilities = " ".join(sorted(_core().get_property(self.device, "OPTIMIZATION_CAPABILITIES")))
         processor = f"{_core().get_property(self.device, 'FULL_DEVICE_NAME')} ({capabilities})"
         settings = ", ".join(f"{name} {value}" for name, value in self._settings(shapes).items())
-        version = f"{openvino.__version__}, {settings}"
+        version = f"{openvino.__version__}, heads {REVISION}, {settings}"
         return Key(self.name, self.graph.sha256, profile, self.precision, "openvino", version, processor)
 
 
