@@ -71,7 +71,7 @@ def main() -> None:
     for precision, pipe in pipes.items():
         for _ in range(WARM_UP):
             result = ours(pipe, image, PROMPT, 0)
-        agreement = psnr(np.asarray(result.images[0]), np.asarray(theirs(image, PROMPT, 0)))
+        agreement = psnr(result.images[0], theirs(image, PROMPT, 0))
         for name, inputs in cases.items():
             pairs = [pair(pipe, seed, *source) for seed, source in zip(seeds, inputs, strict=True)]
             mine, other = (statistics.median(times) for times in zip(*pairs, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .base import Array, TensorSpec
 
@@ -39,7 +40,7 @@ def relative_error(output: Array, source: Array) -> float:
     return float(np.linalg.norm((output - wide).ravel()) / max(np.linalg.norm(wide.ravel()), np.finfo(float).tiny))
 
 
-def psnr(found: Array, source: Array) -> float:
+def psnr(found: ArrayLike, source: ArrayLike) -> float:
     """The peak signal-to-noise ratio of two pictures with values of 0 to 255, in dB; infinite for equal ones."""
-    error = np.mean((found.astype(np.float64) - source) ** 2)
+    error = np.mean((np.asarray(found, np.float64) - np.asarray(source, np.float64)) ** 2)
     return float(10 * np.log10(255**2 / error)) if error else float("inf")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 try:
     import openvino
-
-    from .openvino_heads import REVISION, fill_heads
+    from openvino import opset13
 except ImportError as exc:
     raise EngineError("openvino is not installed; run: pip install 'overpaint[cpu]'") from exc
 
@@ -46,6 +45,14 @@ MOST_KEPT = 6
 # OpenVINO 2026.4's compiled subgraphs ("snippets") do attention over 1 to 4 tokens wrongly, up to NaN; doing without
 # them costs a static graph 4 to 13 % and a dynamic one nothing.
 FEW = 9
+
+# Intel's AMX multiplies tiles of 32 elements of 16 bits. Heads of 40, as Stable Diffusion 1 has them, leave OpenVINO
+# 2026.4 a rest of 8 that takes it longer than a second tile would. Zeros at the end of queries and keys change no
+# product of the two; with fewer keys than these filling up takes as long as it saves.
+TILE = 32
+LEAST_KEYS = 1024
+# Part of the key of what is kept: another way to fill up heads has to raise it.
+HEADS = 1
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -115,7 +122,7 @@ class Compiler:
         with translated(self.name, "cannot compile the graph"):
             model, settings = self.read(shapes), self._settings(shapes)
             if shapes is not None and self.precision != "float32":
-                fill_heads(model, _core(), self.device, settings["INFERENCE_PRECISION_HINT"])
+                fill_heads(model, self.device, settings["INFERENCE_PRECISION_HINT"])
             return _core().compile_model(model, self.device, settings)
 
     def _settings(self, shapes: Shapes | None) -> dict[str, Any]:
@@ -147,7 +154,7 @@ class Compiler:
         capabilities = " ".join(sorted(_core().get_property(self.device, "OPTIMIZATION_CAPABILITIES")))
         processor = f"{_core().get_property(self.device, 'FULL_DEVICE_NAME')} ({capabilities})"
         settings = ", ".join(f"{name} {value}" for name, value in self._settings(shapes).items())
-        version = f"{openvino.__version__}, heads {REVISION}, {settings}"
+        version = f"{openvino.__version__}, heads {HEADS}, {settings}"
         return Key(self.name, self.graph.sha256, profile, self.precision, "openvino", version, processor)
 
 
@@ -306,6 +313,52 @@ def _native(device: str, capable: set[str]) -> str:
     if device == "GPU" and "FP16" in capable:
         return "float16"
     return "bfloat16" if "BF16" in capable else "float32"
+
+
+def fill_heads(model: Any, device: str, precision: str) -> None:
+    """Fill up the heads of a model with static shapes where that is faster; `precision` is OpenVINO's name of it."""
+    found = [node for node in model.get_ops() if node.get_type_name() == "ScaledDotProductAttention" and _gains(node)]
+    if found and _has_tiles(device, precision):
+        for node in found:
+            _fill(node)
+
+
+@cache
+def _has_tiles(device: str, precision: str) -> bool:
+    """Whether OpenVINO multiplies matrices in tiles there: it is asked which kernel it takes for two of them."""
+    left, right = (opset13.parameter([2 * TILE, 2 * TILE], np.float32) for _ in range(2))
+    product = openvino.Model([opset13.matmul(left, right, False, False)], [left, right])
+    compiled = _core().compile_model(product, device, {"INFERENCE_PRECISION_HINT": precision})
+    kernels = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
+    return any("amx" in info["primitiveType"].astype(str) for info in kernels if "primitiveType" in info)
+
+
+def _gains(attention: Any) -> bool:
+    queries, keys = attention.input_values()[:2]
+    if not (queries.get_partial_shape().is_static and keys.get_partial_shape().is_static):
+        return False
+    # Queries in int8 come out of a multiplication by their scale; there filling up changes no time.
+    quantized = queries.get_node().get_type_name() == "Multiply"
+    width, count = queries.get_shape()[-1], keys.get_shape()[-2]
+    return not quantized and width > TILE and width % TILE > 0 and count >= LEAST_KEYS
+
+
+def _fill(attention: Any) -> None:
+    queries, keys, values, *given = attention.input_values()
+    # Left out, the scale would follow from the new width.
+    usual = (0, queries.get_shape()[-1] ** -0.5)
+    mask, scale = given + [opset13.constant(value, queries.get_element_type()) for value in usual[len(given) :]]
+    filled = opset13.scaled_dot_product_attention(
+        _filled(queries), _filled(keys), values, mask, scale, causal=attention.get_attributes()["causal"]
+    )
+    filled.set_friendly_name(attention.get_friendly_name())
+    attention.output(0).replace(filled.output(0))
+
+
+def _filled(heads: Any) -> Any:
+    shape = heads.get_shape()
+    after = [0] * (len(shape) - 1) + [-shape[-1] % TILE]
+    return opset13.pad(heads, [0] * len(shape), after, "constant", opset13.constant(0, heads.get_element_type()))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import overpaint
+from overpaint.engines.compare import psnr
 from overpaint.runtime.load import MODELS
 
 CHECKPOINT = MODELS / "tiny-checkpoint"
@@ -39,11 +40,6 @@ def peer() -> Any:
     pipeline = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(CHECKPOINT, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def psnr(ours: Image.Image, theirs: Image.Image) -> float:
-    error = np.mean((np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)) ** 2)
-    return float(10 * np.log10(255**2 / error)) if error else np.inf
 
 
 def picture() -> Image.Image:

@@ -11,11 +11,12 @@ from PIL import Image
 import overpaint
 from overpaint import InputError, Pipeline
 from overpaint.engines.base import Array
+from overpaint.engines.compare import psnr
 from overpaint.runtime.imaging.lab import to_lab
 from overpaint.runtime.load import MODELS
 from overpaint.runtime.sampling.noise import noise_stream, slerp
 from overpaint.runtime.sampling.passes import loopback
-from tests.test_parity import CHECKPOINT, SCHEDULERS, psnr
+from tests.test_parity import CHECKPOINT, SCHEDULERS
 from tests.test_parity import picture as example
 
 PROMPTS = ("fox, ink style", "fox, flat style")

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from benchmarks.report import publish, table, writer
+from overpaint.engines.compare import psnr
 
 from .peer import DIFFUSERS, FLOOR, Peer, gpu_peers, peers
 from .plot import draw
@@ -122,12 +122,11 @@ def _compare(chosen: Sequence[Peer], place: Place, found: Found) -> None:
     if reference is None or "picture" not in found.get(reference.label, {}):
         return
     with Image.open(place.picture(reference)) as image:
-        wanted = np.asarray(image.convert("RGB"), np.float64)
+        wanted = image.convert("RGB")
     for label, figures in found.items():
         if "picture" in figures and label != reference.label:
             with Image.open(place.picture(by_label[label])) as image:
-                error = np.mean((np.asarray(image.convert("RGB"), np.float64) - wanted) ** 2)
-            figures["psnr"] = [float(10 * np.log10(255**2 / error)) if error else 99.0]
+                figures["psnr"] = [min(psnr(image.convert("RGB"), wanted), 99.0)]
 
 
 def _body(

@@ -7,8 +7,8 @@ import openvino
 import pytest
 from openvino import opset13
 
-from overpaint.engines import openvino_heads
-from overpaint.engines.openvino_heads import LEAST_KEYS, fill_heads
+from overpaint.engines import openvino as engine
+from overpaint.engines.openvino import LEAST_KEYS, fill_heads
 
 CORE = openvino.Core()
 
@@ -16,60 +16,68 @@ CORE = openvino.Core()
 @pytest.fixture(autouse=True)
 def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor with matrix tiles, whichever this is."""
-    monkeypatch.setattr(openvino_heads, "_has_tiles", lambda *_: True)
+    monkeypatch.setattr(engine, "_has_tiles", lambda *_: True)
 
 
 def attention(
-    width: int = 40, keys: int = LEAST_KEYS, scale: float | None = None, causal: bool = False, quantized: bool = False
+    width: int = 40,
+    keys: int = LEAST_KEYS,
+    scale: float | None = None,
+    causal: bool = False,
+    quantized: bool = False,
+    dtype: type = np.float32,
 ) -> Any:
     """Attention of 4 queries in 2 heads."""
-    inputs = [opset13.parameter([1, 2, count, width], np.float32) for count in (4, keys, keys)]
+    inputs = [opset13.parameter([1, 2, count, width], dtype) for count in (4, keys, keys)]
     queries, *others = inputs
     if quantized:
         queries = opset13.multiply(queries, np.float32(0.5))
-    more = [] if scale is None else [opset13.constant(np.float32(0)), opset13.constant(np.float32(scale))]
+    more = [] if scale is None else [opset13.constant(dtype(0)), opset13.constant(dtype(scale))]
     return openvino.Model([opset13.scaled_dot_product_attention(queries, *others, *more, causal=causal)], inputs)
 
 
 def run(model: Any) -> np.ndarray:
     generator = np.random.default_rng(0)
-    feeds = [generator.standard_normal(port.shape, dtype=np.float32) for port in model.inputs]
+    feeds = [generator.standard_normal(port.shape).astype(port.element_type.to_dtype()) for port in model.inputs]
     compiled = CORE.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return np.array(compiled(feeds)[0])
 
 
 def widths(model: Any) -> list[int]:
+    """Of the heads of queries, keys and values."""
     (node,) = (node for node in model.get_ops() if node.get_type_name() == "ScaledDotProductAttention")
-    return [value.get_shape()[-1] for value in node.input_values()[:3]]
+    return [value.get_partial_shape()[-1].get_length() for value in node.input_values()[:3]]
 
 
-@pytest.mark.parametrize("settings", [{}, {"scale": 0.3}, {"causal": True}, {"width": 80}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"scale": 0.3}, {"causal": True}, {"width": 80}, {"dtype": np.float16}], ids=str
+)
 def test_it_computes_the_same(settings: dict[str, Any]) -> None:
     model = attention(**settings)
     wanted = run(model)
-    fill_heads(model, CORE, "CPU", "bf16")
+    fill_heads(model, "CPU", "bf16")
     width = settings.get("width", 40)
     assert widths(model) == [width // 32 * 32 + 32] * 2 + [width]
     assert np.abs(run(model) - wanted).max() < 1e-5
 
 
 @pytest.mark.parametrize(
-    "settings", [{"width": 64}, {"width": 20}, {"keys": LEAST_KEYS - 1}, {"quantized": True}], ids=str
+    "settings", [{"width": 64}, {"width": 20}, {"keys": LEAST_KEYS - 1}, {"quantized": True}, {"keys": -1}], ids=str
 )
 def test_it_stays_where_nothing_is_gained(settings: dict[str, Any]) -> None:
     model = attention(**settings)
     before = widths(model)
-    fill_heads(model, CORE, "CPU", "bf16")
+    fill_heads(model, "CPU", "bf16")
     assert widths(model) == before
 
 
 def test_it_stays_without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino_heads, "_has_tiles", lambda *_: False)
+    monkeypatch.setattr(engine, "_has_tiles", lambda *_: False)
     model = attention()
-    fill_heads(model, CORE, "CPU", "bf16")
+    fill_heads(model, "CPU", "bf16")
     assert widths(model) == [40, 40, 40]
 
 
 def test_float32_has_no_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert not openvino_heads._has_tiles(CORE, "CPU", "f32")
+    assert not engine._has_tiles("CPU", "f32")

@@ -11,6 +11,7 @@ from PIL import Image
 
 import overpaint
 from overpaint.engines.bundle import Bundle
+from overpaint.engines.compare import psnr
 from overpaint.runtime.load import MODELS
 
 CHECKPOINT = MODELS / "tiny-checkpoint"
@@ -64,11 +65,6 @@ def mask(side: int = 64) -> Image.Image:
 def masked(image: Image.Image, original: Image.Image, levels: Image.Image) -> np.ndarray[Any, Any]:
     """An image with the original outside the mask: that is where ours is exact and diffusers' is not."""
     return np.where(np.asarray(levels)[..., None] > 0, np.asarray(image), np.asarray(original))
-
-
-def psnr(ours: Any, theirs: Any) -> float:
-    error = np.mean((np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)) ** 2)
-    return float(10 * np.log10(255**2 / error)) if error else np.inf
 
 
 def theirs(peer: Any, image: Image.Image, levels: Image.Image, sampler: str, seed: int, **options: Any) -> Image.Image:
