@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.data import Pictures, caption
+from training.data import Pictures, caption, psnr
 
 from . import report
 
@@ -48,12 +48,6 @@ class Judge:
         distance = (self.latents**2).sum(1) - 2 * found @ self.latents.T
         nearest = distance.argmin(1)
         return self.pictures.concept[nearest], self.pictures.style[nearest]
-
-
-def psnr(a: Pixels, b: Pixels) -> NDArray[np.float64]:
-    """Peak signal-to-noise ratio in dB of each picture, [n]."""
-    error = ((a.astype(np.float64) - b) ** 2).mean((1, 2, 3))
-    return 10 * np.log10(255**2 / np.maximum(error, 1e-9))
 
 
 def prompts(pictures: Pictures, concept: NDArray[np.int64], style: NDArray[np.int64]) -> list[str]:

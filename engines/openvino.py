@@ -121,8 +121,7 @@ class Compiler:
     def _compile(self, shapes: Shapes | None) -> Any:
         with translated(self.name, "cannot compile the graph"):
             model, settings = self.read(shapes), self._settings(shapes)
-            if shapes is not None and self.precision != "float32":
-                fill_heads(model, self.device, settings["INFERENCE_PRECISION_HINT"])
+            fill_heads(model, self.device, settings["INFERENCE_PRECISION_HINT"])
             return _core().compile_model(model, self.device, settings)
 
     def _settings(self, shapes: Shapes | None) -> dict[str, Any]:
@@ -316,7 +315,7 @@ def _native(device: str, capable: set[str]) -> str:
 
 
 def fill_heads(model: Any, device: str, precision: str) -> None:
-    """Fill up the heads of a model with static shapes where that is faster; `precision` is OpenVINO's name of it."""
+    """Fill up heads of known lengths where that is faster; `precision` is OpenVINO's name of it."""
     found = [node for node in model.get_ops() if node.get_type_name() == "ScaledDotProductAttention" and _gains(node)]
     if found and _has_tiles(device, precision):
         for node in found:

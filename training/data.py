@@ -163,6 +163,12 @@ def build(npm: Path, size: int, styles: list[str]) -> Pictures:
     return Pictures(np.stack(pixels), concept, style, *facts, list(styles))
 
 
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Peak signal-to-noise ratio in dB of each picture, [n]."""
+    error = ((a.astype(np.float64) - b) ** 2).mean((1, 2, 3))
+    return 10 * np.log10(255**2 / np.maximum(error, 1e-9))
+
+
 def sheet(pixels: NDArray[np.uint8], columns: int, scale: int = 1) -> Image.Image:
     """A contact sheet of pictures [n, h, w, 3], row by row."""
     n, h, w, _ = pixels.shape

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
 from . import norm
-from .data import Pictures, sheet
+from .data import Pictures, psnr, sheet
 from .loop import Budget, Trainer, processes, rank
 
 log = logging.getLogger(__name__)
@@ -57,12 +57,6 @@ def disturb(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     low, high = np.sort(rng.uniform(0, 255, (2, 3)), axis=0)[:, None, None]
     tinted = low + pixels / 255 * (high - low) if rng.random() < 0.5 else pixels
     return np.asarray(tinted, np.uint8)
-
-
-def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Peak signal-to-noise ratio in dB of each picture, [n]."""
-    error = ((a.astype(np.float64) - b) ** 2).mean((1, 2, 3))
-    return 10 * np.log10(255**2 / np.maximum(error, 1e-9))
 
 
 @torch.no_grad()

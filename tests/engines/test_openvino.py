@@ -216,3 +216,7 @@ class TestRefusals:
         (tmp_path / "vae_decoder.onnx").write_bytes(b"nothing")
         with pytest.raises(EngineError, match="vae_decoder: cannot compile the graph"):
             open_engine("openvino", NAME, bundle.graph(NAME), tmp_path, EngineOptions())
+
+
+def test_float32_has_no_tiles() -> None:
+    assert not openvino._has_tiles("CPU", "f32")

@@ -76,8 +76,3 @@ def test_it_stays_without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     model = attention()
     fill_heads(model, "CPU", "bf16")
     assert widths(model) == [40, 40, 40]
-
-
-def test_float32_has_no_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert not engine._has_tiles("CPU", "f32")
