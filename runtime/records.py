@@ -17,7 +17,8 @@ from PIL import Image
 
 from .. import __version__
 from ..engines.base import Array, InputError
-from .imaging.codec import Picture, open_image
+from .imaging.codec import Picture
+from .imaging.opening import open_image
 from .imaging.tiles import strips
 from .sampling.plan import Plan
 

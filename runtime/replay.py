@@ -13,8 +13,9 @@ from PIL import Image
 
 from .. import __version__
 from ..engines.base import InputError
-from .imaging.codec import Picture, open_image, read
+from .imaging.codec import Picture, read
 from .imaging.metadata import read_parameters, read_record
+from .imaging.opening import open_image
 from .load import find, load
 from .records import Record, Reference, image_hash, plan_hash, thaw
 from .request import Output, Request

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from ..engines.base import Array, Engine, InputError
 from ..engines.buffers import to_host
 from ..engines.wrapper import Wrapper
-from .imaging.codec import FORMATS, Picture, read
+from .imaging.codec import Picture, read
+from .imaging.formats import endings
 from .pipeline import Pipeline
 from .sampling.noise import check_seed
 
@@ -113,7 +113,7 @@ def _dealt(things: Sequence[Thing], rng: np.random.Generator) -> Iterator[Thing]
 
 def read_pictures(folder: Path) -> list[Picture]:
     """Every picture in a folder; raises `InputError` where there is none, and for one that cannot be read."""
-    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
+    known = endings()
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in known)
     if not paths:
         raise InputError(f"{folder}: no picture is there; name a folder of PNG, JPEG or WebP files")

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
-from pathlib import Path
-from typing import IO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ...engines.base import Array, InputError
 from ...engines.buffers import namespace_of
 from .colour import alpha_of, to_srgb
+from .opening import MAX_PIXELS, loaded, open_image, upright
+from .png import key_scale, level_key
 from .tiles import strips
 
 Source = str | os.PathLike[str] | bytes | Image.Image | Array
 
-MAX_PIXELS = 2**26
-"""The most pixels that are decoded: 8192 x 8192, 200 MB as RGB."""
-
 MAX_SIDE = 16384
 MAX_ASPECT = 32
-
-# What Pillow's decoders raise for damaged data: each format has its own taste.
-BROKEN = (
-    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, RuntimeError,
-    struct.error, zlib.error,
-)  # fmt: skip
-
-# Not all that Pillow knows: some of its formats, such as EPS, hand the file to another program.
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "ICO", "TGA")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,47 +74,32 @@ class Picture:
         return image
 
 
-def read(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(source: Source, *, max_pixels: int = MAX_PIXELS, size: tuple[int, int] | None = None) -> Picture:
     """Read a picture upright and in sRGB, its alpha kept aside.
 
     `source` is a path, an encoded file's bytes, a Pillow image, or an array [height, width] or
     [height, width, 1 | 3 | 4] of uint8, uint16, bool, or float in [0, 1]. EXIF orientation is applied, ICC profiles are
-    converted, 16-bit and float greys are scaled to 8 bits, and of an animation the first frame is taken.
+    converted, 16-bit and float greys are scaled to 8 bits, and of an animation the first frame is taken. Metadata that
+    is damaged or too large is left out with a note.
 
-    Raises `InputError` for a file that is missing, empty, truncated or no picture, for one of more than `max_pixels`,
-    and for an array of another kind.
+    `max_pixels` is the most that is decoded. A `size` (width, height) says that the picture will be scaled to it: a
+    JPEG of up to `opening.REDUCIBLE` times `max_pixels` is then reduced while it is read.
+
+    Raises `InputError` for a file that is missing, empty, truncated or no picture, for a format whose library is not
+    installed, for one of more than `max_pixels`, and for an array of another kind.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     notes: list[str] = []
     if isinstance(source, Image.Image):
-        image = _loaded(source, "the picture", max_pixels, notes)
+        scale = key_scale(source)
+        image = level_key(loaded(source, "the picture", max_pixels, size, notes), scale, notes)
     else:
-        image = open_image(source, max_pixels=max_pixels, notes=notes)
-    image = _upright(image, notes)
+        image = open_image(source, max_pixels=max_pixels, size=size, notes=notes)
+    image = upright(image, notes)
     alpha = alpha_of(image)
     path = str(source) if isinstance(source, str | os.PathLike) else None
     return Picture(to_srgb(image, notes), alpha, tuple(notes), path)
-
-
-def open_image(
-    source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, notes: list[str] | None = None
-) -> Image.Image:
-    """Decode a file or its bytes as it is stored, the first frame; raises `InputError` as `read` does."""
-    notes = [] if notes is None else notes
-    if isinstance(source, bytes):
-        return _decode(BytesIO(source), "the picture's bytes", max_pixels, notes)
-    if not isinstance(source, str | os.PathLike):
-        raise InputError(f"a picture is a path, bytes, a Pillow image or an array, not {type(source).__name__}")
-    try:
-        with Path(source).open("rb") as stream:
-            return _decode(stream, str(source), max_pixels, notes)
-    except FileNotFoundError as exc:
-        raise InputError(f"{source}: no such file; check the path") from exc
-    except IsADirectoryError as exc:
-        raise InputError(f"{source}: is a directory; name a picture in it") from exc
-    except OSError as exc:
-        raise InputError(f"{source}: cannot be read ({exc.strerror}); check the file and its permissions") from exc
 
 
 def check_size(size: tuple[int, int], multiple: int, name: str = "the picture") -> None:
@@ -169,53 +139,6 @@ def from_model(decoded: Array) -> list[Array]:
     planes = levels.astype(np.uint8)
     # Several times as fast as a copy of the transposed array: numpy moves whole rows of a plane.
     return list(xp.stack([planes[:, channel] for channel in range(3)], axis=-1))
-
-
-def _decode(stream: IO[bytes], name: str, max_pixels: int, notes: list[str]) -> Image.Image:
-    if not stream.read(1):
-        raise InputError(f"{name}: is empty; it may not have been saved or copied completely")
-    stream.seek(0)
-    try:
-        image = Image.open(stream, formats=FORMATS)
-    except UnidentifiedImageError as exc:
-        raise InputError(f"{name}: is not a picture in a known format; save it as PNG, JPEG or WebP") from exc
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        raise InputError(f"{name}: has more than the limit of {max_pixels} pixels; scale or crop it") from exc
-    except BROKEN as exc:
-        raise _damaged(name, exc) from exc
-    return _loaded(image, name, max_pixels, notes)
-
-
-def _loaded(image: Image.Image, name: str, max_pixels: int, notes: list[str]) -> Image.Image:
-    width, height = image.size
-    if width * height == 0:
-        raise InputError(f"{name}: has no pixels ({width}x{height})")
-    if width * height > max_pixels:
-        raise InputError(f"{name}: {width}x{height} is more than the limit of {max_pixels} pixels; scale or crop it")
-    try:
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.tell():
-            image.seek(0)
-        image.load()
-    except BROKEN as exc:
-        raise _damaged(name, exc) from exc
-    # The further frames of a phone's MPO are previews and depth maps, not an animation.
-    if frames > 1 and image.format != "MPO":
-        notes.append(f"{name} has {frames} frames; the first is used")
-    return image
-
-
-def _damaged(name: str, exc: BaseException) -> InputError:
-    return InputError(f"{name}: is truncated or damaged ({exc}); copy or save it again")
-
-
-def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
-    try:
-        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        return image if upright else ImageOps.exif_transpose(image)  # which copies either
-    except BROKEN as exc:
-        notes.append(f"the EXIF data is unreadable ({exc}); the picture is taken to be upright")
-        return image
 
 
 def _from_array(array: Array) -> Picture:

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from ...engines.base import InputError
-from .codec import BROKEN, open_image
+from .opening import BROKEN, open_image
 
 KEY, RECORD_KEY = "parameters", "overpaint"
 

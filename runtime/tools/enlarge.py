@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from ...engines.base import Array, InputError
-from ..imaging.codec import MAX_PIXELS, MAX_SIDE, Picture
+from ..imaging.codec import MAX_SIDE, Picture
+from ..imaging.opening import MAX_PIXELS
 from ..imaging.tiles import strips
 from ..upscaler import Upscaler
 

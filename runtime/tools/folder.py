@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ...engines.base import InputError, OutputError
-from ..imaging.codec import FORMATS
+from ..imaging.formats import endings
 from ..imaging.output import check_place, numbered
 
 JOURNAL = ".overpaint.jsonl"
@@ -102,13 +100,13 @@ def find(folder: Path, out: Path, recursive: bool = False) -> list[Path]:
         raise InputError(f"{folder}: is no folder; give one with pictures in it")
     if out.resolve() == folder.resolve():
         raise InputError(f"{out}: is the pictures' own folder, where results would replace them; choose another")
-    endings = {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
+    known = endings()
     try:
         paths = sorted(folder.rglob("*") if recursive else folder.iterdir())
     except OSError as exc:
         raise InputError(f"{folder}: cannot be read ({exc.strerror}); check its permissions") from exc
     within = [path for path in paths if out.resolve() not in path.resolve().parents]
-    found = [path for path in within if _shown(path, folder) and path.suffix.lower() in endings and path.is_file()]
+    found = [path for path in within if _shown(path, folder) and path.suffix.lower() in known and path.is_file()]
     if not found:
         raise InputError(f"{folder}: has no pictures{'' if recursive else '; with recursion its folders are searched'}")
     return found

@@ -15,6 +15,7 @@ from ..imaging import codec, fill, mask
 from ..imaging.codec import Picture
 from ..imaging.compose import certify
 from ..imaging.fill import Margins
+from ..imaging.opening import MAX_PIXELS
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window, windows
 from ..loop import Step
@@ -141,8 +142,8 @@ class Outpaint:
         size = checks.size(rest.pop("size", None)) or facts.default_size
         grown = enlarged(self._picture.size, self._own.margins)
         codec.check_size(grown, facts.multiple, "the grown picture")
-        if grown[0] * grown[1] > codec.MAX_PIXELS:
-            raise InputError(f"the grown picture is {grown[0]}x{grown[1]}, more than {codec.MAX_PIXELS} pixels")
+        if grown[0] * grown[1] > MAX_PIXELS:
+            raise InputError(f"the grown picture is {grown[0]}x{grown[1]}, more than {MAX_PIXELS} pixels")
         if all(rest.get(name) is None for name in ("strength", "denoising_strength", "passes")):
             rest["strength"] = 1.0
         self._rounds = rounds(self._picture.size, self._own.margins, size)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -15,32 +13,11 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
 
 from overpaint.engines.base import InputError
+from overpaint.runtime.imaging import mask
 from overpaint.runtime.imaging.codec import MAX_ASPECT, check_size, from_model, read, to_model
+from tests.pictures import encoded, noise, png
 
-RNG = np.random.default_rng(0)
-
-
-def encoded(image, kind="PNG", **options):
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def noise(height=12, width=16, channels=3):
-    return RNG.integers(0, 256, (height, width, channels), np.uint8)
-
-
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(bits, colour, rows, *extra, size=None):
-    """A PNG file made by hand, for what Pillow does not write."""
-    height, width = size or rows.shape[:2]
-    raw = b"".join(b"\0" + row.tobytes() for row in rows)
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
-    end = chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunk(*pair) for pair in extra) + end
+RNG = np.random.default_rng(1)
 
 
 # --- modes ---------------------------------------------------------------------------------------------------------
@@ -175,6 +152,29 @@ def test_integers_beyond_16_bits_are_noted():
     picture = read(Image.fromarray(np.array([[0, 100000, 200000]], np.int32)))
     np.testing.assert_array_equal(picture.pixels[0, :, 0], [0, 128, 255])
     assert "200000" in picture.notes[0]
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16", "I;16B"])
+def test_integers_of_8_bits_in_a_pillow_image_are_not_black(mode):
+    """The same rule for pictures and masks: read as 16 bits their white would be level 1 of 255."""
+    levels = np.array([[0, 100, 255]], ">u2" if mode == "I;16B" else np.int32 if mode == "I" else "<u2")
+    image = Image.frombytes(mode, (3, 1), levels.tobytes())
+    picture = read(image)
+    np.testing.assert_array_equal(picture.pixels[0, :, 0], [0, 100, 255])
+    assert "8-bit" in picture.notes[0]
+    seen = mask.read(image)
+    np.testing.assert_array_equal(seen.levels[0], [0, 100, 255])
+    assert "8-bit" in seen.notes[0]
+
+
+def test_a_dark_file_of_16_bits_stays_dark_and_one_of_32_bits_does_not():
+    levels = np.array([[0, 100, 255]], np.uint16)
+    assert read(png(16, 0, levels.astype(">u2"))).pixels.max() == 1
+    assert read(encoded(Image.fromarray(levels), "TIFF")).pixels.max() == 1
+    assert read(b"P5 3 1 65535\n" + levels.astype(">u2").tobytes()).pixels.max() == 1
+    picture = read(encoded(Image.fromarray(levels.astype(np.int32)), "TIFF"))
+    np.testing.assert_array_equal(picture.pixels[0, :, 0], [0, 100, 255])
+    assert "8-bit" in picture.notes[0]
 
 
 def test_nan_levels_are_refused():

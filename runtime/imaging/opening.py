@@ -1,0 +1,188 @@
+"""Files and Pillow images, opened, checked against the limit of pixels, decoded and turned upright."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from PIL import ExifTags, Image
+from PIL.Image import Transpose
+
+from ...engines.base import InputError
+from . import gif, jpeg, png, tiff, webp
+from .formats import HEAD, formats_of
+from .parts import Container, at
+
+MAX_PIXELS = 2**26
+"""The most pixels that are decoded: 8192 x 8192, 200 MB as RGB."""
+
+REDUCIBLE = 4
+"""How many times the limit a JPEG may have that is reduced while it is read: a progressive one is held in whole."""
+
+# What Pillow's decoders raise for damaged data: each format has its own taste.
+BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, OverflowError, RuntimeError,
+    struct.error, zlib.error,
+)  # fmt: skip
+
+_TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+
+
+def open_image(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    size: tuple[int, int] | None = None,
+    notes: list[str] | None = None,
+) -> Image.Image:
+    """Decode a file or its bytes as it is stored, the first frame; raises `InputError` as `codec.read` does."""
+    notes = [] if notes is None else notes
+    if isinstance(source, bytes):
+        return _decode(BytesIO(source), "the picture's bytes", max_pixels, size, notes)
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(f"a picture is a path, bytes, a Pillow image or an array, not {type(source).__name__}")
+    try:
+        with Path(source).open("rb") as stream:
+            return _decode(stream, str(source), max_pixels, size, notes)
+    except FileNotFoundError as exc:
+        raise InputError(f"{source}: no such file; check the path") from exc
+    except IsADirectoryError as exc:
+        raise InputError(f"{source}: is a directory; name a picture in it") from exc
+    except OSError as exc:
+        raise InputError(f"{source}: cannot be read ({exc.strerror}); check the file and its permissions") from exc
+
+
+def loaded(
+    image: Image.Image,
+    name: str,
+    max_pixels: int,
+    size: tuple[int, int] | None,
+    notes: list[str],
+    frames: int | None = None,
+) -> Image.Image:
+    """The image with its first frame decoded; a JPEG above the limit reduced while it is read, where `size` says that
+    the picture will be scaled. Raises `InputError` for one above the limit, without pixels, or damaged."""
+    _check_pixels(image, name, max_pixels, size, notes)
+    with _refusing_damage(name):
+        frames = frames or int(getattr(image, "n_frames", 1))
+        # HEIC's pictures have one that is meant, and Pillow's plugin opens the file at it.
+        if frames > 1 and image.tell() and image.format != "HEIF":
+            image.seek(0)
+        image.load()
+    # The further frames of a phone's pictures are previews and depth maps, not an animation.
+    if frames > 1 and image.format not in ("MPO", "HEIF"):
+        notes.append(f"{name} has {frames} frames; the first is used")
+    return image
+
+
+def upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    """The image turned as its EXIF orientation says; noted where that cannot be read."""
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except BROKEN as exc:
+        notes.append(f"the EXIF data is unreadable ({exc}); the picture is taken to be upright")
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _decode(
+    stream: IO[bytes], name: str, max_pixels: int, size: tuple[int, int] | None, notes: list[str]
+) -> Image.Image:
+    head = at(stream, 0, HEAD)
+    if not head:
+        raise InputError(f"{name}: is empty; it may not have been saved or copied completely")
+    formats = formats_of(head, name)
+    container = _container(head, stream)
+    image = _opened(container.stream, name, formats)
+    if container.profile:
+        image.info["icc_profile"] = container.profile
+    if container.dropped:
+        notes.append(f"{name}: metadata was left out: {', '.join(container.dropped)}")
+    image = loaded(image, name, max_pixels, size, notes, container.frames if image.format == "PNG" else None)
+    return image if container.key is None else png.keyed(image, container.stream, container.key)
+
+
+def _container(head: bytes, stream: IO[bytes]) -> Container:
+    if head.startswith(png.MAGIC):
+        return png.container(stream)
+    if head.startswith(jpeg.MAGIC):
+        return jpeg.container(stream)
+    if webp.is_webp(head):
+        return webp.container(stream)
+    if head.startswith(gif.MAGIC):
+        return gif.container(stream)
+    if head.startswith(tiff.MAGIC):
+        return tiff.container(stream)
+    return Container(stream)
+
+
+def _opened(stream: IO[bytes], name: str, formats: Sequence[str]) -> Image.Image:
+    """The image of a stream, nothing decoded: as `Image.open`, but that ours is the only limit of pixels."""
+    prefix = at(stream, 0, 16)
+    for kind in formats:
+        if kind not in Image.OPEN:
+            Image.init()
+        factory, accept = Image.OPEN[kind]
+        if accept is None:  # nothing tells such a file but reading it
+            with suppress(*BROKEN):
+                stream.seek(0)
+                return factory(stream, "")
+        elif accept(prefix) is True:
+            stream.seek(0)
+            with _refusing_damage(name):
+                return factory(stream, "")
+    raise InputError(f"{name}: is not a picture in a known format; save it as PNG, JPEG or WebP")
+
+
+def _check_pixels(
+    image: Image.Image, name: str, max_pixels: int, size: tuple[int, int] | None, notes: list[str]
+) -> None:
+    width, height = image.size
+    if width * height == 0:
+        raise InputError(f"{name}: has no pixels ({width}x{height})")
+    if width * height <= max_pixels:
+        return
+    if size is not None and image.format in ("JPEG", "MPO") and width * height <= REDUCIBLE * max_pixels:
+        _reduce(image, max_pixels)
+        if image.width * image.height <= max_pixels:
+            notes.append(
+                f"{name}: {width}x{height} is more than the limit of {max_pixels} pixels; it was read at "
+                f"{image.width}x{image.height} before it was scaled"
+            )
+            return
+    raise InputError(
+        f"{name}: {width}x{height} is more than the limit of {max_pixels} pixels; scale or crop it, raise the limit "
+        "(max_pixels, --max-pixels), or give a size, with which a JPEG is reduced while it is read"
+    )
+
+
+def _reduce(image: Image.Image, max_pixels: int) -> None:
+    """Have a JPEG decoded at a half, a quarter or an eighth: the most that is within the limit."""
+    for part in (2, 4, 8):
+        if -(-image.width // part) * -(-image.height // part) <= max_pixels:
+            image.draft(None, (image.width // part, image.height // part))
+            return
+
+
+@contextmanager
+def _refusing_damage(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Image.DecompressionBombError as exc:
+        raise InputError(f"{name}: is more than Pillow decodes of this format ({exc}); scale or crop it") from exc
+    except BROKEN as exc:
+        raise InputError(f"{name}: is truncated or damaged ({exc}); copy or save it again") from exc
