@@ -9,7 +9,8 @@ from PIL import Image, ImageCms
 
 from ...engines.base import Array, InputError
 
-_DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+_INTEGER = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
+_DEEP = {"F", *_INTEGER}
 _WHITES = {"F": (1.0, 255.0)}
 _STRAIGHT = {"La": "LA", "RGBa": "RGBA"}
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
@@ -59,17 +60,26 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 def _deep_to_grey(image: Image.Image, notes: list[str]) -> Image.Image:
     """Grey of more than 8 bits as "L".
 
-    Integers are 16-bit levels. Floats are in [0, 1], or else in Pillow's [0, 255]. Other ranges are stretched.
+    Integers are 16-bit levels, or 8-bit ones where a Pillow image or a file of 32 bits has none above 255: its white
+    would be nearly black. Floats are in [0, 1], or else in Pillow's [0, 255]. Other ranges are stretched.
     """
     levels = np.asarray(image).astype(np.float64)
     if not np.isfinite(levels).all():
         raise InputError("the picture has NaN or infinite levels; replace them and save it again")
     low, high = float(levels.min()), float(levels.max())
+    if _is_undeclared(image) and low >= 0 and high <= 255:
+        notes.append(f"no level of the image of mode {image.mode} is above 255; it is read as 8-bit")
+        return Image.fromarray(levels.astype(np.uint8))
     fitting = [white for white in _WHITES.get(image.mode, (65535.0,)) if low >= 0 and high <= white]
     black, white = (0.0, fitting[0]) if fitting else (low, high)
     if white not in (1.0, 65535.0):
         notes.append(f"levels from {low:g} to {high:g} are taken to range from {black:g} to {white:g}")
     return Image.fromarray(np.rint((levels - black) * (255 / (white - black or 1))).astype(np.uint8))
+
+
+def _is_undeclared(image: Image.Image) -> bool:
+    """Whether nothing says how many bits an image's integers have: formats of 16 bits do, and PPM's scale to them."""
+    return image.mode in _INTEGER and (image.format is None or (image.mode == "I" and image.format != "PPM"))
 
 
 def _apply_profile(image: Image.Image, data: bytes, notes: list[str]) -> Image.Image:

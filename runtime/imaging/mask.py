@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ...engines.base import Array, InputError, unknown
-from .codec import MAX_PIXELS, Picture, Source
+from .codec import Picture, Source
 from .codec import read as read_picture
+from .opening import MAX_PIXELS
 from .tiles import Window, strips
 
 CHANNELS = ("auto", "luma", "alpha")
@@ -17,7 +18,6 @@ BLURS = ("a1111", "diffusers")
 LATENT_MODES = ("diffusers", "a1111", "cover", "area")
 
 _HALF = 128
-_INTEGER_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def read(
     if channel not in CHANNELS:
         raise unknown("mask channel", channel, CHANNELS)
     notes: list[str] = []
-    picture = read_picture(_eight_bit(source, notes), max_pixels=max_pixels)
+    picture = read_picture(source, max_pixels=max_pixels)
     notes += [f"mask: {note}" for note in picture.notes]
     levels = _transparency(picture, channel, notes)
     if levels is None:
@@ -183,16 +183,6 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
         return covered
     means: Array = cells.mean(axis=(1, 3), dtype=np.float32) / np.float32(255)
     return means
-
-
-def _eight_bit(source: Source, notes: list[str]) -> Source:
-    """An integer image of no more than 8 bits as one: read as 16 bits its white would be nearly black."""
-    if isinstance(source, Image.Image) and source.mode in _INTEGER_MODES and "transparency" not in source.info:
-        levels = np.asarray(source)
-        if levels.size and levels.min() >= 0 and levels.max() <= 255:
-            notes.append(f"mask: no level of the image of mode {source.mode} is above 255; it is read as 8-bit")
-            return levels.astype(np.uint8)
-    return source
 
 
 def _transparency(picture: Picture, channel: str, notes: list[str]) -> Array | None:
