@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,6 +177,11 @@ def _add_export(commands: Any) -> None:
         "--tokenizer", type=Path, metavar="DIR", help="a CLIP tokenizer's folder, for a .safetensors file"
     )
     parser.add_argument("--prediction-type", help="epsilon, v_prediction or sample, where the checkpoint does not say")
+    parser.add_argument(
+        "--zero-snr",
+        action=argparse.BooleanOptionalAction,
+        help="the noise schedule ends at zero terminal SNR (what the checkpoint says)",
+    )
     parser.add_argument("--int8", action="store_true", help="quantise it afterwards, as `quantize` does")
     _add_calibration(parser)
 

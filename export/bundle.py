@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -18,7 +18,7 @@ from . import components, wrappers
 from .checkpoint import PICKLES, STEMS, Checkpoint, open_folder, refuse_pickle
 from .components import Component
 from .facts import downscale, model_facts
-from .load import load_text_encoder, load_unet, load_vae, round_to_half, supported
+from .load import load_text_encoder, load_unet, load_vae, round_to_half, supported, surplus
 from .onnx import write_graph
 from .publish import check_space, publish, remove_stale
 from .single_file import open_single_file
@@ -29,6 +29,13 @@ Precision = Literal["float32", "float16"]
 Report = Callable[[str], None]
 
 PRECISIONS = ("float32", "float16")
+# What the manifest holds under "origin" that is worth a line of the export's report.
+NOTES = {
+    "prediction": "predicts",
+    "variants": "weights: these variants are exported",
+    "ignored weights": "weights: these are of no use here, and ignored",
+    "not followed": "scheduler: settings that are not followed",
+}
 # The first opset whose attention is one operator: less memory, and faster, than its parts.
 OPSET = 23
 OPSETS = range(18, 24)
@@ -52,15 +59,17 @@ def export_bundle(
     opset: int = OPSET,
     tokenizer: Path | None = None,
     prediction_type: str | None = None,
+    zero_snr: bool | None = None,
     overwrite: bool = False,
     report: Report = lambda stage: None,
 ) -> Bundle:
     """Export a checkpoint of the Stable Diffusion 1.x / 2.x family to the folder `bundle` and read it back.
 
     `checkpoint` is a diffusers folder or a .safetensors file; the latter needs `tokenizer`, a folder, and for 2.x
-    `prediction_type`. `precision` is that of the arithmetic, `weights` that of the file (by default the same); graphs
-    take and give float32 either way. `report` is told each stage as it begins, and before them which settings of the
-    checkpoint's scheduler are not followed.
+    `prediction_type` where it does not say it. `zero_snr`: does the noise schedule end at zero terminal SNR? None is
+    what the checkpoint says, of both. `precision` is that of the arithmetic, `weights` that of the file (by default the
+    same); graphs take and give float32 either way. `report` is told each stage as it begins, and before them what of
+    the checkpoint is left out: weights that no part needs, and settings of its scheduler that are not followed.
 
     The folder appears whole or not at all; what exports of it that were killed have left is removed. Raises
     `InputError` for a checkpoint or an option that cannot be used and for a target that exists, `ExportError` where a
@@ -70,10 +79,13 @@ def export_bundle(
     checkpoint, bundle = Path(checkpoint), Path(bundle)
     stored = stored_precision(precision, weights)
     check_opset(opset)
-    source = supported(open_checkpoint(checkpoint, tokenizer, prediction_type))
+    source = supported(open_checkpoint(checkpoint, tokenizer, prediction_type, zero_snr))
+    if ignored := surplus(source):
+        source = replace(source, origin={**source.origin, "ignored weights": ignored})
     model = model_facts(source, bundle.name)
-    if ignored := model.origin.get("not followed"):
-        report(f"scheduler: settings that are not followed: {ignored}")
+    for name, note in NOTES.items():
+        if name in model.origin:
+            report(f"{note}: {model.origin[name]}")
     remove_stale(bundle)
     check_space(bundle, _size(source, stored))
     with publish(bundle, overwrite) as folder:
@@ -87,17 +99,19 @@ def export_bundle(
     return Bundle.read(bundle, verify=False)
 
 
-def open_checkpoint(checkpoint: Path, tokenizer: Path | None = None, prediction_type: str | None = None) -> Checkpoint:
+def open_checkpoint(
+    checkpoint: Path, tokenizer: Path | None = None, prediction_type: str | None = None, zero_snr: bool | None = None
+) -> Checkpoint:
     """Open a diffusers folder or a .safetensors file; raises `InputError` for anything else, pickles first."""
     if checkpoint.is_dir():
-        return open_folder(checkpoint, tokenizer, prediction_type)
+        return open_folder(checkpoint, tokenizer, prediction_type, zero_snr)
     if checkpoint.suffix.lower() in PICKLES:
         refuse_pickle(checkpoint)
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such checkpoint; name a diffusers folder or a .safetensors file")
-    if checkpoint.suffix != ".safetensors":
+    if checkpoint.suffix.lower() != ".safetensors":
         raise InputError(f"{checkpoint}: is neither a diffusers folder nor a .safetensors file")
-    return open_single_file(checkpoint, tokenizer, prediction_type)
+    return open_single_file(checkpoint, tokenizer, prediction_type, zero_snr)
 
 
 def stored_precision(precision: str, weights: str | None) -> str:

@@ -103,7 +103,7 @@ def schedule_facts(config: Config) -> Mapping[str, Any]:
     """The fields of `overpaint.runtime.sampling.ModelSchedule`, with the defaults of the scheduler's own class."""
     complete = _complete(config)
     known = {"rescale_betas_zero_snr": False, "steps_offset": 0, "prediction_type": "epsilon"}
-    facts = {field: complete.get(field, known.get(field)) for field in SCHEDULE_FIELDS}
+    facts = {field: complete.get(field, config.get(field, known.get(field))) for field in SCHEDULE_FIELDS}
     return {**facts, **{field: config[field] for field in SAMPLER_FIELDS if config.get(field) is not None}}
 
 

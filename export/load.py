@@ -15,13 +15,14 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..engines.base import ExportError, InputError, unknown
 from ..engines.bundle import conditionings
-from .checkpoint import Checkpoint, State, check_state
+from .checkpoint import STEMS, Checkpoint, State, check_state, summary
 from .components import Config, is_tiny
 
 # Attention layers of AutoencoderKL under the names that diffusers gave them before 0.15.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_NAMES = re.compile(rf"\.({'|'.join(OLD_ATTENTION)})\.(weight|bias)$")
 CLASSES = {
-    "text_encoder": ("CLIPTextModel",),
+    "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPModel"),
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
 }
@@ -40,8 +41,8 @@ def supported(checkpoint: Checkpoint) -> Checkpoint:
     unet, vae, text, scheduler = (checkpoint.configs[part] for part in ("unet", "vae", "text_encoder", "scheduler"))
     completed = {
         "unet": defaults(UNet2DConditionModel) | dict(unet),
-        "vae": defaults(_vae_class(vae)) | dict(vae),
-        "text_encoder": CLIPTextConfig.from_dict(dict(text)).to_dict(),
+        "vae": defaults(_vae_class(vae)) | {name: value for name, value in vae.items() if value is not None},
+        "text_encoder": CLIPTextConfig.from_dict(dict(text.get("text_config") or text)).to_dict(),
         "scheduler": scheduler,
     }
     _check_inputs(completed["unet"], completed["vae"])
@@ -52,9 +53,9 @@ def supported(checkpoint: Checkpoint) -> Checkpoint:
 
 def _check_classes(configs: Mapping[str, Config]) -> None:
     found = {
-        "text_encoder": configs["text_encoder"].get("architectures", ["CLIPTextModel"])[0],
-        "unet": configs["unet"].get("_class_name", "UNet2DConditionModel"),
-        "vae": configs["vae"].get("_class_name", "AutoencoderKL"),
+        "text_encoder": next(iter(configs["text_encoder"].get("architectures") or []), None) or "CLIPTextModel",
+        "unet": configs["unet"].get("_class_name") or "UNet2DConditionModel",
+        "vae": configs["vae"].get("_class_name") or "AutoencoderKL",
     }
     for part, kind in found.items():
         if kind not in CLASSES[part]:
@@ -84,16 +85,22 @@ def _vae_class(config: Config) -> Any:
     return AutoencoderTiny if is_tiny(config) else AutoencoderKL
 
 
+def surplus(checkpoint: Checkpoint) -> str:
+    """The tensors that the export leaves out, as text; raises `ExportError` where one that it needs does not fit."""
+    found = {"file": list(checkpoint.surplus)}
+    for part in STEMS:
+        own = _skeleton(checkpoint, part).state_dict()
+        used, others = _matched(checkpoint.state(part), part, own)
+        _check(part, used, own)
+        # A buffer of older versions of transformers: the numbers 0, 1, 2 ...
+        found[part] = [name for name in others if not name.endswith("position_ids")]
+    return "; ".join(f"{part}: {summary(names)}" for part, names in found.items() if names)
+
+
 def load_text_encoder(checkpoint: Checkpoint) -> CLIPTextModel:
     """The text encoder; its weights may carry transformers' older `text_model.` prefix or not."""
     model = CLIPTextModel(CLIPTextConfig.from_dict(dict(checkpoint.configs["text_encoder"])))
-    prefix = "text_model." if hasattr(model, "text_model") else ""
-    state = {
-        prefix + name.removeprefix("text_model."): tensor
-        for name, tensor in checkpoint.state("text_encoder").items()
-        if not name.endswith("position_ids")
-    }
-    return _fill(model, state, "text_encoder")
+    return _fill(model, checkpoint.state("text_encoder"), "text_encoder")
 
 
 def load_unet(checkpoint: Checkpoint) -> UNet2DConditionModel:
@@ -102,21 +109,14 @@ def load_unet(checkpoint: Checkpoint) -> UNet2DConditionModel:
     `num_upsamplers` is set beyond any picture's size: diffusers then takes every upsampled size from the skip
     connection that it meets, which gives the same numbers and keeps odd sizes right in a captured graph.
     """
-    model = _empty(UNet2DConditionModel, checkpoint.configs["unet"], "unet")
+    model = _skeleton(checkpoint, "unet")
     model.num_upsamplers = 40
     return _fill(model, checkpoint.state("unet"), "unet")
 
 
 def load_vae(checkpoint: Checkpoint) -> AutoencoderKL | AutoencoderTiny:
     """The autoencoder."""
-    config = checkpoint.configs["vae"]
-    model = _empty(_vae_class(config), config, "vae")
-    old = re.compile(rf"\.({'|'.join(OLD_ATTENTION)})\.(weight|bias)$")
-    state = {
-        old.sub(lambda match: f".{OLD_ATTENTION[match[1]]}.{match[2]}", name): tensor
-        for name, tensor in checkpoint.state("vae").items()
-    }
-    return _fill(model, state, "vae")
+    return _fill(_skeleton(checkpoint, "vae"), checkpoint.state("vae"), "vae")
 
 
 def round_to_half(module: nn.Module, name: str) -> None:
@@ -128,23 +128,53 @@ def round_to_half(module: nn.Module, name: str) -> None:
         parameter.data = rounded.float()
 
 
-def _empty(kind: Any, config: Config, part: str) -> Any:
-    """A diffusers model without weights, taking no memory."""
+def _skeleton(checkpoint: Checkpoint, part: str) -> Any:
+    """A part as a module without weights, taking no memory."""
+    config = dict(checkpoint.configs[part])
     try:
         with torch.device("meta"):
-            return kind.from_config(config)
+            if part == "text_encoder":
+                return CLIPTextModel(CLIPTextConfig.from_dict(config))
+            return (UNet2DConditionModel if part == "unet" else _vae_class(config)).from_config(config)
     except (TypeError, ValueError) as exc:
         raise ExportError(f"{part}: diffusers cannot build it from its config.json ({exc}); correct that file") from exc
 
 
 def _fill(model: T, state: State, part: str) -> T:
     own = model.state_dict()
-    check_state(part, sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys()))
+    used, _ = _matched(state, part, own)
+    _check(part, used, own)
+    model.load_state_dict(used, assign=True)
+    return model.float().eval().requires_grad_(False)
+
+
+def _matched(state: State, part: str, own: State) -> tuple[State, list[str]]:
+    """The tensors of `state` that a module of the tensors `own` has, by its names for them, and the others' names."""
+    used: State = {}
+    others = []
     for name, tensor in state.items():
+        key = _own_name(name, part, own)
+        if key in own:
+            used[key] = tensor
+        else:
+            others.append(name)
+    return used, others
+
+
+def _check(part: str, used: State, own: State) -> None:
+    check_state(part, sorted(own.keys() - used.keys()), [])
+    for name, tensor in used.items():
         if tensor.shape != own[name].shape:
             raise ExportError(
                 f"{part}: {name} has shape {list(tensor.shape)}, its config.json asks for {list(own[name].shape)}; "
                 "take config and weights from the same checkpoint"
             )
-    model.load_state_dict(state, assign=True)
-    return model.float().eval().requires_grad_(False)
+
+
+def _own_name(name: str, part: str, own: State) -> str:
+    if part == "vae":
+        return OLD_NAMES.sub(lambda match: f".{OLD_ATTENTION[match[1]]}.{match[2]}", name)
+    if part == "text_encoder":  # transformers had the prefix until 5.6
+        prefix = "text_model." if next(iter(own)).startswith("text_model.") else ""
+        return prefix + name.removeprefix("text_model.")
+    return name

@@ -1,7 +1,7 @@
 """A checkpoint kept as one .safetensors file under the names of the original (CompVis, Stability) code.
 
-The architecture is read off the tensors' shapes, so nothing is looked up on the network. What shapes cannot tell is
-asked for: the tokenizer, and for 2.x the prediction type.
+The architecture is read off the tensors' shapes, so nothing is looked up on the network. What the model predicts, which
+shapes cannot tell, is read off markers (`predicts.py`); where a file of 2.x has none, it is asked for.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from diffusers.loaders.single_file_utils import (
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..engines.base import InputError
+from . import predicts
 from .checkpoint import Checkpoint, State, read_tensors
 from .components import Config
 
@@ -29,14 +30,18 @@ VAE = "first_stage_model."
 CLIP = "cond_stage_model.transformer."
 OPEN_CLIP = "cond_stage_model.model."
 
+LAYERS = 23  # of the 24 of OpenCLIP's ViT-H: 2.x conditions on the last but one, and some files leave the last out
 HEAD = 64  # the width of an attention head in both text encoders, and in the U-Net of 2.x; that of 1.x has 8 heads
 
 
-def open_single_file(path: Path, tokenizer: Path | None, prediction_type: str | None) -> Checkpoint:
+def open_single_file(
+    path: Path, tokenizer: Path | None, prediction_type: str | None, zero_snr: bool | None = None
+) -> Checkpoint:
     """Open a file of Stable Diffusion 1.x (CLIP text encoder, 768 wide) or 2.x (OpenCLIP, 1024 wide).
 
-    `prediction_type` is epsilon for 1.x unless given. Raises `InputError` where the file is of another kind, or one of
-    the arguments is needed and missing.
+    `prediction_type` and `zero_snr` None are what the file says, see `predicts.read`; a file of 1.x that says nothing
+    predicts epsilon. Raises `InputError` where the file is of another kind, or one of the arguments is needed and
+    missing.
     """
     state = read_tensors([path])
     second = any(name.startswith(OPEN_CLIP) for name in state)
@@ -45,28 +50,47 @@ def open_single_file(path: Path, tokenizer: Path | None, prediction_type: str | 
             f"{path}: does not hold a text encoder, a U-Net and a VAE of Stable Diffusion 1.x or 2.x under their "
             "original names; name a whole checkpoint of this family, or a diffusers folder"
         )
+    if any(name.startswith(f"{UNET}label_emb.") for name in state):
+        raise InputError(f"{path}: its U-Net takes class labels or sizes; only Stable Diffusion 1.x and 2.x do not")
     if tokenizer is None:
         raise InputError(
             f"{path}: a single file holds no tokenizer; name the `tokenizer` folder of a diffusers checkpoint of the "
             "same family with --tokenizer"
         )
-    if second and prediction_type is None:
+    says = predicts.read(path, state, prediction_type, zero_snr)
+    if second and says.type is None:
         raise InputError(
             f"{path}: weights of 2.x do not tell what they predict; say --prediction-type v_prediction for 2.x at "
             "768 px, or epsilon for a base model at 512 px"
         )
-    prediction = prediction_type or "epsilon"
+    prediction = says.type or "epsilon"
     try:
         configs = {
             "text_encoder": _open_clip_config(state) if second else _clip_config(state),
             "unet": _unet_config(state, second, 96 if second and prediction == "v_prediction" else 64),
             "vae": _vae_config(state),
-            "scheduler": _scheduler_config(prediction),
+            "scheduler": {**_scheduler_config(prediction), **(predicts.ZERO_SNR if says.zero_snr else {})},
         }
-    except (KeyError, IndexError) as exc:
+    except (KeyError, IndexError, ValueError) as exc:
         raise InputError(f"{path}: is not laid out as Stable Diffusion 1.x or 2.x ({exc}); name another file") from exc
     origin = {"checkpoint": path.name, "format": f"single file, {'2.x' if second else '1.x'}"}
-    return Checkpoint(configs, tokenizer, lambda part: _convert(state, part, configs), origin)
+    if says.source:
+        origin["prediction"] = f"{prediction}{', zero terminal SNR' if says.zero_snr else ''} ({says.source})"
+    used = {name: tensor for name, tensor in state.items() if _is_used(name, second)}
+    surplus = tuple(sorted(state.keys() - used.keys() - set(predicts.MARKERS)))
+    return Checkpoint(configs, tokenizer, lambda part: _convert(used, part, configs), origin, surplus)
+
+
+def _is_used(name: str, second: bool) -> bool:
+    """Whether a part may need a tensor: not the averages of training, its losses, and what 2.x leaves out of its text
+    encoder."""
+    if name.startswith(VAE):
+        return name.removeprefix(VAE).partition(".")[0] in ("encoder", "decoder", "quant_conv", "post_quant_conv")
+    if second and name.startswith(OPEN_CLIP):
+        own = name.removeprefix(OPEN_CLIP)
+        needed = own.startswith(("token_embedding.", "positional_embedding", "ln_final.", "transformer."))
+        return needed and not own.startswith(f"transformer.resblocks.{LAYERS}.")
+    return name.startswith((UNET, CLIP))
 
 
 def _convert(state: State, part: str, configs: dict[str, Config]) -> State:
@@ -80,8 +104,7 @@ def _convert(state: State, part: str, configs: dict[str, Config]) -> State:
     config = CLIPTextConfig.from_dict(dict(configs["text_encoder"]))
     with torch.device("meta"):
         shape = CLIPTextModel(config)
-    converted = convert_open_clip_checkpoint(shape, state, prefix=OPEN_CLIP)
-    return {name: tensor for name, tensor in converted.items() if not name.startswith("text_projection")}
+    return dict(convert_open_clip_checkpoint(shape, state, prefix=OPEN_CLIP))
 
 
 def _unet_config(state: State, second: bool, sample_size: int) -> Config:
@@ -137,7 +160,7 @@ def _open_clip_config(state: State) -> Config:
         state[f"{OPEN_CLIP}token_embedding.weight"],
         state[f"{OPEN_CLIP}positional_embedding"],
         state[f"{OPEN_CLIP}transformer.resblocks.0.mlp.c_fc.weight"],
-        num_hidden_layers=len(layers) - 1,  # 2.x conditions on the last layer but one
+        num_hidden_layers=min(len(layers), LAYERS),
         hidden_act="gelu",
     )
 

@@ -1,6 +1,7 @@
 """A single .safetensors file gives the weights and the facts of the diffusers folder it was made from."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from overpaint.engines.base import InputError
 from overpaint.export import bundle as stage
 from overpaint.export.facts import model_facts
-from overpaint.export.load import load_text_encoder, load_unet, load_vae, supported
+from overpaint.export.load import load_text_encoder, load_unet, load_vae, supported, surplus
 from tests.checkpoints import tiny_checkpoint
 from tests.export.single_files import write_single_file
 
@@ -92,3 +93,108 @@ def test_missing_tensors_are_named(files: tuple[str, Path, Path], tmp_path: Path
     save_file(state, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match="not laid out"):
         stage.open_checkpoint(tmp_path / "model.safetensors", folder / "tokenizer", "epsilon")
+
+
+Add = Callable[..., Path]
+
+
+@pytest.fixture
+def add(files: tuple[str, Path, Path], tmp_path: Path) -> Add:
+    """Writes the single file with more tensors, and with texts in its header."""
+
+    def write(tensors: dict[str, torch.Tensor] | None = None, **texts: str) -> Path:
+        path = tmp_path / "more.safetensors"
+        save_file(
+            load_file(files[2]) | (tensors or {}), path, {name.replace("__", "."): t for name, t in texts.items()}
+        )
+        return path
+
+    return write
+
+
+MARK = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
+V = {"v_pred": torch.tensor([])}
+
+
+SURPLUS = {
+    "1.x": "file: betas, first_stage_model.* (2), model_ema.* (121); "
+    "text_encoder: logit_scale, text_projection.weight, vision_model.embeddings.class_embedding",
+    "2.x": "file: betas, cond_stage_model.* (16), first_stage_model.* (2), model_ema.* (121)",
+}
+
+
+def test_surplus_tensors_are_ignored_and_listed(files: tuple[str, Path, Path], add: Add) -> None:
+    family, folder, _ = files
+    text = "cond_stage_model.model." if family == "2.x" else "cond_stage_model.transformer."
+    more = [f"model_ema.diffusion_modelinput_blocks{n}" for n in range(120)]
+    more += ["first_stage_model.loss.logvar", "first_stage_model.loss.discriminator.main.0.weight", "betas"]
+    more += [f"{text}logit_scale", f"{text}text_projection.weight", f"{text}vision_model.embeddings.class_embedding"]
+    single = supported(
+        stage.open_checkpoint(add({name: torch.zeros(2) for name in more}), folder / "tokenizer", "epsilon")
+    )
+    expected = supported(stage.open_checkpoint(folder))
+    for load in (load_text_encoder, load_unet, load_vae):
+        ours, theirs = load(single).state_dict(), load(expected).state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert surplus(single) == SURPLUS[family]
+
+
+@pytest.mark.parametrize("word", ["v", "v_prediction", "V-Prediction"])
+def test_prediction_type_of_the_header(files: tuple[str, Path, Path], add: Add, word: str) -> None:
+    path = add(modelspec__prediction_type=word)
+    facts = model_facts(supported(stage.open_checkpoint(path, files[1] / "tokenizer")), "model")
+    assert (facts.scheduler["prediction_type"], facts.default_sampler) == ("v_prediction", "ddim")
+    assert facts.origin["prediction"] == "v_prediction (its modelspec.prediction_type)"
+    assert facts.default_size == ((96 * 4, 96 * 4) if files[0] == "2.x" else (64 * 4, 64 * 4))
+
+
+def test_prediction_type_of_a_key(files: tuple[str, Path, Path], add: Add) -> None:
+    source = supported(stage.open_checkpoint(add(V), files[1] / "tokenizer"))
+    facts = model_facts(source, "model")
+    assert facts.scheduler["prediction_type"] == "v_prediction"
+    assert facts.scheduler["rescale_betas_zero_snr"] is False
+    assert "v_pred" not in surplus(source)
+
+
+def test_zero_terminal_snr_of_a_key(files: tuple[str, Path, Path], add: Add) -> None:
+    path = add(MARK)
+    facts = model_facts(supported(stage.open_checkpoint(path, files[1] / "tokenizer")), "model")
+    assert facts.scheduler["rescale_betas_zero_snr"] is True
+    assert facts.scheduler["timestep_spacing"] == "trailing"
+    assert facts.origin["prediction"] == "v_prediction, zero terminal SNR (its key v_pred, its key ztsnr)"
+    assert "not followed" not in facts.origin
+    facts = model_facts(supported(stage.open_checkpoint(path, files[1] / "tokenizer", None, False)), "model")
+    assert facts.scheduler["rescale_betas_zero_snr"] is False
+
+
+def test_what_is_asked_for_goes_before_what_a_file_says(files: tuple[str, Path, Path], add: Add) -> None:
+    path = add(V, modelspec__prediction_type="epsilon")
+    with pytest.raises(InputError, match=r"says by its key v_pred v_prediction and by its modelspec\S+ epsilon"):
+        stage.open_checkpoint(path, files[1] / "tokenizer")
+    facts = model_facts(supported(stage.open_checkpoint(path, files[1] / "tokenizer", "epsilon")), "model")
+    assert facts.scheduler["prediction_type"] == "epsilon"
+    with pytest.raises(InputError, match="--no-zero-snr"):
+        stage.open_checkpoint(path, files[1] / "tokenizer", "epsilon", True)
+    with pytest.raises(InputError, match="unknown prediction type of modelspec"):
+        stage.open_checkpoint(add(modelspec__prediction_type="velocity"), files[1] / "tokenizer")
+
+
+def test_class_labels_are_refused(files: tuple[str, Path, Path], add: Add) -> None:
+    path = add({"model.diffusion_model.label_emb.0.0.weight": torch.zeros(2)})
+    with pytest.raises(InputError, match="class labels"):
+        stage.open_checkpoint(path, files[1] / "tokenizer", "epsilon")
+
+
+def test_suffix_in_capitals(files: tuple[str, Path, Path], tmp_path: Path) -> None:
+    path = Path(shutil.copy(files[2], tmp_path / "MODEL.SAFETENSORS"))
+    assert stage.open_checkpoint(path, files[1] / "tokenizer", "epsilon").origin["checkpoint"] == path.name
+
+
+def test_last_layer_of_open_clip_may_be_left_out(files: tuple[str, Path, Path], tmp_path: Path) -> None:
+    family, folder, path = files
+    if family == "2.x":
+        state = {name: t for name, t in load_file(path).items() if "resblocks.23." not in name}
+        save_file(state, tmp_path / "model.safetensors")
+        path = tmp_path / "model.safetensors"
+    single = supported(stage.open_checkpoint(path, folder / "tokenizer", "epsilon"))
+    assert single.configs["text_encoder"]["num_hidden_layers"] == (23 if family == "2.x" else 3)
