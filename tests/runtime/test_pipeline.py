@@ -1,5 +1,7 @@
 """The data path on the fake engine: contracts that hold for any model."""
 
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import overpaint
 from overpaint import InputError, ModelOutputError, Pipeline
 from overpaint.engines.base import Array, Engine
 from overpaint.engines.wrapper import Wrapper
+from overpaint.runtime.sampling.samplers import SAMPLERS
+from tests.bundles import edit_manifest
 
 Pixels = NDArray[np.uint8]
 
@@ -50,6 +54,20 @@ class TestStrength:
     def test_too_few_steps_are_an_error_with_the_mend(self, fake: Pipeline, picture: Pixels) -> None:
         with pytest.raises(InputError, match="steps"):
             fake(picture, "a", strength=0.1, steps=4)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_zero_terminal_snr_reaches_a_picture(fake_folder: Path, tmp_path: Path, picture: Pixels, sampler: str) -> None:
+    """From an infinite level, or from sigma 4096, also where a soft mask raises it to a power."""
+    folder = Path(shutil.copytree(fake_folder, tmp_path / "fake"))
+    model = json.loads((folder / "bundle.json").read_text())["model"]
+    zero = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    edit_manifest(folder, model={**model, "scheduler": {**model["scheduler"], **zero}})
+    pipe, mask = overpaint.load(folder, engine="fake"), np.zeros((40, 56), np.uint8)
+    mask[:, 20:] = 255
+    made = pipe.inpaint(picture, mask, "a", levels="soft", sampler=sampler, strength=1, steps=4, seed=1)
+    assert made.plan.start_sigma > 4000
+    assert len(np.unique(pixels(made.images[0])[:, 30:])) > 100
 
 
 class TestBatch:
