@@ -106,10 +106,7 @@ def read(path: Path) -> Iterator[Vector]:
             strength / 100,
             sigmas[sigma_list].astype(np.float64),
             times[time_list] * _TIME_UNIT,
-            None if kept[0] == _FAILED else kept * FAILURES = (ArithmeticError, AssertionError, LookupError, NameError, RuntimeError, TypeError, ValueError)
-"""What a program raises where it fails in a case."""
-
-_LATENT_UNIT,
+            None if kept[0] == _FAILED else kept * _LATENT_UNIT,
         )
 
 
