@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.base import InputError, OutputError
-from ..imaging.formats import endings
+from ..imaging.formats import HEAD, endings, formats_of
 from ..imaging.output import check_place, numbered
 
 JOURNAL = ".overpaint.jsonl"
@@ -179,6 +179,8 @@ def check_folder(out: Path) -> None:
 def _content(source: Path) -> str:
     try:
         with source.open("rb") as stream:
+            formats_of(stream.read(HEAD), str(source))
+            stream.seek(0)
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as exc:
         raise InputError(f"{source}: cannot be read ({exc.strerror}); check its permissions") from exc
