@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
 from .. import __version__
@@ -16,6 +17,8 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 bad usage, 3 done in part, 130 interrupted."""
+    # What Pillow thinks of odd metadata: notes say what matters of it.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     parser = _parser()
     arguments = vars(parser.parse_args(argv))
     if arguments.pop("preset", None):

@@ -191,6 +191,17 @@ def add_output(parser: Any) -> None:
     )
 
 
+def add_limit(parser: Any) -> None:
+    """How large pictures may be."""
+    parser.add_argument(
+        "--max-pixels",
+        type=count,
+        default=2**26,
+        metavar="N",
+        help="the most pixels of a picture that is read (67108864, which is 8192x8192)",
+    )
+
+
 def add_together(parser: Any) -> None:
     """How many images share a run."""
     parser.add_argument(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import (
     add_engine,
+    add_limit,
     add_output,
     add_passes,
     add_preset,
@@ -34,30 +35,38 @@ if TYPE_CHECKING:
 
 
 def inpaint(
-    image: Path, mask: Path, prompt: str, regions: list[tuple[str, str]], output: Path, blur: Any, **options: Any
+    image: Path,
+    mask: Path,
+    prompt: str,
+    regions: list[tuple[str, str]],
+    output: Path,
+    blur: Any,
+    max_pixels: int,
+    **options: Any,
 ) -> None:
     """Repaint what a mask shows white, or transparent; every other pixel comes back as it was."""
     from ..runtime.imaging.codec import read
     from ..runtime.tools.inpaint import Inpaint
 
-    picture = read(image)
+    picture = read(image, max_pixels=max_pixels)
     masks, prompts = [mask, *(Path(path) for path, _ in regions)], [prompt, *(text for _, text in regions)]
     options["blur"] = blur if len(blur) > 1 else blur[0]
-    _edit(lambda pipe, rest: Inpaint(pipe, picture, masks, prompts, **rest), output, **options)
+    _edit(lambda pipe, rest: Inpaint(pipe, picture, masks, prompts, **rest), output, max_pixels, **options)
 
 
-def outpaint(image: Path, prompt: str, output: Path, **options: Any) -> None:
+def outpaint(image: Path, prompt: str, output: Path, max_pixels: int, **options: Any) -> None:
     """Enlarge a picture by what is around it; its own pixels come back as they were."""
     from ..runtime.imaging.codec import read
     from ..runtime.tools.outpaint import Outpaint
 
-    picture = read(image)
-    _edit(lambda pipe, rest: Outpaint(pipe, picture, prompt, **rest), output, **options)
+    picture = read(image, max_pixels=max_pixels)
+    _edit(lambda pipe, rest: Outpaint(pipe, picture, prompt, **rest), output, max_pixels, **options)
 
 
 def _edit(
     make: Callable[[Pipeline, dict[str, Any]], Inpaint | Outpaint],
     output: Path,
+    max_pixels: int,
     model: str,
     engine: dict[str, Any],
     embeddings: list[Path],
@@ -74,6 +83,7 @@ def _edit(
     for path in paths:
         check_writable(path)
     pipe = load(model, **engine)
+    pipe.max_pixels = max_pixels
     teach(pipe, embeddings)
     work = make(pipe, {"n": n, **options})
     for path in paths:
@@ -159,6 +169,7 @@ def _add_shared(parser: Any, strength: float, ring: int) -> None:
     add_sampling(parser, strength)
     add_prompting(parser)
     add_request(parser)
+    add_limit(parser)
     add_saving(parser)
     add_engine(parser)
 

@@ -14,6 +14,7 @@ from .common import (
     add_colour,
     add_embeddings,
     add_engine,
+    add_limit,
     add_preset,
     add_prompting,
     add_request,
@@ -50,6 +51,7 @@ def batch(
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
+    max_pixels: int,
     model: str,
     engine: dict[str, Any],
     **options: Any,
@@ -80,13 +82,13 @@ def batch(
         def write(path: Path, made: Output) -> None:
             save(path, made, quality, strip_metadata)
 
-        skipped += _worked(model, engine, embeddings, items, settings, journal, write, together)
+        skipped += _worked(model, engine, embeddings, max_pixels, items, settings, journal, write, together)
     passed = len({each.source for each in skipped})
     print(f"{len(sources)} pictures: {n * len(items) - due} images were there, {passed} pictures skipped")
     return PARTLY if skipped else 0
 
 
-def _worked(model: str, engine: dict[str, Any], embeddings: list[Path], *work: Any) -> list[Skipped]:
+def _worked(model: str, engine: dict[str, Any], embeddings: list[Path], max_pixels: int, *work: Any) -> list[Skipped]:
     """Load the model and do a batch's work, with a bar that says how long it will take; what was skipped."""
     from tqdm import tqdm
 
@@ -96,6 +98,7 @@ def _worked(model: str, engine: dict[str, Any], embeddings: list[Path], *work: A
     from ..runtime.tools.folder import Skipped
 
     pipe = load(model, **engine)
+    pipe.max_pixels = max_pixels
     teach(pipe, embeddings)
     batch = Batch(pipe, *work)
     skipped = []
@@ -126,6 +129,7 @@ def grid(
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
+    max_pixels: int,
     model: str,
     engine: dict[str, Any],
     **options: Any,
@@ -148,7 +152,8 @@ def grid(
     made = Grid(tuple(several[name] for name in dict.fromkeys(order) if name in several))
     given = {"seed": secrets.randbelow(2**32), **options, **single}
     given = {name: value for name, value in given.items() if value is not None and name not in several}
-    requests = made.requests(read(image), prompt, negative_prompt, given)
+    picture = read(image, max_pixels=max_pixels, reduce=options["size"] is not None)
+    requests = made.requests(picture, prompt, negative_prompt, given)
     made.check(cell)
     check_writable(output)
     _ask(made, yes)
@@ -213,6 +218,7 @@ def _add_batch(commands: Any) -> None:
     add_request(parser)
     add_colour(parser)
     add_preset(parser, "batch")
+    add_limit(parser)
     add_saving(parser)
     add_engine(parser)
 
@@ -234,6 +240,7 @@ def _add_grid(commands: Any) -> None:
     add_sizes(parser)
     add_embeddings(parser)
     add_preset(parser, "grid")
+    add_limit(parser)
     add_saving(parser)
     add_engine(parser)
 

@@ -10,6 +10,7 @@ from .common import (
     add_colour,
     add_engine,
     add_guidance,
+    add_limit,
     add_output,
     add_passes,
     add_preset,
@@ -42,6 +43,7 @@ def img2img(
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
+    max_pixels: int,
     model: str,
     engine: dict[str, Any],
     loops: int | None,
@@ -67,8 +69,10 @@ def img2img(
     if loops is not None:
         last = 0.5 if final_strength is None else final_strength
         options["passes"] = loopback(loops, options["strength"], last, strength_curve or "linear")
-    pictures = [read(image) for image in images]
-    options["regions"] = tuple(Region(text, read_mask(path, pictures[0].size).levels) for path, text in regions)
+    scaled = options["size"] is not None and not regions  # whose masks have the whole picture's size
+    pictures = [read(image, max_pixels=max_pixels, reduce=scaled) for image in images]
+    masks = [(text, read_mask(path, pictures[0].size, max_pixels=max_pixels)) for path, text in regions]
+    options["regions"] = tuple(Region(text, mask.levels) for text, mask in masks)
     requests = expand(pictures, [prompt], [negative_prompt], seed, n, options)
     paths = numbered(output, len(requests))
     for path in paths:
@@ -157,6 +161,7 @@ def _add_img2img(commands: Any) -> None:
     add_request(parser)
     add_colour(parser)
     add_preset(parser, "img2img")
+    add_limit(parser)
     add_saving(parser)
     add_engine(parser)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import (
     add_engine,
+    add_limit,
     add_preset,
     add_prompting,
     add_request,
@@ -32,6 +33,7 @@ def upscale(
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
+    max_pixels: int,
     model: str,
     engine: dict[str, Any],
     **options: Any,
@@ -43,7 +45,7 @@ def upscale(
     from ..runtime.tools.upscale import Upscale
     from ..runtime.upscaler import load_upscaler
 
-    picture = read(image)
+    picture = read(image, max_pixels=max_pixels)
     check_writable(output)
     # Joint windows come in calls of one size and its rest; tiles in as many as their groups have.
     pipe = load(model, shapes="static" if options["method"] == "joint" else "auto", **engine)
@@ -94,6 +96,7 @@ def add(commands: Any) -> None:
     add_prompting(parser)
     add_request(parser, noise="field")
     add_preset(parser, "upscale")
+    add_limit(parser)
     add_saving(parser)
     add_engine(parser)
 

@@ -20,6 +20,7 @@ from .guidance import check_prompts
 from .imaging import codec, resize
 from .imaging.codec import Picture
 from .imaging.metadata import Parameters, format_parameters
+from .imaging.opening import MAX_PIXELS
 from .loop import Step
 from .request import Change, Region, Request, Result
 from .run import Checkpoint, Run
@@ -67,6 +68,8 @@ class Pipeline:
         self.denoiser = denoiser
         self._compile = lru_cache(maxsize=64)(partial(compile_plan, schedule))
         self.loops = Loops()
+        self.max_pixels = MAX_PIXELS
+        """The most pixels of a picture or a mask that is read from a file."""
         self.loading: Mapping[str, Any] = {}
         """What `load` was told, for the records of what is made."""
 
@@ -137,7 +140,8 @@ class Pipeline:
         `Request`. Raises `InputError` for what cannot be used; the run raises `EngineError` and `ModelOutputError`
         where the model fails.
         """
-        pictures = [source if isinstance(source, Picture) else codec.read(source) for source in _listed(image)]
+        scaled = options.get("size") is not None and not options.get("regions")
+        pictures = [self.read(source, reduce=scaled) for source in _listed(image)]
         negatives = _listed(negative_prompt or "")
         return self.run(expand(pictures, _listed(prompt), negatives, seed, n, options))
 
@@ -171,7 +175,13 @@ class Pipeline:
         """
         from .tools.grid import paint
 
-        return paint(self, image if isinstance(image, Picture) else codec.read(image), prompt, axes, options)
+        return paint(self, self.read(image, reduce=options.get("size") is not None), prompt, axes, options)
+
+    def read(self, source: Source, *, reduce: bool = False) -> Picture:
+        """A picture of at most `max_pixels`, as `imaging.codec.read` reads it; a `Picture` as it is."""
+        if isinstance(source, Picture):
+            return source
+        return codec.read(source, max_pixels=self.max_pixels, reduce=reduce)
 
     def plan(self, request: Request) -> Plan:
         """The table that a request runs, without running it; raises `InputError` where there is none."""

@@ -15,7 +15,7 @@ from .. import __version__
 from ..engines.base import InputError
 from .imaging.codec import Picture, read
 from .imaging.metadata import read_parameters, read_record
-from .imaging.opening import open_image
+from .imaging.opening import MAX_PIXELS, open_image
 from .load import find, load
 from .records import Record, Reference, image_hash, plan_hash, thaw
 from .request import Output, Request
@@ -52,7 +52,7 @@ class Again:
         self.file = Path(file)
         self.record = Record.read(_record_text(self.file))
         self.differences: list[str] = []
-        found = iter(self._found([read(path) for path in inputs]))
+        found = iter(self._found([self._read(path) for path in inputs]))
         self.asked = thaw(self.record.asked, lambda _: next(found))
 
     def load(self, model: str | Path | None = None, **options: Any) -> Pipeline:
@@ -96,7 +96,7 @@ class Again:
         return [exact.get(ref.sha256) or self._looked_up(ref, next(others, None)) for ref in references]
 
     def _looked_up(self, reference: Reference, given: Picture | None) -> Picture:
-        pictures = [given] if given else [read(path) for path in self._places(reference)]
+        pictures = [given] if given else [self._read(path) for path in self._places(reference)]
         for picture in pictures:
             if picture.sha256 == reference.sha256:
                 return picture
@@ -104,6 +104,11 @@ class Again:
             raise InputError(f"{self.file}: was made from {reference}, which is not found; give it as an input")
         self.differences.append(f"the input {pictures[0].path} has other pixels than {reference}")
         return pictures[0]
+
+    def _read(self, path: str | Path) -> Picture:
+        """A picture as it was read then: one above the usual limit was reduced, or the limit was raised to its size."""
+        most = max((width * height for width, height in (ref.size for ref in self.record.references())), default=0)
+        return read(path, max_pixels=max(MAX_PIXELS, most), reduce=True)
 
     def _places(self, reference: Reference) -> Iterator[Path]:
         if reference.path is not None:

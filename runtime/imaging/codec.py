@@ -74,7 +74,7 @@ class Picture:
         return image
 
 
-def read(source: Source, *, max_pixels: int = MAX_PIXELS, size: tuple[int, int] | None = None) -> Picture:
+def read(source: Source, *, max_pixels: int = MAX_PIXELS, reduce: bool = False) -> Picture:
     """Read a picture upright and in sRGB, its alpha kept aside.
 
     `source` is a path, an encoded file's bytes, a Pillow image, or an array [height, width] or
@@ -82,8 +82,8 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS, size: tuple[int, int] 
     converted, 16-bit and float greys are scaled to 8 bits, and of an animation the first frame is taken. Metadata that
     is damaged or too large is left out with a note.
 
-    `max_pixels` is the most that is decoded. A `size` (width, height) says that the picture will be scaled to it: a
-    JPEG of up to `opening.REDUCIBLE` times `max_pixels` is then reduced while it is read.
+    `max_pixels` is the most that is decoded. With `reduce`, for a picture that will be scaled anyway, a JPEG of up to
+    `opening.REDUCIBLE` times as many is read at a half, a quarter or an eighth, with a note.
 
     Raises `InputError` for a file that is missing, empty, truncated or no picture, for a format whose library is not
     installed, for one of more than `max_pixels`, and for an array of another kind.
@@ -93,9 +93,9 @@ def read(source: Source, *, max_pixels: int = MAX_PIXELS, size: tuple[int, int] 
     notes: list[str] = []
     if isinstance(source, Image.Image):
         scale = key_scale(source)
-        image = level_key(loaded(source, "the picture", max_pixels, size, notes), scale, notes)
+        image = level_key(loaded(source, "the picture", max_pixels, reduce, notes), scale, notes)
     else:
-        image = open_image(source, max_pixels=max_pixels, size=size, notes=notes)
+        image = open_image(source, max_pixels=max_pixels, reduce=reduce, notes=notes)
     image = upright(image, notes)
     alpha = alpha_of(image)
     path = str(source) if isinstance(source, str | os.PathLike) else None

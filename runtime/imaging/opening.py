@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+from threading import RLock
 from typing import IO
 
 from PIL import ExifTags, Image
@@ -31,6 +32,8 @@ BROKEN = (
     struct.error, zlib.error,
 )  # fmt: skip
 
+_RAISING = RLock()
+
 _TURNS = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -46,18 +49,18 @@ def open_image(
     source: str | os.PathLike[str] | bytes,
     *,
     max_pixels: int = MAX_PIXELS,
-    size: tuple[int, int] | None = None,
+    reduce: bool = False,
     notes: list[str] | None = None,
 ) -> Image.Image:
     """Decode a file or its bytes as it is stored, the first frame; raises `InputError` as `codec.read` does."""
     notes = [] if notes is None else notes
     if isinstance(source, bytes):
-        return _decode(BytesIO(source), "the picture's bytes", max_pixels, size, notes)
+        return _decode(BytesIO(source), "the picture's bytes", max_pixels, reduce, notes)
     if not isinstance(source, str | os.PathLike):
         raise InputError(f"a picture is a path, bytes, a Pillow image or an array, not {type(source).__name__}")
     try:
         with Path(source).open("rb") as stream:
-            return _decode(stream, str(source), max_pixels, size, notes)
+            return _decode(stream, str(source), max_pixels, reduce, notes)
     except FileNotFoundError as exc:
         raise InputError(f"{source}: no such file; check the path") from exc
     except IsADirectoryError as exc:
@@ -70,14 +73,14 @@ def loaded(
     image: Image.Image,
     name: str,
     max_pixels: int,
-    size: tuple[int, int] | None,
+    reduce: bool,
     notes: list[str],
     frames: int | None = None,
 ) -> Image.Image:
-    """The image with its first frame decoded; a JPEG above the limit reduced while it is read, where `size` says that
-    the picture will be scaled. Raises `InputError` for one above the limit, without pixels, or damaged."""
-    _check_pixels(image, name, max_pixels, size, notes)
-    with _refusing_damage(name):
+    """The image with its first frame decoded; a JPEG above the limit reduced while it is read, with `reduce`.
+    Raises `InputError` for one above the limit, without pixels, or damaged."""
+    _check_pixels(image, name, max_pixels, reduce, notes)
+    with _refusing_damage(name), _raised(max_pixels):
         frames = frames or int(getattr(image, "n_frames", 1))
         # HEIC's pictures have one that is meant, and Pillow's plugin opens the file at it.
         if frames > 1 and image.tell() and image.format != "HEIF":
@@ -99,20 +102,19 @@ def upright(image: Image.Image, notes: list[str]) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _decode(
-    stream: IO[bytes], name: str, max_pixels: int, size: tuple[int, int] | None, notes: list[str]
-) -> Image.Image:
+def _decode(stream: IO[bytes], name: str, max_pixels: int, reduce: bool, notes: list[str]) -> Image.Image:
     head = at(stream, 0, HEAD)
     if not head:
         raise InputError(f"{name}: is empty; it may not have been saved or copied completely")
     formats = formats_of(head, name)
     container = _container(head, stream)
-    image = _opened(container.stream, name, formats)
+    with _raised(max_pixels):
+        image = _opened(container.stream, name, formats)
     if container.profile:
         image.info["icc_profile"] = container.profile
     if container.dropped:
         notes.append(f"{name}: metadata was left out: {', '.join(container.dropped)}")
-    image = loaded(image, name, max_pixels, size, notes, container.frames if image.format == "PNG" else None)
+    image = loaded(image, name, max_pixels, reduce, notes, container.frames if image.format == "PNG" else None)
     return image if container.key is None else png.keyed(image, container.stream, container.key)
 
 
@@ -148,15 +150,13 @@ def _opened(stream: IO[bytes], name: str, formats: Sequence[str]) -> Image.Image
     raise InputError(f"{name}: is not a picture in a known format; save it as PNG, JPEG or WebP")
 
 
-def _check_pixels(
-    image: Image.Image, name: str, max_pixels: int, size: tuple[int, int] | None, notes: list[str]
-) -> None:
+def _check_pixels(image: Image.Image, name: str, max_pixels: int, reduce: bool, notes: list[str]) -> None:
     width, height = image.size
     if width * height == 0:
         raise InputError(f"{name}: has no pixels ({width}x{height})")
     if width * height <= max_pixels:
         return
-    if size is not None and image.format in ("JPEG", "MPO") and width * height <= REDUCIBLE * max_pixels:
+    if reduce and image.format in ("JPEG", "MPO") and width * height <= REDUCIBLE * max_pixels:
         _reduce(image, max_pixels)
         if image.width * image.height <= max_pixels:
             notes.append(
@@ -176,6 +176,20 @@ def _reduce(image: Image.Image, max_pixels: int) -> None:
         if -(-image.width // part) * -(-image.height // part) <= max_pixels:
             image.draft(None, (image.width // part, image.height // part))
             return
+
+
+@contextmanager
+def _raised(max_pixels: int) -> Iterator[None]:
+    """Pillow's own limit, a global that some of its formats heed, raised to ours where that is higher."""
+    if Image.MAX_IMAGE_PIXELS is None or max_pixels <= Image.MAX_IMAGE_PIXELS:
+        yield
+        return
+    with _RAISING:
+        usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
 
 
 @contextmanager

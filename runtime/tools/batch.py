@@ -117,7 +117,8 @@ class Batch:
         """What is to be made of a picture, checked as far as can be before it runs."""
         if not item.todo:
             return
-        requests = self._settings.requests(codec.read(item.source), item.prompt)
+        picture = self._pipe.read(item.source, reduce=self._settings.options.get("size") is not None)
+        requests = self._settings.requests(picture, item.prompt)
         for index, (path, key) in item.todo.items():
             task = self._pipe.task(requests[index])
             check_folder(path.parent)

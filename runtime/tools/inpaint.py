@@ -149,9 +149,9 @@ class Inpaint:
         own, rest = split(Inpainting, options)
         self._options = {name: value for name, value in options.items() if name not in READING}
         self._own = Inpainting(**own)
-        self._picture = image if isinstance(image, Picture) else codec.read(image)
+        self._picture = pipeline.read(image)
         self._notes: list[str] = []
-        shapes = self._read(masks if isinstance(masks, (list, tuple)) else [masks])
+        shapes = self._read(masks if isinstance(masks, (list, tuple)) else [masks], pipeline.max_pixels)
         self._masks = tuple(shapes)
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         self._prompts = tuple(prompts)
@@ -221,7 +221,7 @@ class Inpaint:
             outputs.append(self._recorded(output))
         return Result(tuple(outputs), {"total": 0.0}, {}, {})
 
-    def _read(self, sources: Sequence[MaskSource]) -> list[Array]:
+    def _read(self, sources: Sequence[MaskSource], max_pixels: int) -> list[Array]:
         """The masks' levels, uint8 of the picture's size."""
         if not sources:
             raise InputError("no mask is given; give one, white where the picture is to be repainted")
@@ -230,7 +230,14 @@ class Inpaint:
             if isinstance(source, Mask):
                 made = source
             else:
-                made = mask.read(source, self.size, channel=own.channel, invert=own.invert, resize=own.resize_mask)
+                made = mask.read(
+                    source,
+                    self.size,
+                    channel=own.channel,
+                    invert=own.invert,
+                    resize=own.resize_mask,
+                    max_pixels=max_pixels,
+                )
             if made.size != self.size:
                 raise InputError(f"a mask is of the picture's size, {self.size}, not {made.size}; read it with a size")
             self._notes += made.notes if len(sources) == 1 else [f"mask {index}: {note}" for note in made.notes]

@@ -15,7 +15,6 @@ from ..imaging import codec, fill, mask
 from ..imaging.codec import Picture
 from ..imaging.compose import certify
 from ..imaging.fill import Margins
-from ..imaging.opening import MAX_PIXELS
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window, windows
 from ..loop import Step
@@ -135,15 +134,18 @@ class Outpaint:
         own, rest = split(Outpainting, options)
         self._prompt, self._options = prompt, options
         self._own = Outpainting(**own)
-        self._picture = image if isinstance(image, Picture) else codec.read(image)
+        self._picture = pipeline.read(image)
         if rest.get("resize_mode") is not None:
             raise InputError("outpainting has no resize mode; its result is the picture's size and what it grows by")
         facts = pipeline.bundle.model
         size = checks.size(rest.pop("size", None)) or facts.default_size
         grown = enlarged(self._picture.size, self._own.margins)
         codec.check_size(grown, facts.multiple, "the grown picture")
-        if grown[0] * grown[1] > MAX_PIXELS:
-            raise InputError(f"the grown picture is {grown[0]}x{grown[1]}, more than {MAX_PIXELS} pixels")
+        if grown[0] * grown[1] > pipeline.max_pixels:
+            raise InputError(
+                f"the grown picture is {grown[0]}x{grown[1]}, more than the limit of {pipeline.max_pixels} pixels; "
+                "let it grow less, or raise the limit (max_pixels, --max-pixels)"
+            )
         if all(rest.get(name) is None for name in ("strength", "denoising_strength", "passes")):
             rest["strength"] = 1.0
         self._rounds = rounds(self._picture.size, self._own.margins, size)

@@ -81,7 +81,7 @@ class Upscale:
         self._pipeline = pipeline
         self._watch = watch
         self._upscaler = upscaler
-        self._picture = image if isinstance(image, Picture) else codec.read(image)
+        self._picture = pipeline.read(image)
         self.size = enlarged_size(self._picture.size, self._own.scale)
         """(width, height) of the result."""
         if upscaler:
