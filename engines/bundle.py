@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, Protocol
 
 from .base import BundleError, TensorSpec
+from .textfile import decode
 
 # 2 brought `conditioning_channels` and `kind`; a manifest of 1 is read with their defaults.
 FORMAT = 2
@@ -287,7 +288,7 @@ def read_any(folder: Path, command: str = "overpaint export") -> dict[str, Any]:
     if not path.is_file():
         raise BundleError(f"{folder}: not a bundle, it has no {MANIFEST}; make one with `{command} CHECKPOINT BUNDLE`")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(decode(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as exc:
         raise BundleError(f"{path}: not readable as JSON ({exc}); export the bundle again") from exc
     if not isinstance(record, dict) or type(record.get("format")) is not int or record["format"] < 1:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..engines.base import ExportError, InputError
+from ..engines.textfile import decode
 from .components import Config
 
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
@@ -95,7 +96,7 @@ def refuse_pickle(path: Path) -> NoReturn:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises `InputError` naming the file where that fails."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(decode(path.read_bytes()))
     except FileNotFoundError as exc:
         raise InputError(
             f"{path}: is missing; a diffusers folder has model_index.json and a config in each of "

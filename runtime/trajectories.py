@@ -12,6 +12,7 @@ import numpy as np
 
 from ..engines.base import Array, Engine, InputError
 from ..engines.buffers import to_host
+from ..engines.textfile import decode
 from ..engines.wrapper import Wrapper
 from .imaging.codec import Picture, read
 from .imaging.formats import endings
@@ -123,9 +124,11 @@ def read_pictures(folder: Path) -> list[Picture]:
 def read_prompts(path: Path) -> list[str]:
     """The lines of a text file that are not blank; raises `InputError` where there is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = decode(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"{path}: cannot be read ({exc}); name a UTF-8 text file with a prompt a line") from exc
+        raise InputError(
+            f"{path}: cannot be read ({exc}); name a text file in UTF-8 or UTF-16, a prompt a line"
+        ) from exc
     prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:
         raise InputError(f"{path}: has no prompt; write one a line")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.base import InputError, OutputError
+from ...engines.textfile import decode
 from ..imaging.formats import HEAD, endings, formats_of
 from ..imaging.output import check_place, numbered
 
@@ -141,11 +142,11 @@ def caption(source: Path, prompt: str) -> str:
     """
     beside = source.with_suffix(".txt")
     try:
-        return beside.read_text(encoding="utf-8").strip() or prompt
+        return decode(beside.read_bytes()).strip() or prompt
     except FileNotFoundError:
         return prompt
     except (OSError, UnicodeDecodeError) as exc:
-        raise InputError(f"{beside}: cannot be read ({exc}); save it as UTF-8, or take it away") from exc
+        raise InputError(f"{beside}: cannot be read ({exc}); save it as UTF-8 or UTF-16, or take it away") from exc
 
 
 def plan(
