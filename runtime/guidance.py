@@ -98,13 +98,16 @@ def negative(request: Request) -> Prompt:
 
 
 def check_prompts(request: Request) -> None:
-    """Raise `InputError` for a prompt that is broken, and for regions whose parts have not the weights of the others.
+    """Raise `InputError` for a prompt that is broken or weighted beyond all measure, and for regions whose parts
+    have not the weights of the others.
 
     The negative prompt has one weight everywhere, so what the prompts weigh has to be the same everywhere.
     """
     own = [_own(request, index) for index in range(max(len(request.passes), 1))]
-    negative(request)
-    totals = [sum(part.weight for part in prompt.parts) for prompt in (*_regional(request), *own)]
+    said = (*_regional(request), *own)
+    for prompt in (*said, negative(request)):
+        prompt.check_weights()
+    totals = [sum(part.weight for part in prompt.parts) for prompt in said]
     if request.regions and not np.allclose(totals, totals[0]):
         shown = ", ".join(f"{total:g}" for total in totals)
         raise InputError(f"the weights of the regions' prompts and the prompt sum to {shown}; make the sums equal")

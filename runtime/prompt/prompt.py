@@ -10,10 +10,12 @@ from itertools import pairwise
 from ...engines.base import InputError, unknown
 from .grammar import parse_a1111, parse_comfy
 from .scan import fault
-from .tree import Body, Moment, Phrase, Stages, Text, resolve
+from .tree import Body, Moment, Phrase, Stages, Text, heaviest, resolve
 
 SYNTAXES = ("a1111", "comfy", "plain")
 BROKEN = ("error", "literal")
+# The model's norms square what the weights multiply: far below the square root of float32's greatest number.
+MOST_WEIGHT = 1e9
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Prompt:
     """A parsed prompt: one part, or several that AND composes."""
 
     parts: tuple[Part, ...]
+
+    def check_weights(self) -> None:
+        """Raise `InputError` for a weight with which the model's arithmetic in float32 would overflow."""
+        for weight in (number for part in self.parts for number in (abs(part.weight), heaviest(part.body))):
+            if not weight <= MOST_WEIGHT:
+                raise InputError(f"a weight of the prompt comes to {weight:g}; give weights of at most {MOST_WEIGHT:g}")
 
 
 def parse(text: str, syntax: str = "a1111", broken: str = "error") -> Prompt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -102,6 +103,20 @@ def resolve(body: Body, step: int, steps: int, syntax: str) -> Phrase:
         elif item[0]:
             chunks[-1].append(item)
     return Phrase(tuple(tuple(_merged(chunk)) for chunk in chunks), syntax)
+
+
+def heaviest(body: Body, around: tuple[Weighted, ...] = ()) -> float:
+    """The greatest weight that any of its texts has at any step, without its sign; NaN where one has none."""
+    weights = [0.0]
+    for node in body:
+        match node:
+            case Text():
+                weights.append(abs(_product(around)))
+            case Weighted(inner):
+                weights.append(heaviest(inner, (*around, node)))
+            case Stages(bodies) | Alternation(bodies):
+                weights += [heaviest(inner, around) for inner in bodies]
+    return max(weights, key=lambda weight: math.inf if math.isnan(weight) else weight)
 
 
 def _leaves(body: Body, step: int, steps: int, around: tuple[Weighted, ...]) -> Iterator[Fragment | None]:
