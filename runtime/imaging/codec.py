@@ -13,11 +13,11 @@ from PIL import Image
 from ...engines.base import Array, InputError
 from ...engines.buffers import namespace_of
 from .colour import alpha_of, to_srgb
-from .opening import MAX_PIXELS, loaded, open_image, upright
+from .opening import MAX_PIXELS, Encoded, loaded, open_image, upright
 from .png import key_scale, level_key
 from .tiles import strips
 
-Source = str | os.PathLike[str] | bytes | Image.Image | Array
+Source = Encoded | Image.Image | Array
 
 MAX_SIDE = 16384
 MAX_ASPECT = 32
@@ -77,10 +77,10 @@ class Picture:
 def read(source: Source, *, max_pixels: int = MAX_PIXELS, reduce: bool = False) -> Picture:
     """Read a picture upright and in sRGB, its alpha kept aside.
 
-    `source` is a path, an encoded file's bytes, a Pillow image, or an array [height, width] or
-    [height, width, 1 | 3 | 4] of uint8, uint16, bool, or float in [0, 1]. EXIF orientation is applied, ICC profiles are
-    converted, 16-bit and float greys are scaled to 8 bits, and of an animation the first frame is taken. Metadata that
-    is damaged or too large is left out with a note.
+    `source` is a path, an encoded file's bytes, a file open for reading bytes, a Pillow image, or an array [height,
+    width] or [height, width, 1 | 3 | 4] of uint8, uint16, bool, or float in [0, 1]. EXIF orientation is applied, ICC
+    profiles are converted, 16-bit and float greys are scaled to 8 bits, and of an animation the first frame is taken.
+    Metadata that is damaged or too large is left out with a note.
 
     `max_pixels` is the most that is decoded. With `reduce`, for a picture that will be scaled anyway, a JPEG of up to
     `opening.REDUCIBLE` times as many is read at a half, a quarter or an eighth, with a note.

@@ -20,6 +20,9 @@ from . import gif, jpeg, png, tiff, webp
 from .formats import HEAD, formats_of
 from .parts import Container, at
 
+Encoded = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+"""A picture's file: its path, its bytes, or the file itself, open for reading bytes."""
+
 MAX_PIXELS = 2**26
 """The most pixels that are decoded: 8192 x 8192, 200 MB as RGB."""
 
@@ -46,7 +49,7 @@ _TURNS = {
 
 
 def open_image(
-    source: str | os.PathLike[str] | bytes,
+    source: Encoded,
     *,
     max_pixels: int = MAX_PIXELS,
     reduce: bool = False,
@@ -54,10 +57,8 @@ def open_image(
 ) -> Image.Image:
     """Decode a file or its bytes as it is stored, the first frame; raises `InputError` as `codec.read` does."""
     notes = [] if notes is None else notes
-    if isinstance(source, bytes):
-        return _decode(BytesIO(source), "the picture's bytes", max_pixels, reduce, notes)
     if not isinstance(source, str | os.PathLike):
-        raise InputError(f"a picture is a path, bytes, a Pillow image or an array, not {type(source).__name__}")
+        return _decode(BytesIO(_contents(source)), "the picture's bytes", max_pixels, reduce, notes)
     try:
         with Path(source).open("rb") as stream:
             return _decode(stream, str(source), max_pixels, reduce, notes)
@@ -67,6 +68,25 @@ def open_image(
         raise InputError(f"{source}: is a directory; name a picture in it") from exc
     except OSError as exc:
         raise InputError(f"{source}: cannot be read ({exc.strerror}); check the file and its permissions") from exc
+
+
+def _contents(source: bytes | bytearray | memoryview | IO[bytes]) -> bytes:
+    """The bytes of an open file from where it stands, or those that are given."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if not hasattr(source, "read"):
+        raise InputError(
+            f"a picture is a path, bytes, an open file, a Pillow image or an array, not {type(source).__name__}"
+        )
+    try:
+        data = source.read()
+    except (OSError, ValueError) as exc:
+        raise InputError(
+            f"the picture's file cannot be read ({exc}); open it with mode 'rb', and keep it open"
+        ) from exc
+    if not isinstance(data, bytes):
+        raise InputError(f"the picture's file gives {type(data).__name__}, not bytes; open it with mode 'rb'")
+    return data
 
 
 def loaded(
