@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -11,7 +10,7 @@ from ..engines.base import InputError, unknown
 from . import checks
 from .imaging.codec import Picture
 from .request import Request
-from .sampling.noise import check_seed
+from .sampling.noise import drawn
 
 # What diffusers and A1111 call things: the same thing under another name, and things that are given in another way.
 ALIASES: Mapping[str, str] = {
@@ -29,6 +28,10 @@ ELSEWHERE: Mapping[str, str] = {
     "scheduler": "sampler",
     "width": "size",
 }
+REQUEST = frozenset(field.name for field in fields(Request))
+# Fields of a request that verbs take by themselves, and what they take besides fields.
+APART = ("image", "prompt", "negative_prompt", "seed")
+CALL = ("n", "on_step", "negative_prompt", "seed", "timeout")
 
 
 def expand(
@@ -41,7 +44,8 @@ def expand(
 ) -> list[Request]:
     """The requests of a batch: pictures and prompts in step, each `n` times, a seed for every image.
 
-    Sequences of one are repeated to the longest. A single seed counts up over the images, as A1111 does; None draws it.
+    Sequences of one are repeated to the longest. A single seed counts up over the images, as A1111 does; None and -1
+    draw it.
     With a variation strength the seed stays and the variation seed counts, or is drawn.
     Raises `InputError` for lengths that do not fit and for options that a request has not.
     """
@@ -54,42 +58,48 @@ def expand(
         if len(column) not in (1, count):
             raise InputError(f"{len(column)} {name}s in a batch of {count}; give one, or {count}")
     rows = zip(*(list(column) * (count // len(column)) for column in columns.values()), strict=True)
-    given, total = _options(options), count * n
+    given, total = {name: value for name, value in named(options).items() if value is not None}, count * n
     varied = bool(given.get("variation_strength"))
-    drawn = _seeds(seeds, total, counting=not varied)
+    own = _seeds(seeds, total, counting=not varied)
     variation = given.pop("variation_seed", None)
     variations = _seeds(variation, total) if varied else [variation] * total
     copies = (row for row in rows for _ in range(n))
     return [
         Request(image, prompt, negative, seed=seed, variation_seed=other, **given)
-        for (image, prompt, negative), seed, other in zip(copies, drawn, variations, strict=True)
+        for (image, prompt, negative), seed, other in zip(copies, own, variations, strict=True)
     ]
 
 
-def _options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a request by their own names, from names that other programs have for them."""
-    apart = {"image", "prompt", "negative_prompt", "seed"}
-    known = {field.name for field in fields(Request)}
-    named: dict[str, Any] = {}
+def named(options: Mapping[str, Any], apart: Collection[str] = APART) -> dict[str, Any]:
+    """The fields of a request by their own names, from names that other programs have for them.
+
+    `apart` are fields that are given in another way. Raises `InputError` for an option that a request has not, with the
+    nearest names, and for one that is given twice.
+    """
+    check_names(options, REQUEST - set(apart))
+    fields_: dict[str, Any] = {}
     for name, value in options.items():
         own = ALIASES.get(name, name)
+        if own in fields_:
+            raise InputError(f"{own} is given twice, also as {name!r}; give it once")
+        fields_[own] = value
+    return fields_
+
+
+def check_names(options: Iterable[str], known: Collection[str]) -> None:
+    """Raise `InputError` for an option that is none of those known, nor another program's name for one of them."""
+    for name in options:
+        if name in known or ALIASES.get(name) in known:
+            continue
         if name in ELSEWHERE:
             raise InputError(f"unknown option {name!r}; it is called {ELSEWHERE[name]!r} here")
-        if own not in known - apart:
-            raise unknown("option", name, known | ALIASES.keys() | {"n", "on_step"})
-        if own in named:
-            raise InputError(f"{own} is given twice, also as {name!r}; give it once")
-        if value is not None:
-            named[own] = value
-    return named
+        raise unknown("option", name, {*known, *ALIASES, *CALL} - {name})
 
 
 def _seeds(seeds: Sequence[int] | int | None, count: int, counting: bool = True) -> Sequence[int]:
-    if seeds is None:
-        seeds = secrets.randbelow(2**32)
     if isinstance(seeds, Sequence):
         if len(seeds) != count:
             raise InputError(f"{len(seeds)} seeds for {count} images; give one seed, or one for every image")
-        return seeds
-    first = check_seed(seeds)
+        return [drawn(seed) for seed in seeds]
+    first = drawn(-1 if seeds is None else seeds)
     return range(first, first + count) if counting else [first] * count

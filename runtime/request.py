@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 from PIL import Image
 
@@ -19,7 +20,7 @@ from .prompt.emphasis import WEIGHTINGS
 from .prompt.prompt import BROKEN, SYNTAXES
 from .sampling.names import find_schedule, resolve
 from .sampling.noise import KINDS as NOISE_KINDS
-from .sampling.noise import check_seed
+from .sampling.noise import drawn
 from .sampling.plan import Plan
 from .sampling.strength import CONVENTIONS, FROM_NOISE
 
@@ -141,7 +142,7 @@ class Request:
             raise InputError(f"origin must be (left, top) in pixels, not {self.origin!r}")
         for name, length in zip(("left", "top"), self.origin, strict=True):
             checks.whole(f"origin's {name}", length, 0, MAX_SIDE)
-        check_seed(self.seed)
+        object.__setattr__(self, "seed", drawn(self.seed))
         if self.sampler is not None:
             resolve(self.sampler, self.schedule)
         find_schedule(self.schedule)
@@ -188,7 +189,7 @@ class Request:
     def _check_variation(self) -> None:
         checks.number("variation_strength", self.variation_strength, 0, 1)
         if self.variation_seed is not None:
-            check_seed(self.variation_seed)
+            object.__setattr__(self, "variation_seed", drawn(self.variation_seed))
         elif self.variation_strength:
             raise InputError("a variation strength needs a variation seed; give one")
 
@@ -250,6 +251,11 @@ class Output:
     def record(self) -> str | None:
         """The record as it is written into files, see `records.recorder`."""
         return self.recorder() if self.recorder else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: the record's text instead of what gives it, which holds on to the pipeline."""
+        recorder = partial(str, self.record) if self.recorder else None
+        return {**self.__dict__, "recorder": recorder}
 
 
 @dataclass(frozen=True)

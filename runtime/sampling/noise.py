@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from typing import Protocol
 
 import numpy as np
@@ -73,13 +74,20 @@ def slerp(share: float, low: Array, high: Array) -> Array:
 def check_seed(seed: int) -> int:
     """`seed` as an int; raises `InputError` unless it is a whole number, 0 <= seed < 2**64.
 
-    That is the range of torch's and A1111's generators. -1 for "any" is the caller's to replace.
+    That is the range of torch's and A1111's generators. -1 for "any" is the caller's to replace, see `drawn`.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise InputError(f"seed is {seed!r}; give a whole number from 0 to 2**64 - 1")
     if not 0 <= seed < 2**64:
         raise InputError(f"seed {seed} is out of range; give a whole number from 0 to 2**64 - 1")
     return int(seed)
+
+
+def drawn(seed: int) -> int:
+    """The seed; one that is drawn for -1. Raises `InputError` as `check_seed` does."""
+    if isinstance(seed, int | np.integer) and seed == -1:
+        return secrets.randbelow(2**32)
+    return check_seed(seed)
 
 
 class TorchCPU:

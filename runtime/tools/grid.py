@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from ...engines.base import InputError, unknown
-from ..expand import ALIASES
+from ..expand import ALIASES, named
 from ..imaging.codec import Picture
 from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.sheet import Row, contact_sheet
 from ..request import Request
+from ..sampling.noise import drawn
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -25,6 +26,8 @@ MAX_SHEET = 2**28
 
 REPLACE = "replace"
 """The axis of prompts: its first value is searched for, and each value stands there in turn."""
+
+SEEDS = ("seed", "variation_seed")
 
 # The fields of a request that an axis may go along, and what their values are.
 AXES: Mapping[str, type] = {
@@ -49,7 +52,7 @@ AXES: Mapping[str, type] = {
 
 @dataclass(frozen=True)
 class Axis:
-    """A field of `AXES`, or `REPLACE`, and its values.
+    """A field of `AXES`, or `REPLACE`, and its values; of seeds -1 draws one.
 
     Raises `InputError` for another field, no values, and a value that is given twice.
     """
@@ -62,6 +65,8 @@ class Axis:
             raise unknown("axis", self.name, (*AXES, REPLACE))
         if not self.values:
             raise InputError(f"the axis {self.name} has no values; give one at least")
+        if self.name in SEEDS:
+            object.__setattr__(self, "values", tuple(drawn(value) for value in self.values))
         if len(set(self.values)) < len(self.values):
             raise InputError(f"the axis {self.name} has a value twice; leave one out")
 
@@ -179,7 +184,8 @@ def paint(
     """The sheet of a grid; `together` cells share a run."""
     grid, given = Grid.of(axes), dict(options)
     grid.check(cell)
-    requests = grid.requests(picture, prompt, given.pop("negative_prompt", ""), given)
+    negative = given.pop("negative_prompt", "")
+    requests = grid.requests(picture, prompt, negative, named(given, ("image", "prompt")))
     runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
     images: list[Image.Image] = []
     for run in runs:

@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from ..expand import APART, REQUEST, check_names
+
 
 def split(kind: type[Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options that are fields of a dataclass and are given, and the rest."""
+    """Options that are fields of a dataclass and are given, and the rest, a request's.
+
+    Raises `InputError` for one that is neither's, with the nearest names.
+    """
     names = {field.name for field in fields(kind)}
+    check_names(options, names | REQUEST - set(APART))
     own = {name: value for name, value in options.items() if name in names and value is not None}
     return own, {name: value for name, value in options.items() if name not in names}

@@ -23,7 +23,7 @@ PICTURE = Picture(np.zeros((16, 16, 3), np.uint8))
         *(("guidance_rescale", value, "guidance_rescale must be") for value in (-1, 2, math.nan)),
         *(("steps", value, "steps must be") for value in (0, -1, 1001, 2.5, math.nan, True)),
         *(("clip_skip", value, "clip_skip must be") for value in (-1, 1.5)),
-        *(("seed", value, "seed") for value in (-1, 2**64, 1.5, True)),
+        *(("seed", value, "seed") for value in (-2, 2**64, 1.5, True)),
         ("prompt", 3, "prompt must be text"),
         ("prompt", "\udcff", "no Unicode"),
         ("eta", "x", "eta must be"),
