@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engines.base import (
         BundleError,
+        CancelledError,
         EngineError,
         ExportError,
         InputError,
         ModelOutputError,
         OutputError,
         OverpaintError,
+        RunTimeoutError,
     )
     from .runtime.imaging.codec import Picture, read
     from .runtime.load import bundled, load
@@ -36,12 +38,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BundleError": ".engines.base",
+    "CancelledError": ".engines.base",
     "EngineError": ".engines.base",
     "ExportError": ".engines.base",
     "InputError": ".engines.base",
     "ModelOutputError": ".engines.base",
     "OutputError": ".engines.base",
     "OverpaintError": ".engines.base",
+    "RunTimeoutError": ".engines.base",
     "Change": ".runtime.request",
     "Checkpoint": ".runtime.run",
     "Preset": ".runtime.presets",
@@ -65,6 +69,7 @@ _HOMES = {
 }
 __all__ = [
     "BundleError",
+    "CancelledError",
     "Change",
     "Checkpoint",
     "EngineError",
@@ -83,6 +88,7 @@ __all__ = [
     "Request",
     "Result",
     "Run",
+    "RunTimeoutError",
     "Step",
     "Upscaler",
     "bundled",

@@ -41,6 +41,14 @@ class OutputError(OverpaintError, OSError):
     """A result cannot be written where it was asked for."""
 
 
+class CancelledError(OverpaintError):
+    """A run was cancelled, so that it has no result."""
+
+
+class RunTimeoutError(OverpaintError, TimeoutError):
+    """A run took longer than its `timeout`, and was stopped between two evaluations."""
+
+
 class ExportError(OverpaintError):
     """A checkpoint cannot be turned into a bundle."""
 

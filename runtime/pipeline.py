@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -13,9 +14,10 @@ from PIL import Image
 from .. import __version__
 from ..engines.base import Array, Engine, InputError
 from ..engines.bundle import Bundle
+from . import checks
 from .captured import Loops
 from .denoiser import Denoiser
-from .expand import expand
+from .expand import expand, named
 from .guidance import check_prompts
 from .imaging import codec, resize
 from .imaging.codec import Picture
@@ -31,6 +33,7 @@ from .sampling.passes import join
 from .sampling.plan import Plan
 from .text import TextEncoder
 from .vae import Autoencoder
+from .within import Clock, within
 
 if TYPE_CHECKING:
     from .tools.upscale import Upscaled
@@ -84,16 +87,31 @@ class Pipeline:
         }
 
     def __call__(
-        self, image: Source | Sequence[Source], prompt: Text = "", *, on_step: OnStep | None = None, **options: Any
+        self,
+        image: Source | Sequence[Source],
+        prompt: Text = "",
+        *,
+        on_step: OnStep | None = None,
+        timeout: float | None = None,
+        **options: Any,
     ) -> Result:
         """Repaint one picture or several, as `start` describes, to the end.
 
-        `on_step` is called after every model evaluation; an exception from it cancels the run.
+        `on_step` is called after every model evaluation; an exception from it cancels the run. `timeout` is in seconds,
+        from the first evaluation's preparation on: past it the run stops before its next evaluation, and
+        `RunTimeoutError` is raised. Both are options of `inpaint`, `outpaint` and `upscale` too.
         """
-        return finished(self.start(image, prompt, **options), on_step)
+        return finished(self.start(image, prompt, timeout=timeout, **options), on_step)
 
     def inpaint(
-        self, image: Source, mask: Any, prompt: Text = "", *, on_step: OnStep | None = None, **options: Any
+        self,
+        image: Source,
+        mask: Any,
+        prompt: Text = "",
+        *,
+        on_step: OnStep | None = None,
+        timeout: float | None = None,
+        **options: Any,
     ) -> Result:
         """Repaint what a mask says, as `tools.inpaint` describes; several masks may have prompts of their own.
 
@@ -101,18 +119,34 @@ class Pipeline:
         """
         from .tools.inpaint import Inpaint
 
-        return finished(Inpaint(self, image, mask, prompt, **options), on_step)
+        return finished(Inpaint(self, image, mask, prompt, **options), on_step, Clock(timeout))
 
-    def outpaint(self, image: Source, prompt: str = "", *, on_step: OnStep | None = None, **options: Any) -> Result:
+    def outpaint(
+        self,
+        image: Source,
+        prompt: str = "",
+        *,
+        on_step: OnStep | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Result:
         """Enlarge a picture by what a model makes of its surroundings, as `tools.outpaint` describes.
 
         `options` are the fields of `tools.outpaint.Outpainting` and of `Request`, and `seed`, `n`, `negative_prompt`.
         """
         from .tools.outpaint import Outpaint
 
-        return finished(Outpaint(self, image, prompt, **options), on_step)
+        return finished(Outpaint(self, image, prompt, **options), on_step, Clock(timeout))
 
-    def upscale(self, image: Source, prompt: str = "", *, on_step: OnStep | None = None, **options: Any) -> Upscaled:
+    def upscale(
+        self,
+        image: Source,
+        prompt: str = "",
+        *,
+        on_step: OnStep | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Upscaled:
         """Enlarge a picture and paint the detail that it lacks, in tiles without seams, as `tools.upscale` describes.
 
         `options` are the fields of `tools.upscaling.Upscaling` and of `Request`, and `negative_prompt`, `seed`,
@@ -120,7 +154,7 @@ class Pipeline:
         """
         from .tools.upscale import Upscale
 
-        return finished(Upscale(self, image, prompt, **options), on_step)
+        return finished(Upscale(self, image, prompt, **options), on_step, Clock(timeout))
 
     def start(
         self,
@@ -130,24 +164,39 @@ class Pipeline:
         negative_prompt: Text | None = None,
         seed: int | Sequence[int] | None = None,
         n: int = 1,
+        timeout: float | None = None,
         **options: Any,
     ) -> Run:
-        """A run to iterate over for its steps, to leave early to cancel, and to ask for its `result()` at the end.
+        """A run to iterate over for its steps, to leave early or `cancel()`, and to ask for its `result()` at the end.
 
-        `image` is a path, bytes, a Pillow image, an array (uint8 [height, width, 3]) or a `Picture`, or a list of them;
-        `prompt` and `negative_prompt` are one, or one a picture; every picture is repainted `n` times. `seed` counts up
-        over the images, or is one for each; None draws one, which the result names. `options` are the fields of
+        `image` is a path, bytes, an open binary file, a Pillow image, an array (uint8 [height, width, 3]) or a
+        `Picture`, or a list of them; `prompt` and `negative_prompt` are one, or one a picture; every picture is
+        repainted `n` times. `seed` counts up over the images, or is one for each; None and -1 draw one, which the
+        result names. Past `timeout` seconds the run stops before its next evaluation. `options` are the fields of
         `Request`. Raises `InputError` for what cannot be used; the run raises `EngineError` and `ModelOutputError`
-        where the model fails.
+        where the model fails, and `RunTimeoutError`.
         """
         scaled = options.get("size") is not None and not options.get("regions")
         pictures = [self.read(source, reduce=scaled) for source in _listed(image)]
         negatives = _listed(negative_prompt or "")
-        return self.run(expand(pictures, _listed(prompt), negatives, seed, n, options))
+        return self.run(expand(pictures, _listed(prompt), negatives, seed, n, options), timeout)
 
-    def run(self, requests: Sequence[Request]) -> Run:
-        """A run of requests that may differ in everything; they share the model's calls."""
-        return Run(self, requests)
+    def run(self, requests: Sequence[Request], timeout: float | None = None) -> Run:
+        """A run of requests that may differ in everything; they share the model's calls, and the `timeout`."""
+        return Run(self, requests, timeout=timeout)
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]], **options: Any) -> None:
+        """Have the engines compile what pictures of these (width, height) need, so that the first of them is fast.
+
+        Each size runs one evaluation twice: what comes back is compiled for its size. `options` are those of `start`
+        that calls depend on, such as `n`, `guidance_scale` and `regions`. Raises `InputError` for a size that the model
+        does not take, before anything runs.
+        """
+        usual = {"steps": 2, "strength": 0.5}
+        blanks = [Picture(np.zeros((height, width, 3), np.uint8)) for width, height in map(_checked_size, sizes)]
+        runs = [self.start(blank, "a", **{**usual, **options}) for blank in (*blanks, *blanks)]
+        for run in runs:
+            finished(run)
 
     def close(self) -> None:
         """Release the engines' memory; the pipeline cannot run afterwards. Leaving a `with` does it."""
@@ -161,11 +210,13 @@ class Pipeline:
         self.close()
 
     def resume(self, checkpoint: Checkpoint, **changes: Any) -> Run:
-        """A run that goes on from a checkpoint, with other fields of its request from there on, such as the prompt.
+        """A run that goes on from a checkpoint, with other fields of its request from there on, such as the prompt, and
+        of `start`'s options the `timeout`.
 
-        Raises `InputError` for a change that would have altered the steps before.
+        Raises `InputError` for a change that would have altered the steps before, and for an unknown option.
         """
-        return Run(self, [replace(checkpoint.request, **changes)], checkpoint)
+        timeout = changes.pop("timeout", None)
+        return Run(self, [replace(checkpoint.request, **named(changes, apart=()))], checkpoint, timeout=timeout)
 
     def grid(self, image: Source, prompt: str, axes: Mapping[str, Sequence[Any]], **options: Any) -> Image.Image:
         """A labelled sheet of one picture repainted with every combination of one to three fields' values.
@@ -277,7 +328,7 @@ class Work(Protocol[Made]):
         """How many steps there are."""
         ...
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Generator[Step]:
         """Do the work."""
         ...
 
@@ -286,12 +337,20 @@ class Work(Protocol[Made]):
         ...
 
 
-def finished(work: Work[Made], on_step: OnStep | None) -> Made:
-    """Work done to its end, `on_step` called after every model evaluation."""
-    for step in work:
-        if on_step:
-            on_step(step)
+def finished(work: Work[Made], on_step: OnStep | None = None, clock: Clock | None = None) -> Made:
+    """Work done to its end, within a limit of time, `on_step` called after every model evaluation."""
+    with closing(within(work, clock or Clock(None))) as steps:
+        for step in steps:
+            if on_step:
+                on_step(step)
     return work.result()
+
+
+def _checked_size(value: Any) -> tuple[int, int]:
+    size = checks.size(value)
+    if size is None:
+        raise InputError("size must be (width, height) in pixels, not None")
+    return size
 
 
 def _listed(value: Any) -> list[Any]:

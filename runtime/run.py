@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ..engines.base import Array, InputError, ModelOutputError
+from ..engines.base import Array, CancelledError, InputError, ModelOutputError
 from ..engines.buffers import turn
 from . import finite
 from .assemble import Assembly, Tally
@@ -22,6 +23,7 @@ from .loop import Step
 from .records import recorder
 from .request import Output, Request, Result
 from .watch import Watch, unwatched
+from .within import Clock
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline, Task
@@ -44,7 +46,8 @@ class Checkpoint:
 
 
 class Run:
-    """A batch of requests being answered. Iterating, once, does the work and yields a `Step` for every evaluation.
+    """A batch of requests being answered. Iterating, once, does the work and yields a `Step` for every evaluation;
+    `cancel` ends it between two.
 
     Everything that can be known to be wrong with a request is raised when the run is made, before any model runs.
     """
@@ -55,8 +58,10 @@ class Run:
         requests: Sequence[Request],
         checkpoint: Checkpoint | None = None,
         watch: Watch = unwatched,
+        timeout: float | None = None,
     ) -> None:
-        """`checkpoint` is where the first request goes on from; `watch` is told what is done within a step."""
+        """`checkpoint` is where the first request goes on from; `watch` is told what is done within a step; past
+        `timeout` seconds it stops before its next evaluation, with `RunTimeoutError`."""
         if not requests:
             raise InputError("a run has no request; give at least one")
         self.tasks = tuple(pipeline.task(request) for request in requests)
@@ -64,13 +69,15 @@ class Run:
             _check_resumable(pipeline.task(checkpoint.request), self.tasks[0], checkpoint.mark.line)
         self._pipeline = pipeline
         self._watch = watch
+        self._clock = Clock(timeout)
         self._marks = {} if checkpoint is None else {0: checkpoint.mark}
         self._tally = Tally()
         self._begun = False
+        self._cancelled = threading.Event()
         self._jobs: dict[int, Job] = {}
         self._result: Result | None = None
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Generator[Step]:
         """Do the work; raises `InputError` the second time."""
         if self._begun:
             raise InputError("a run goes once; start another")
@@ -80,12 +87,20 @@ class Run:
             engine.begin_run()
         steps = self._steps()
         try:
-            while (step := self._next(steps)) is not None:
+            self._clock.begin()
+            while not self._cancelled.is_set() and (step := self._next(steps)) is not None:
                 yield step
+                done = sum(job.line for job in self._jobs.values())
+                if done < self.evaluations:
+                    self._clock.check(done, self.evaluations)
         finally:
             steps.close()
             for engine in engines:
                 engine.end_run()
+
+    def cancel(self) -> None:
+        """End the run before its next evaluation, from any thread: its iteration ends, `result()` raises."""
+        self._cancelled.set()
 
     @property
     def _device(self) -> str:
@@ -120,7 +135,10 @@ class Run:
         return sum(len(task.plan) for task in self.tasks)
 
     def result(self) -> Result:
-        """The result of a run that was iterated to its end; raises `InputError` for one that was not."""
+        """The result of a run that was iterated to its end; raises `InputError` for one that was not, and
+        `CancelledError` for one that was cancelled before."""
+        if self._result is None and self._cancelled.is_set():
+            raise CancelledError("the run was cancelled and has no result; start another")
         if self._result is None:
             raise InputError("the run has not ended; iterate over it to its end before asking for its result")
         return self._result

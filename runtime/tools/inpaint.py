@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -173,7 +173,7 @@ class Inpaint:
         self._run = None if self._patch is None else pipeline.run(self._requests)
         self._pipeline = pipeline
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Generator[Step]:
         """Do the work."""
         yield from self._run or ()
 

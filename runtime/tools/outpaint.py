@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +164,7 @@ class Outpaint:
         """How many steps there are to iterate over."""
         return self._lines * len(self._requests) * sum(len(each.areas) for each in self._rounds)
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Generator[Step]:
         """Do the work; raises `InputError` the second time."""
         if self._results:
             raise InputError("an outpainting goes once; start another")

@@ -105,7 +105,7 @@ class Upscale:
         redrawn, mended = self._passes()
         return len(redrawn) * len(self._plan) + len(mended) * len(self._pipeline.plan(self._fix))
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Generator[Step]:
         """Do the work, once."""
         if self._begun:
             raise InputError("an upscale goes once; start another")
