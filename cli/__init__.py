@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from .. import __version__
-from . import again, bundles, edit, many, paint, presets, upscale
+from . import again, bundles, completion, edit, many, paint, presets, upscale
+from .console import Console
+from .drive import Preview
+from .parser import CommandParser, Parser
 
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "verify")
+PRINTING = ("quiet", "verbose", "as_json")
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -26,24 +29,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = vars(parser.parse_args(argv))
         arguments.pop("preset")
     command = arguments.pop("command")
+    console = Console()
+    if "as_json" in arguments:
+        console = arguments["console"] = Console(*(arguments.pop(name) for name in PRINTING))
     if "threads" in arguments:
         arguments["engine"] = {name: arguments.pop(name) for name in ENGINE}
+    if "preview_every" in arguments:
+        arguments["preview"] = Preview(arguments["preview"], arguments.pop("preview_every"))
+    return _run(partial(command, **arguments), console)
+
+
+def _run(command: Callable[[], int | None], console: Console) -> int:
+    """Run a command, print how it ended, and return its exit code."""
     from ..engines.base import InputError, OverpaintError
 
+    error: Exception | None = None
     try:
-        return command(**arguments) or DONE
+        code = command() or DONE
     except OverpaintError as exc:
-        print(f"overpaint: {exc}", file=sys.stderr)
-        return USAGE if isinstance(exc, InputError) else FAILED
+        error, code = exc, USAGE if isinstance(exc, InputError) else FAILED
     except KeyboardInterrupt:
-        print("overpaint: interrupted; nothing half-written is left", file=sys.stderr)
-        return INTERRUPTED
+        error, code = OverpaintError("interrupted; nothing half-written is left"), INTERRUPTED
+    console.end(code, error)
+    return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="overpaint", description="Repaint pictures with a latent-diffusion model.")
+def _parser() -> Parser:
+    parser = Parser(prog="overpaint", description="Repaint pictures with a latent-diffusion model.")
     parser.add_argument("--version", action="version", version=f"overpaint {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=CommandParser)
     for module in (paint, edit, upscale, many, again, presets, bundles):
         module.add(commands)
+    completion.add(commands, parser)
     return parser

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from .common import PARTLY, add_embeddings, add_engine, add_saving, save, teach
+from .common import PARTLY, add_engine, add_saving
+from .console import Console, add_console
+from .prompts import add_embeddings, teach
+from .saving import save
 
 
 def replay(
@@ -18,6 +20,7 @@ def replay(
     quality: int,
     strip_metadata: bool,
     engine: dict[str, Any],
+    console: Console,
 ) -> int:
     """Make a picture again from the record in its file, say whether its pixels are the same, and if not, what is no
     longer as it was."""
@@ -31,15 +34,16 @@ def replay(
     teach(pipe, embeddings)
     known = again.changed(pipe)
     for difference in known:
-        print(f"overpaint: {difference}", file=sys.stderr, flush=True)
+        console.note(difference)
     made = again.run(pipe)
     for difference in made.differences[len(known) :]:
-        print(f"overpaint: {difference}", file=sys.stderr, flush=True)
+        console.note(difference)
     if output:
-        save(output, made.output, quality, strip_metadata)
-    print(f"{file}: {'the pixels are equal' if made.equal else 'the pixels are not equal'}", flush=True)
+        save(console, output, made.output, quality, strip_metadata)
+    console.add(equal=made.equal, distance=made.distance)
+    console.say(f"{file}: {'the pixels are equal' if made.equal else 'the pixels are not equal'}")
     if made.distance:
-        print(made.distance, flush=True)
+        console.say(made.distance)
     return 0 if made.equal else PARTLY
 
 
@@ -62,5 +66,6 @@ def add(commands: Any) -> None:
     add_embeddings(parser)
     add_saving(parser)
     add_engine(parser)
+    add_console(parser)
     # What is not given is as the record has it.
     parser.set_defaults(engine=None, threads=None)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import bar, count, extra, report, waiting
+from .common import extra
+from .console import bar, report, waiting
+from .values import count, seed
 
 if TYPE_CHECKING:
     from ..engines.bundle import Bundle, Graphs
@@ -230,7 +232,7 @@ def _add_calibration(parser: Any) -> None:
     options.add_argument("--prompts", type=Path, metavar="FILE", help="prompts, one a line (emoji in several styles)")
     options.add_argument("--samples", type=count, default=64, metavar="N", help="steps to find the scales on (64)")
     options.add_argument("--held-out", type=count, default=16, metavar="N", help="steps to measure errors on (16)")
-    options.add_argument("--seed", type=int, default=0, help="of what is recorded (0)")
+    options.add_argument("--seed", type=seed, default=0, metavar="N", help="of what is recorded (0); -1 draws one")
     _add_graphs(options, "the U-Net and both halves of the VAE")
     options.add_argument(
         "--limit",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,20 +12,17 @@ from .common import (
     add_output,
     add_passes,
     add_preset,
-    add_prompting,
-    add_regions,
     add_request,
     add_sampling,
     add_saving,
+    add_seed,
     add_variation,
-    count,
-    drive,
-    numbers,
-    save,
-    size,
-    teach,
-    told,
 )
+from .console import Console, add_console
+from .drive import Preview, add_driving, drive
+from .prompts import add_prompt, add_prompting, add_regions, teach
+from .saving import save
+from .values import colour, count, numbers, size
 
 if TYPE_CHECKING:
     from ..runtime.pipeline import Pipeline
@@ -73,6 +69,9 @@ def _edit(
     quality: int,
     strip_metadata: bool,
     n: int,
+    console: Console,
+    preview: Preview,
+    timeout: float | None,
     **options: Any,
 ) -> None:
     """Load the model, have a tool work, and write what comes out."""
@@ -82,17 +81,18 @@ def _edit(
     paths = numbered(output, n)
     for path in paths:
         check_writable(path)
+    preview.check()
     pipe = load(model, **engine)
     pipe.max_pixels = max_pixels
     teach(pipe, embeddings)
     work = make(pipe, {"n": n, **options})
     for path in paths:
         check_writable(path, work.size)
-    [result] = drive([work])
+    [result] = drive([work], console, preview, timeout)
     for path, made in zip(paths, result.outputs, strict=True):
-        save(path, made, quality, strip_metadata)
+        save(console, path, made, quality, strip_metadata)
     if work.evaluations:
-        told(result)
+        console.ran(result)
 
 
 def add(commands: Any) -> None:
@@ -106,7 +106,7 @@ def _add_inpaint(commands: Any) -> None:
     parser.set_defaults(command=inpaint)
     parser.add_argument("image", metavar="IN", type=Path, help="the picture")
     parser.add_argument("mask", metavar="MASK", type=Path, help="white or transparent where it is repainted")
-    parser.add_argument("prompt", metavar="PROMPT", help="what it shall become there")
+    add_prompt(parser, "what it shall become there")
     add_preset(parser, "inpaint")
     add_output(parser)
     add_regions(parser, "a further mask with a prompt of its own, on top; may be repeated")
@@ -138,7 +138,7 @@ def _add_outpaint(commands: Any) -> None:
     parser = commands.add_parser("outpaint", help="paint what is around a picture", description=outpaint.__doc__)
     parser.set_defaults(command=outpaint)
     parser.add_argument("image", metavar="IN", type=Path, help="the picture")
-    parser.add_argument("prompt", metavar="PROMPT", help="what the whole shall show")
+    add_prompt(parser, "what the whole shall show")
     add_preset(parser, "outpaint")
     add_output(parser)
     for side in ("left", "top", "right", "bottom"):
@@ -146,7 +146,7 @@ def _add_outpaint(commands: Any) -> None:
     parser.add_argument(
         "--fill", default="edge", metavar="WHAT", help="to begin with: edge, reflect, noise or colour (edge)"
     )
-    parser.add_argument("--colour", type=_colour, default=(127, 127, 127), metavar="R,G,B", help="for --fill colour")
+    parser.add_argument("--colour", type=colour, default=(127, 127, 127), metavar="R,G,B", help="for --fill colour")
     parser.add_argument(
         "--overlap", type=int, default=0, metavar="PX", help="of the picture that may be repainted too, fading (0)"
     )
@@ -172,17 +172,12 @@ def _add_shared(parser: Any, strength: float, ring: int) -> None:
     add_limit(parser)
     add_saving(parser)
     add_engine(parser)
+    add_driving(parser)
+    add_console(parser)
 
 
 def _add_run(parser: Any) -> None:
-    parser.add_argument("--seed", type=int, help="counts up over the images (default: drawn, and printed)")
+    add_seed(parser)
     parser.add_argument("--n", type=count, default=1, help="images (1)")
     add_passes(parser)
     add_variation(parser)
-
-
-def _colour(text: str) -> tuple[int, ...]:
-    levels = numbers(text)
-    if len(levels) != 3 or any(level != int(level) for level in levels):
-        raise argparse.ArgumentTypeError(f"{text!r} is no colour, such as 255,255,255")
-    return tuple(int(level) for level in levels)

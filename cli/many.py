@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any
 from .common import (
     PARTLY,
     add_colour,
-    add_embeddings,
     add_engine,
     add_limit,
     add_preset,
-    add_prompting,
     add_request,
     add_sampling,
     add_saving,
+    add_seed,
     add_sizes,
     add_together,
     add_variation,
-    count,
-    drive,
-    embedding_hashes,
-    save,
-    teach,
 )
+from .console import Console, add_console
+from .drive import Preview, drive
+from .names import list_sampling
+from .prompts import add_embeddings, add_negative, add_prompt, add_prompting, embedding_hashes, teach
+from .saving import save
+from .values import count, ending
 
 if TYPE_CHECKING:
     from ..runtime.request import Output
@@ -54,6 +54,7 @@ def batch(
     max_pixels: int,
     model: str,
     engine: dict[str, Any],
+    console: Console,
     **options: Any,
 ) -> int:
     """Repaint every picture of a folder. A second run does what is missing or asked for otherwise; a picture that
@@ -75,20 +76,24 @@ def batch(
     wanted = [hashes, asdict(settings), embedding_hashes(embeddings), quality, strip_metadata]
     planned = list(plan(sources, paths, prompt, wanted, journal))
     items = [item for item in planned if isinstance(item, Item)]
-    skipped = [_told(item) for item in planned if not isinstance(item, Item)]
+    skipped = [_skip(console, item) for item in planned if not isinstance(item, Item)]
     due = sum(len(item.todo) for item in items)
     if due:
 
         def write(path: Path, made: Output) -> None:
-            save(path, made, quality, strip_metadata)
+            save(console, path, made, quality, strip_metadata)
 
-        skipped += _worked(model, engine, embeddings, max_pixels, items, settings, journal, write, together)
+        work = items, settings, journal, write, together
+        skipped += _worked(console, model, engine, embeddings, max_pixels, *work)
     passed = len({each.source for each in skipped})
-    print(f"{len(sources)} pictures: {n * len(items) - due} images were there, {passed} pictures skipped")
+    console.add(skipped=[{"path": str(each.source), "reason": each.reason} for each in skipped])
+    console.say(f"{len(sources)} pictures: {n * len(items) - due} images were there, {passed} pictures skipped")
     return PARTLY if skipped else 0
 
 
-def _worked(model: str, engine: dict[str, Any], embeddings: list[Path], max_pixels: int, *work: Any) -> list[Skipped]:
+def _worked(
+    console: Console, model: str, engine: dict[str, Any], embeddings: list[Path], max_pixels: int, *work: Any
+) -> list[Skipped]:
     """Load the model and do a batch's work, with a bar that says how long it will take; what was skipped."""
     from tqdm import tqdm
 
@@ -102,17 +107,17 @@ def _worked(model: str, engine: dict[str, Any], embeddings: list[Path], max_pixe
     teach(pipe, embeddings)
     batch = Batch(pipe, *work)
     skipped = []
-    with tqdm(total=batch.total, unit="eval", disable=not sys.stderr.isatty(), leave=False) as bar:
+    with tqdm(total=batch.total, unit="eval", disable=not console.bars, leave=False) as bar:
         for event in batch:
             if isinstance(event, Step):
                 bar.update()
             elif isinstance(event, Skipped):
-                skipped.append(_told(event))
+                skipped.append(_skip(console, event))
     return skipped
 
 
-def _told(skipped: Skipped) -> Skipped:
-    print(f"overpaint: skipped: {skipped.reason}", file=sys.stderr, flush=True)
+def _skip(console: Console, skipped: Skipped) -> Skipped:
+    console.note(f"skipped: {skipped.reason}")
     return skipped
 
 
@@ -132,6 +137,7 @@ def grid(
     max_pixels: int,
     model: str,
     engine: dict[str, Any],
+    console: Console,
     **options: Any,
 ) -> None:
     """Repaint a picture with every combination of lists of options, and draw a labelled contact sheet. The first list
@@ -162,11 +168,13 @@ def grid(
     runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
     parameters = made.parameters(runs[0].tasks[0].parameters)
     images = []
-    for result in drive(runs):
+    for result in drive(runs, console, Preview(None, 1)):
+        console.ran(result)
         images += [thumbnail(image, cell) for image in result.images]
     sheet = made.sheet(images, prompt, cell)
     write(output, sheet, None if strip_metadata else parameters, quality=quality)
-    print(f"{output}  {len(requests)} pictures, seed {requests[0].seed}", flush=True)
+    console.add(files=[{"path": str(output), "seed": requests[0].seed, "size": list(sheet.size)}])
+    console.say(f"{output}  {len(requests)} pictures, seed {requests[0].seed}")
 
 
 def _ask(made: Grid, yes: bool) -> None:
@@ -202,13 +210,13 @@ def _add_batch(commands: Any) -> None:
     parser = commands.add_parser("batch", help="repaint the pictures of a folder", description=batch.__doc__)
     parser.set_defaults(command=batch)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="pictures to repaint")
-    parser.add_argument("prompt", help="what they shall become, where no a.txt beside a.png says it")
+    add_prompt(parser, "what they shall become, where no a.txt beside a.png says it")
     parser.add_argument("-o", "--output", metavar="OUTFOLDER", type=Path, required=True, help="where results go")
     parser.add_argument("--recursive", action="store_true", help="go into the folder's folders too")
     parser.add_argument(
-        "--format", dest="suffix", choices=(".png", ".jpg", ".webp"), type=_ending, default=".png", help="(png)"
+        "--format", dest="suffix", choices=(".png", ".jpg", ".webp"), type=ending, default=".png", help="(png)"
     )
-    parser.add_argument("--seed", type=int, help="of each picture's first image (drawn once for the folder)")
+    add_seed(parser, "of each picture's first image (drawn once for the folder)")
     parser.add_argument("--n", type=count, default=1, help="images a picture (1)")
     add_together(parser)
     add_sizes(parser)
@@ -221,18 +229,21 @@ def _add_batch(commands: Any) -> None:
     add_limit(parser)
     add_saving(parser)
     add_engine(parser)
+    add_console(parser)
 
 
 def _add_grid(commands: Any) -> None:
     parser = commands.add_parser("grid", help="compare lists of options on a sheet", description=grid.__doc__)
     parser.set_defaults(command=grid, order=())
     parser.add_argument("image", metavar="IN", type=Path, help="the picture to repaint")
-    parser.add_argument("prompt", help="what it shall become")
+    add_prompt(parser, "what it shall become")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the sheet's file")
     lists = parser.add_argument_group("one value, or a list with commas: one to three lists make the grid")
     for flag, dest, example in _LISTS:
-        lists.add_argument(flag, dest=dest, action=_Listed, metavar="LIST", help=f"such as {example}")
-    parser.add_argument("--negative", dest="negative_prompt", metavar="PROMPT", default="", help="of every picture")
+        flags = [flag, "--guidance-scale"] if dest == "guidance_scale" else [flag]
+        lists.add_argument(*flags, dest=dest, action=_Listed, metavar="LIST", help=f"such as {example}")
+    list_sampling(parser)
+    add_negative(parser, "of every picture")
     parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
     parser.add_argument("--cell", type=count, default=256, metavar="N", help="pixels a side of a cell (256)")
     parser.add_argument("--yes", action="store_true", help=f"do not ask before more than {MANY} pictures")
@@ -243,6 +254,7 @@ def _add_grid(commands: Any) -> None:
     add_limit(parser)
     add_saving(parser)
     add_engine(parser)
+    add_console(parser)
 
 
 _LISTS = (
@@ -264,7 +276,3 @@ _LISTS = (
     ("--colour-match", "colour_match", "histogram,wavelet"),
     ("--replace", "replacing", "'fox=>cat,dog': fox itself, and each of the others in its place in the prompt"),
 )
-
-
-def _ending(text: str) -> str:
-    return f".{text.lower().lstrip('.')}"

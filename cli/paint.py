@@ -9,31 +9,27 @@ from typing import Any
 from .common import (
     add_colour,
     add_engine,
-    add_guidance,
     add_limit,
     add_output,
     add_passes,
     add_preset,
-    add_prompting,
-    add_regions,
     add_request,
     add_sampling,
     add_saving,
+    add_seed,
     add_sizes,
     add_together,
     add_variation,
-    count,
-    drive,
-    report,
-    save,
-    size,
-    teach,
-    told,
 )
+from .console import Console, add_console, report
+from .drive import Preview, add_driving, drive
+from .prompts import add_guidance, add_prompt, add_prompting, add_regions, teach
+from .saving import save
+from .values import count, size
 
 
 def img2img(
-    images: list[Path],
+    images: list[str],
     prompt: str,
     output: Path,
     n: int,
@@ -50,6 +46,9 @@ def img2img(
     final_strength: float | None,
     strength_curve: str | None,
     regions: list[tuple[Path, str]],
+    console: Console,
+    preview: Preview,
+    timeout: float | None,
     **options: Any,
 ) -> None:
     """Repaint pictures and write what comes out."""
@@ -77,6 +76,7 @@ def img2img(
     paths = numbered(output, len(requests))
     for path in paths:
         check_writable(path)
+    preview.check()
     # One size, one run: a graph compiled for it alone pays at once.
     alone = len(requests) <= together and len({request.size or request.image.size for request in requests}) == 1
     pipe = load(model, shapes="static" if alone else "auto", **engine)
@@ -87,10 +87,10 @@ def img2img(
     for path, task in zip(paths, tasks, strict=True):
         check_writable(path, task.placement.size, None if strip_metadata else task.parameters)
     waiting = iter(paths)
-    for result in drive(runs):
+    for result in drive(runs, console, preview, timeout):
         for made in result.outputs:
-            save(next(waiting), made, quality, strip_metadata)
-        told(result)
+            save(console, next(waiting), made, quality, strip_metadata)
+        console.ran(result)
 
 
 def plan(model: str, sampler: str | None, coefficients: bool, **options: Any) -> None:
@@ -146,10 +146,11 @@ def add(commands: Any) -> None:
 def _add_img2img(commands: Any) -> None:
     parser = commands.add_parser("img2img", help="repaint pictures", description=img2img.__doc__)
     parser.set_defaults(command=img2img)
-    parser.add_argument("images", metavar="IN", nargs="+", type=Path, help="pictures to repaint")
-    parser.add_argument("prompt", help="what they shall become")
+    # Texts, of which the last may turn out to be the prompt.
+    parser.add_argument("images", metavar="IN", nargs="+", help="pictures to repaint")
+    add_prompt(parser, "what they shall become: the last word", spare="images")
     add_output(parser)
-    parser.add_argument("--seed", type=int, help="counts up over the images (default: drawn, and printed)")
+    add_seed(parser)
     parser.add_argument("--n", type=int, default=1, help="images a picture (1)")
     add_together(parser)
     add_sizes(parser)
@@ -164,6 +165,8 @@ def _add_img2img(commands: Any) -> None:
     add_limit(parser)
     add_saving(parser)
     add_engine(parser)
+    add_driving(parser)
+    add_console(parser)
 
 
 def _add_loops(parser: Any) -> None:

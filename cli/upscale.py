@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import (
-    add_engine,
-    add_limit,
-    add_preset,
-    add_prompting,
-    add_request,
-    add_sampling,
-    add_saving,
-    count,
-    save,
-    teach,
-    told,
-)
+from .common import add_engine, add_limit, add_preset, add_request, add_sampling, add_saving, add_seed
+from .console import Console, add_console
+from .drive import Preview, add_driving
+from .prompts import add_prompt, add_prompting, teach
+from .saving import save
+from .values import count
 
 if TYPE_CHECKING:
     from ..runtime.watch import Watch
@@ -36,6 +28,9 @@ def upscale(
     max_pixels: int,
     model: str,
     engine: dict[str, Any],
+    console: Console,
+    preview: Preview,
+    timeout: float | None,
     **options: Any,
 ) -> None:
     """Enlarge a picture, and paint the detail that it lacks in tiles without seams."""
@@ -44,30 +39,33 @@ def upscale(
     from ..runtime.load import load
     from ..runtime.tools.upscale import Upscale
     from ..runtime.upscaler import load_upscaler
+    from ..runtime.within import Clock, within
 
     picture = read(image, max_pixels=max_pixels)
     check_writable(output)
+    preview.check()
     # Joint windows come in calls of one size and its rest; tiles in as many as their groups have.
     pipe = load(model, shapes="static" if options["method"] == "joint" else "auto", **engine)
     teach(pipe, embeddings)
     first = load_upscaler(upscaler) if upscaler else None
-    with tiles() as watch:
+    with tiles(console) as watch:
         work = Upscale(pipe, picture, upscaler=first, watch=watch, **options)
         check_writable(output, work.size)
-        for _ in work:
-            pass
+        for step in within(work, Clock(timeout)):
+            preview.show(step)
     result = work.result()
-    save(output, result.outputs[0], quality, strip_metadata)
-    told(result)
-    print(f"seams: the worst of {len(result.seams.lines)} scores {result.seams.worst:.2f}", flush=True)
+    save(console, output, result.outputs[0], quality, strip_metadata)
+    console.ran(result)
+    console.add(seams={"lines": len(result.seams.lines), "worst": float(result.seams.worst)})
+    console.say(f"seams: the worst of {len(result.seams.lines)} scores {result.seams.worst:.2f}")
 
 
 @contextmanager
-def tiles() -> Iterator[Watch]:
+def tiles(console: Console) -> Iterator[Watch]:
     """What draws a bar of the tiles of each stage, with the time left, on a terminal."""
     from tqdm import tqdm
 
-    with tqdm(unit="tile", disable=not sys.stderr.isatty(), leave=False) as bar:
+    with tqdm(unit="tile", disable=not console.bars, leave=False) as bar:
 
         def watch(stage: str, done: int, total: int) -> None:
             if not done > bar.n or total != bar.total:
@@ -83,13 +81,13 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("upscale", help="enlarge a picture", description=upscale.__doc__)
     parser.set_defaults(command=upscale)
     parser.add_argument("image", metavar="IN", type=Path, help="the picture to enlarge")
+    add_prompt(parser, "what is to be seen (nothing said)", usual="")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="a .png, .jpg or .webp file")
     parser.add_argument("--scale", type=float, default=2.0, metavar="N", help="how many times, 1 to 16 (2)")
-    parser.add_argument("--prompt", default="", help="what is to be seen (nothing said)")
     parser.add_argument(
         "--upscaler", type=Path, metavar="BUNDLE", help="an exported upscaler for the first enlargement (Lanczos)"
     )
-    parser.add_argument("--seed", type=int, help="(drawn, and printed)")
+    add_seed(parser, "(drawn, and printed)")
     _add_tiles(parser)
     _add_seams(parser)
     add_sampling(parser, strength=0.3)
@@ -99,6 +97,8 @@ def add(commands: Any) -> None:
     add_limit(parser)
     add_saving(parser)
     add_engine(parser)
+    add_driving(parser)
+    add_console(parser)
 
 
 def _add_tiles(parser: Any) -> None:

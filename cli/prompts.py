@@ -1,0 +1,139 @@
+"""Prompts on the command line: where they stand, what is no prompt, and how they are read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .parser import CommandParser
+
+if TYPE_CHECKING:
+    from ..runtime.pipeline import Pipeline
+
+# The endings of pictures, whether this machine can read them or not.
+PICTURES = frozenset((
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pgm", ".png",
+    ".ppm", ".psd", ".svg", ".tga", ".tif", ".tiff", ".webp",
+))  # fmt: skip
+
+
+def add_prompt(parser: CommandParser, text: str, usual: str | None = None, spare: str | None = None) -> None:
+    """The prompt: the last word, or `--prompt`; `usual` stands for one that is missing.
+
+    `spare` names the option whose list of words ends with the prompt, where no other word can be it.
+    """
+    parser.add_argument("prompt", metavar="PROMPT", nargs="?", help=text)
+    parser.add_argument("--prompt", dest="named_prompt", metavar="PROMPT", help="the same, as an option")
+
+    def settle(parser: CommandParser, parsed: argparse.Namespace) -> None:
+        word, named = parsed.prompt, parsed.named_prompt
+        del parsed.named_prompt
+        if word is not None and named is not None:
+            parser.error(f"the prompt is given twice, {word!r} and --prompt {named!r}; give one")
+        words = getattr(parsed, spare) if spare else []
+        if word is None and named is None and len(words) > 1:
+            word = words.pop()
+        if word is not None and _is_file(word):
+            parser.error(f"{word!r} is a file's name where the prompt belongs; add a prompt, or give it as --prompt")
+        prompt = next((text for text in (word, named, usual) if text is not None), None)
+        if prompt is None:
+            parser.error("the prompt is missing; give it after the picture, or as --prompt")
+        parsed.prompt = prompt
+
+    parser.checks.append(settle)
+    if usual is None:
+        parser.needed.add("prompt")
+
+
+def add_negative(parser: Any, text: str = "what the picture shall not be") -> None:
+    """The negative prompt."""
+    parser.add_argument(
+        "--negative", "--negative-prompt", dest="negative_prompt", metavar="PROMPT", default="", help=text
+    )
+
+
+def add_guidance(parser: Any) -> None:
+    """How much the prompt counts."""
+    parser.add_argument(
+        "--guidance",
+        "--guidance-scale",
+        dest="guidance_scale",
+        type=float,
+        default=7.5,
+        metavar="G",
+        help="classifier-free guidance; at most 1 is none (7.5)",
+    )
+
+
+def add_prompting(parser: Any) -> None:
+    """What is asked for besides the prompt, and how prompts are read."""
+    add_negative(parser)
+    add_guidance(parser)
+    parser.add_argument("--guidance-rescale", type=float, default=0.0, metavar="R", help="0 to 1 (0)")
+    parser.add_argument("--clip-skip", type=int, default=0, metavar="N", help="last text layers passed over (0)")
+    parser.add_argument(
+        "--prompt-syntax",
+        default="a1111",
+        metavar="NAME",
+        help="a1111, comfy, or plain for text that is taken as it stands (a1111)",
+    )
+    parser.add_argument(
+        "--weighting", metavar="NAME", help="what (word:1.3) does: as a1111 or as comfy (as the syntax)"
+    )
+    parser.add_argument(
+        "--broken-prompt", default="error", metavar="WAY", help="error, or literal to take it for text (error)"
+    )
+    add_embeddings(parser)
+
+
+def add_embeddings(parser: Any) -> None:
+    """What prompts can use besides words."""
+    parser.add_argument(
+        "--embedding",
+        dest="embeddings",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a textual inversion, used where a prompt has the file's name; may be repeated",
+    )
+
+
+def add_regions(parser: Any, text: str) -> None:
+    """Prompts for parts of the picture."""
+    parser.add_argument(
+        "--region", dest="regions", nargs=2, action="append", default=[], metavar=("MASK", "PROMPT"), help=text
+    )
+
+
+def teach(pipe: Pipeline, embeddings: Sequence[Path]) -> None:
+    """Have a pipeline's prompts use textual inversions."""
+    from ..runtime.prompt.embeddings import read_embedding
+
+    for path in embeddings:
+        pipe.text.add_embedding(read_embedding(path))
+
+
+def embedding_hashes(embeddings: Sequence[Path]) -> list[str]:
+    """The hashes of textual inversions' files; raises `InputError` for one that cannot be read."""
+    import hashlib
+
+    from ..engines.base import InputError
+
+    try:
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in embeddings]
+    except OSError as exc:
+        raise InputError(f"{exc.filename}: cannot be read ({exc.strerror}); check the path") from exc
+
+
+def _is_file(text: str) -> bool:
+    """Whether a word is the name of a picture, or of any file that is there."""
+    if not any(map(str.isspace, text)) and Path(text).suffix.lower() in PICTURES:
+        return True
+    try:
+        return os.path.isfile(text)
+    except ValueError:
+        return False
