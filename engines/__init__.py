@@ -1,1 +1,5 @@
 """Runs compiled graphs; knows nothing of diffusion."""
+
+from .telemetry import disable
+
+disable()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .. import engines as engines  # turns the libraries' telemetry off before any is imported
+
 if TYPE_CHECKING:
     from .bundle import OPSET, PRECISIONS, Precision, Report, export_bundle
 

@@ -1,0 +1,3 @@
+"""Measurements; the libraries are measured with their telemetry off."""
+
+from overpaint import engines as engines
