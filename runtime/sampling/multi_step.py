@@ -23,7 +23,7 @@ def lms(path: Path) -> Iterator[Line]:
     for step, here, there in path:
         _, eps = path.predict(here)
         index = path.begin + step
-        order = min(4, 1 + (index if path.like_diffusers else step))
+        order = min(4, 1 + (index if path.like == "diffusers" else step))
         nodes = [path.levels[index - k].ve for k in range(order)]
         slopes = [eps, OLD, OLDER, OLDEST][: step + 1]
         x = X + total(adams_bashforth(nodes, there.ve), slopes)
@@ -64,31 +64,60 @@ def dpmpp_2m_sde(path: Path, eta: float) -> Iterator[Line]:
         before = here
 
 
+def dpmpp_3m(path: Path) -> Iterator[Line]:
+    """DPM-Solver++(3M), which has no algorithm of its own in the paper: `dpmpp_3m_sde` without noise."""
+    return dpmpp_3m_sde(path, eta=0.0)
+
+
 def dpmpp_3m_sde(path: Path, eta: float) -> Iterator[Line]:
     """DPM-Solver++(3M) SDE: k-diffusion's sample_dpmpp_3m_sde, of lower order at the end as diffusers' schedulers.
 
-    diffusers' own third-order SDE update has the 1/2 of phi3 with the wrong sign, unlike its third-order ODE.
+    diffusers' own third-order SDE update has the 1/2 of phi3 with the wrong sign, unlike its third-order ODE. The order
+    is lower too where the step is so much longer than the last that it would multiply the predictions' errors (the
+    lowest sigmas of "normal" and "beta"), unless the habits of another program are kept.
     """
     past: list[Level] = []
     for step, here, there in path:
         x0, _ = path.predict(here)
-        x, pull = exponential_step(here, there, eta)
-        x = x + pull * x0
         order = min(_allowed(path, step, there), len(past) + 1)
-        if order > 1:
-            h = there.log_snr - here.log_snr
-            r0 = (here.log_snr - past[-1].log_snr) / h
-            slope = (x0 - OLD) / r0
-            phi2 = math.expm1(-(1 + eta) * h) / ((1 + eta) * h) + 1
-            if order > 2:
-                r1 = (past[-1].log_snr - past[-2].log_snr) / h
-                bend = (slope - (OLD - OLDER) / r1) / (r0 + r1)
-                phi3 = phi2 / ((1 + eta) * h) - 0.5
-                slope = slope + r0 * bend
-                x = x - there.alpha * phi3 * bend
-            x = x + there.alpha * phi2 * slope
+        weights = _extrapolation(there, [here, *past[:2]][:order], eta)
+        while path.like is None and order > 1 and _far(there, here, past[0]) and sum(map(abs, weights)) > STEADY:
+            order -= 1
+            weights = _extrapolation(there, [here, *past[:2]][:order], eta)
+        x, _ = exponential_step(here, there, eta)
+        x = x + total(weights, [x0, OLD, OLDER])
         yield Line(step, here, {"x": x, "old": x0} | ({"older": OLD} if past else {}))
-        past.append(here)
+        past.insert(0, here)
+
+
+STEADY = 3.7
+"""What the weights of a long step's predictions may sum to, in magnitude; on the trained spacings it is below this."""
+
+
+def _far(there: Level, here: Level, before: Level) -> bool:
+    """Is the step more than a quarter longer than the last?"""
+    return there.log_snr - here.log_snr > 1.25 * (here.log_snr - before.log_snr)
+
+
+def _extrapolation(there: Level, levels: list[Level], eta: float) -> list[float]:
+    """Weights of the predictions at up to three `levels`, newest first, in a step of as high an order to `there`."""
+    now, *past = levels
+    _, pull = exponential_step(now, there, eta)
+    predictions = [array(name) for name in "abc"[: len(levels)]]
+    result = pull * predictions[0]
+    if past:
+        h = there.log_snr - now.log_snr
+        r0 = (now.log_snr - past[0].log_snr) / h
+        slope = (predictions[0] - predictions[1]) / r0
+        phi2 = math.expm1(-(1 + eta) * h) / ((1 + eta) * h) + 1
+        if len(past) > 1:
+            r1 = (past[0].log_snr - past[1].log_snr) / h
+            bend = (slope - (predictions[1] - predictions[2]) / r1) / (r0 + r1)
+            phi3 = phi2 / ((1 + eta) * h) - 0.5
+            slope = slope + r0 * bend
+            result = result - there.alpha * phi3 * bend
+        result = result + there.alpha * phi2 * slope
+    return [result.weights.get(name, 0.0) for name in "abc"[: len(levels)]]
 
 
 def exponential_step(here: Level, there: Level, eta: float) -> tuple[Sum, float]:
@@ -101,9 +130,12 @@ def exponential_step(here: Level, there: Level, eta: float) -> tuple[Sum, float]
 def _allowed(path: Path, step: int, there: Level) -> int:
     """The order that diffusers allows a step: the last to a clean image is of order 1, and see `lower_order_final`.
 
-    A step of no length is of order 1 too, for higher ones would divide by its length.
+    k-diffusion lowers it for a clean image only. A step of no length is of order 1 too, for higher ones would divide by
+    its length.
     """
     if there == path.levels[path.begin + step]:
         return 1
+    if path.like == "k_diffusion":
+        return 3 if there.sigma else 1
     left, short = len(path.levels) - path.begin - step, len(path.levels) < 15
     return left if short or (left == 1 and not there.sigma) else 3

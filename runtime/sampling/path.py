@@ -24,8 +24,8 @@ class Path:
     gap: int | None = None
     """Steps lead this many training timesteps down, as in DDIM's paper, rather than to the next level."""
     begin: int = 0
-    like_diffusers: bool = False
-    """Keep the flaws of diffusers' multistep samplers when they enter a schedule part way."""
+    like: str | None = None
+    """Whose habits of multistep samplers to keep, flaws included: "diffusers", "k_diffusion" or nobody's."""
 
     def __iter__(self) -> Iterator[tuple[int, Level, Level]]:
         """(step, the level it starts at, the level it leads to) of the steps that run."""

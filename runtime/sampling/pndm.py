@@ -18,7 +18,7 @@ def plms(path: Path) -> Iterator[Line]:
     Its first step is taken again with the mean of both its ends, so the second level is evaluated twice. diffusers
     doubles it before it cuts the schedule to a strength, after which a later level stands in for it.
     """
-    if path.like_diffusers:
+    if path.like == "diffusers":
         indices = _second_twice(range(len(path.levels)))[path.begin :]
     else:
         indices = _second_twice(range(path.begin, len(path.levels)))

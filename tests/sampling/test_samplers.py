@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from overpaint.engines.base import InputError
 from overpaint.runtime.sampling.compile import compile_plan
-from overpaint.runtime.sampling.levels import PREDICTIONS, ModelSchedule
+from overpaint.runtime.sampling.levels import PREDICTIONS, SPACINGS, ModelSchedule
 from overpaint.runtime.sampling.linear import MODEL, Line, Sum, X, array, matrix, slot_names, total
 from overpaint.runtime.sampling.names import SCHEDULES
 from overpaint.runtime.sampling.plan import Plan
@@ -146,6 +146,36 @@ def test_order_of_convergence(sampler: str, order: int, eta: float | None) -> No
     """Multistep samplers begin with a step of order 1, which limits the order of the whole."""
     rate = math.log2(gaussian_error(sampler, 80, eta) / gaussian_error(sampler, 160, eta))
     assert rate > order - 0.25, rate
+
+
+def prediction_weights(schedule: str | None, steps: int, convention: str) -> np.ndarray:
+    """[lines] What the weights of dpmpp_3m_sde's predictions of the image sum to, in magnitude."""
+    model = ModelSchedule(prediction_type="sample")
+    plan = compile_plan(model, sampler="dpmpp_3m_sde", schedule=schedule, steps=steps, convention=convention)
+    return np.abs(plan.matrix[:, 0, 1:-1]).sum(axis=1)
+
+
+@pytest.mark.parametrize("convention", ["contract", "continuous"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_no_long_step_multiplies_the_errors_of_predictions(schedule: str, convention: str) -> None:
+    """On "normal" at 20 steps the formula's last step weighs them 11, -20 and 10: the picture is wreckage."""
+    for steps in (3, 10, 15, 20, 30, 50):
+        assert prediction_weights(schedule, steps, convention).max() < 5
+
+
+def test_the_order_stays_where_steps_are_even_and_under_other_programs_conventions() -> None:
+    for schedule in (*SPACINGS, "karras", "exponential"):
+        for steps in (8, 20, 50):
+            kept, formula = (prediction_weights(schedule, steps, name) for name in ("contract", "diffusers"))
+            np.testing.assert_array_equal(kept, formula)
+    for convention in ("diffusers", "a1111", "comfy"):
+        assert prediction_weights("normal", 20, convention).max() > 40
+
+
+def test_k_diffusion_does_not_lower_the_order_of_short_schedules() -> None:
+    ours, theirs = (prediction_weights("karras", 6, name) for name in ("contract", "comfy"))
+    assert (theirs[-3:-1] > ours[-3:-1] + 0.1).any()
+    np.testing.assert_array_equal(theirs[-1:], ours[-1:])
 
 
 @pytest.mark.parametrize(

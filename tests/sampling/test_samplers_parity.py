@@ -229,7 +229,9 @@ def test_spacing(sampler: str, spacing: str, compare: Callable[..., float]) -> N
     ["euler", "heun", "dpm2", "dpm2_a", "lms", "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "unipc"],
 )
 def test_sigma_schedule(sampler: str, schedule: str, compare: Callable[..., float]) -> None:
-    assert compare(sampler, schedule, predictions=("epsilon", "v_prediction")) < TOLERANCE
+    """dpmpp_3m_sde lowers its order on "beta", where diffusers' picture is wreckage, but for convention `diffusers`."""
+    convention = "diffusers" if (sampler, schedule) == ("dpmpp_3m_sde", "beta") else "contract"
+    assert compare(sampler, schedule, predictions=("epsilon", "v_prediction"), convention=convention) < TOLERANCE
 
 
 @pytest.mark.parametrize(("sampler", "eta"), [("ddim", 0.4), ("ddim", 1.0), ("tcd", 0.0), ("tcd", 1.0), ("tcd", 0.15)])
@@ -286,7 +288,9 @@ def test_zero_terminal_snr_of_dpm2_a(run_plan: Callable[..., np.ndarray], clean:
 @pytest.mark.parametrize("sampler", ["euler", "heun", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "unipc"])
 def test_zero_terminal_snr_on_sigma_schedules(sampler: str, schedule: str, compare: Callable[..., float]) -> None:
     tolerance = TOLERANCE_OF_FLOAT32 if sampler in FAR_UP else TOLERANCE
-    assert compare(sampler, schedule, facts=ZERO_SNR, predictions=("v_prediction",), steps=(4, 20)) < tolerance
+    convention = "diffusers" if sampler == "dpmpp_3m_sde" else "contract"  # its order is lowered on long steps
+    options = {"facts": ZERO_SNR, "predictions": ("v_prediction",), "steps": (4, 20)}
+    assert compare(sampler, schedule, convention=convention, **options) < tolerance
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "plms"])
@@ -296,7 +300,10 @@ def test_end_at_a_clean_image(sampler: str, compare: Callable[..., float]) -> No
 
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "unipc"])
 def test_end_at_the_lowest_sigma(sampler: str, compare: Callable[..., float]) -> None:
-    assert compare(sampler, facts={"final_sigmas_type": "sigma_min"}, predictions=("epsilon",)) < TOLERANCE
+    """The last step is so long that dpmpp_3m_sde lowers its order there, but for convention `diffusers`."""
+    convention = "diffusers" if sampler == "dpmpp_3m_sde" else "contract"
+    facts = {"final_sigmas_type": "sigma_min"}
+    assert compare(sampler, facts=facts, predictions=("epsilon",), convention=convention) < TOLERANCE
 
 
 @pytest.mark.parametrize("schedule", ["karras", "exponential", "beta"])
