@@ -129,6 +129,7 @@ def grid(
     replacing: str | None,
     order: tuple[str, ...],
     cell: int,
+    font: Path | None,
     yes: bool,
     together: int,
     embeddings: list[Path],
@@ -161,6 +162,8 @@ def grid(
     picture = read(image, max_pixels=max_pixels, reduce=options["size"] is not None)
     requests = made.requests(picture, prompt, negative_prompt, given)
     made.check(cell)
+    if note := made.undrawable(prompt, font):
+        print(f"overpaint: note: {output.name}: {note}", file=sys.stderr, flush=True)
     check_writable(output)
     _ask(made, yes)
     pipe = load(model, **engine)
@@ -171,7 +174,7 @@ def grid(
     for result in drive(runs, console, Preview(None, 1)):
         console.ran(result)
         images += [thumbnail(image, cell) for image in result.images]
-    sheet = made.sheet(images, prompt, cell)
+    sheet = made.sheet(images, prompt, cell, font)
     write(output, sheet, None if strip_metadata else parameters, quality=quality)
     console.add(files=[{"path": str(output), "seed": requests[0].seed, "size": list(sheet.size)}])
     console.say(f"{output}  {len(requests)} pictures, seed {requests[0].seed}")
@@ -246,6 +249,12 @@ def _add_grid(commands: Any) -> None:
     add_negative(parser, "of every picture")
     parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
     parser.add_argument("--cell", type=count, default=256, metavar="N", help="pixels a side of a cell (256)")
+    parser.add_argument(
+        "--font",
+        type=Path,
+        metavar="FILE",
+        help="of the labels (Pillow's own, and the system's for what it lacks)",
+    )
     parser.add_argument("--yes", action="store_true", help=f"do not ask before more than {MANY} pictures")
     add_together(parser)
     add_sizes(parser)

@@ -222,7 +222,8 @@ class Pipeline:
         """A labelled sheet of one picture repainted with every combination of one to three fields' values.
 
         `axes` are the values of fields by their names, see `tools.grid.AXES`, and "replace" a text of the prompt and
-        what stands there instead. Raises `InputError` as `tools.grid` does.
+        what stands there instead; `font` is a file for labels that Pillow's and the system's fonts cannot write. The
+        image's `info["notes"]` say what no font has. Raises `InputError` as `tools.grid` does.
         """
         from .tools.grid import paint
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import cast
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from .fonts import Face
 
 _PAPER = "white"
 _INK = "#222222"
@@ -27,46 +29,45 @@ class Row:
     cells: Sequence[tuple[str, Image.Image]]
 
 
-def contact_sheet(rows: Sequence[Row], *, cell: int = 192, title: str | None = None) -> Image.Image:
+def contact_sheet(
+    rows: Sequence[Row], *, cell: int = 192, title: str | None = None, font: Path | None = None
+) -> Image.Image:
     """Lay out `rows` from top to bottom, each picture scaled to fit a square of `cell` pixels, its label beneath.
 
     Pictures of at most half a cell are enlarged by a whole factor with hard pixels, all others with Lanczos; alpha
-    shows a checkerboard. Texts too long for their place are cut short. Returns an RGB image.
+    shows a checkerboard. Texts too long for their place are cut short; they are written with `font` where that has
+    their characters, else with Pillow's own or one of the system's: see `fonts.missing`. Returns an RGB image.
     """
-    page = _Page(cell, max((len(row.cells) for row in rows), default=0), title)
+    page = _Page(cell, max((len(row.cells) for row in rows), default=0), title, font)
     tops = list(accumulate((page.row_height(row) for row in rows), initial=page.head))
     sheet = Image.new("RGB", (page.width, tops[-1] + page.margin - page.gap), _PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
-        _write(draw, (page.margin, page.margin), title, page.large, page.inner, _INK)
+        _write(sheet, (page.margin, page.margin), title, page.large, page.inner, _INK)
     for row, top in zip(rows, tops, strict=False):
         _draw_row(sheet, draw, page, row, top)
     return sheet
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size))
-
-
 class _Page:
     """The measures of a sheet, in pixels, all in proportion to the cell."""
 
-    def __init__(self, cell: int, columns: int, title: str | None) -> None:
+    def __init__(self, cell: int, columns: int, title: str | None, font: Path | None) -> None:
         self.cell = cell
-        self.small, self.medium, self.large = (_font(max(least, cell // part)) for least, part in _TEXT)
+        self.small, self.medium, self.large = (Face(max(least, cell // part), font) for least, part in _TEXT)
         self.gap = max(6, cell // 16)
         self.margin = 2 * self.gap
         self.inner = max(columns, 1) * (cell + self.gap) - self.gap
         self.width = self.inner + 2 * self.margin
-        self.head = self.margin + (_line(self.large) + self.gap if title else 0)
+        self.head = self.margin + (self.large.line + self.gap if title else 0)
 
     def label_height(self, row: Row) -> int:
         """The height of the labels under a row."""
-        return _line(self.small) + self.gap if any(label for label, _ in row.cells) else 0
+        return self.small.line + self.gap if any(label for label, _ in row.cells) else 0
 
     def caption_height(self, row: Row) -> int:
         """The height of the caption over a row."""
-        return _line(self.medium) + self.gap // 2 if row.caption else 0
+        return self.medium.line + self.gap // 2 if row.caption else 0
 
     def row_height(self, row: Row) -> int:
         """The height of a row, the gap beneath it included."""
@@ -74,7 +75,7 @@ class _Page:
 
 
 def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, page: _Page, row: Row, top: int) -> None:
-    _write(draw, (page.margin, top), row.caption, page.medium, page.inner, _INK)
+    _write(sheet, (page.margin, top), row.caption, page.medium, page.inner, _INK)
     top += page.caption_height(row)
     for column, (label, image) in enumerate(row.cells):
         left = page.margin + column * (page.cell + page.gap)
@@ -83,8 +84,8 @@ def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, page: _Page, row: R
         draw.rectangle((x - 1, y - 1, x + fitted.width, y + fitted.height), outline=_FRAME)
         sheet.paste(fitted, (x, y))
         text = _cut(label, page.small, page.cell)
-        centre = left + (page.cell - page.small.getlength(text)) / 2
-        _write(draw, (centre, top + page.cell + page.gap // 2), text, page.small, page.cell, _GREY)
+        centre = left + (page.cell - page.small.length(text)) / 2
+        _write(sheet, (centre, top + page.cell + page.gap // 2), text, page.small, page.cell, _GREY)
 
 
 def _fitted(image: Image.Image, cell: int) -> Image.Image:
@@ -104,26 +105,14 @@ def _opaque(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.fromarray(board).convert("RGBA"), image).convert("RGB")
 
 
-def _line(font: ImageFont.FreeTypeFont) -> int:
-    ascent, descent = font.getmetrics()
-    return ascent + descent
+def _write(sheet: Image.Image, place: tuple[float, float], text: str, face: Face, width: int, ink: str) -> None:
+    face.draw(sheet, place, _cut(text, face, width), ink)
 
 
-def _write(
-    draw: ImageDraw.ImageDraw,
-    place: tuple[float, float],
-    text: str,
-    font: ImageFont.FreeTypeFont,
-    width: int,
-    ink: str,
-) -> None:
-    draw.text(place, _cut(text, font, width), fill=ink, font=font)
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _cut(text: str, face: Face, width: int) -> str:
     """The longest beginning of `text` that fits in `width` pixels, with an ellipsis where it is not all."""
-    if font.getlength(text) <= width:
+    if face.length(text) <= width:
         return text
-    while text and font.getlength(text + "…") > width:
+    while text and face.length(text + "…") > width:
         text = text[:-1].rstrip()
     return text + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from ...engines.base import InputError, unknown
 from ..expand import ALIASES, named
 from ..imaging.codec import Picture
+from ..imaging.fonts import missing
 from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.sheet import Row, contact_sheet
 from ..request import Request
@@ -150,16 +152,30 @@ class Grid:
         if len(self) * cell**2 > MAX_SHEET:
             raise InputError(f"{len(self)} cells of {cell} pixels are too large a sheet; make the cells smaller")
 
-    def sheet(self, images: Sequence[Image.Image], title: str, cell: int = 256) -> Image.Image:
-        """The images, in the requests' order, on a page."""
-        columns, *others = (axis.labels() for axis in self.axes)
-        captions = [", ".join(labels) for labels in product(*reversed(others))]
+    def sheet(
+        self, images: Sequence[Image.Image], title: str, cell: int = 256, font: Path | None = None
+    ) -> Image.Image:
+        """The images, in the requests' order, on a page, labelled with `font` where that has the characters."""
+        columns, captions = self._labels()
         width = len(columns)
         rows = [
             Row(caption, list(zip(columns, images[index * width : (index + 1) * width], strict=True)))
             for index, caption in enumerate(captions)
         ]
-        return contact_sheet(rows, cell=cell, title=title)
+        return contact_sheet(rows, cell=cell, title=title, font=font)
+
+    def undrawable(self, title: str, font: Path | None = None) -> str | None:
+        """A note on the labels' and the title's characters that no font has; None where all can be written.
+
+        Raises `InputError` for a `font` that cannot be read.
+        """
+        columns, captions = self._labels()
+        return missing([title, *columns, *captions], font)
+
+    def _labels(self) -> tuple[list[str], list[str]]:
+        """What is written under each column's pictures and over each row."""
+        columns, *others = (axis.labels() for axis in self.axes)
+        return columns, [", ".join(labels) for labels in product(*reversed(others))]
 
     def parameters(self, first: str) -> str:
         """The parameters text of the sheet: that of its first cell, and the axes as A1111 names them."""
@@ -181,9 +197,15 @@ def paint(
     together: int = 8,
     cell: int = 256,
 ) -> Image.Image:
-    """The sheet of a grid; `together` cells share a run."""
+    """The sheet of a grid; `together` cells share a run.
+
+    An option `font` names the font of the labels; what no font has of them the image's `info["notes"]` names.
+    """
     grid, given = Grid.of(axes), dict(options)
+    font = None if given.get("font") is None else Path(given["font"])
+    given.pop("font", None)
     grid.check(cell)
+    note = grid.undrawable(prompt, font)
     negative = given.pop("negative_prompt", "")
     requests = grid.requests(picture, prompt, negative, named(given, ("image", "prompt")))
     runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
@@ -192,7 +214,9 @@ def paint(
         for _ in run:
             pass
         images += [thumbnail(image, cell) for image in run.result().images]
-    return grid.sheet(images, prompt, cell)
+    sheet = grid.sheet(images, prompt, cell, font)
+    sheet.info["notes"] = () if note is None else (note,)
+    return sheet
 
 
 def thumbnail(image: Image.Image, cell: int) -> Image.Image:
