@@ -25,7 +25,29 @@ COUNT = 10_000
 SEED = 15
 FEWEST = 3
 """At most as many texts of a schedule as this are kept, from its beginning."""
-WORDS = ("cat", "house", "red", "tree", "lake", "oak", "sky", "old", "castle", "portrait of", "a", "the", "in", "it's")
+WORDS = (
+    "cat",
+    "house",
+    "red",
+    "tree",
+    "lake",
+    "oak",
+    "sky",
+    "old",
+    "castle",
+    "portrait",
+    "of",
+    "a",
+    "the",
+    "in",
+    "on",
+    "sun",
+    "rain",
+    "gold",
+    "blue",
+    "moon",
+    "it's",
+)
 SIGNS = (" ", " ", " ", ", ", "  ", "\n", "-", ". ", ",", "# ", "!")
 NUMBERS = (
     "1.1",
