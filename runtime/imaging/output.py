@@ -47,7 +47,7 @@ def check_writable(path: Destination, size: tuple[int, int] | None = None, param
     or cannot be written to, and for a path that is a folder or a write-protected file.
     """
     path = Path(path)
-    form = _format(path)
+    form = check_format(path)
     if size:
         _check_side(form, size)
     _metadata(form, parameters)
@@ -61,6 +61,12 @@ def check_place(path: Path) -> None:
         raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
     if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder; name a file in it")
+    try:
+        path.lstat()  # a name can be too long for the file system
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise _unwritable(path, exc) from exc
     if os.path.exists(path) and not os.access(path, os.W_OK):
         raise OutputError(f"{path}: is write-protected; remove it or choose another name")
     replace(path, None)
@@ -106,7 +112,7 @@ def encode(
     Raises `InputError` for an unknown suffix, a quality out of range, an image of another mode or too large for the
     format, and a text too long for JPEG or with characters that are no Unicode.
     """
-    form = _format(Path(f"picture{suffix}"))
+    form = check_format(Path(f"picture{suffix}"))
     if image.mode not in ("RGB", "RGBA"):
         raise InputError(f"an image of mode {image.mode} is not written; convert it to RGB or RGBA")
     if not 1 <= quality <= 100:
@@ -141,7 +147,8 @@ def replace(path: Path, data: bytes | None) -> None:
     The file appears complete or not at all. Raises `OutputError` where it cannot be written.
     """
     target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    # Of its own length: the target's name may be as long as the file system allows.
+    part = target.with_name(f".overpaint-{secrets.token_hex(8)}.part")
     try:
         try:
             part.write_bytes(data or b"")
@@ -150,10 +157,15 @@ def replace(path: Path, data: bytes | None) -> None:
         finally:
             part.unlink(missing_ok=True)
     except OSError as exc:
-        raise OutputError(f"{path}: cannot be written ({exc.strerror}); check the disk and the permissions") from exc
+        raise _unwritable(path, exc) from exc
 
 
-def _format(path: Path) -> Format:
+def _unwritable(path: Path, exc: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written ({exc.strerror}); check the name, the disk and the permissions")
+
+
+def check_format(path: Path) -> Format:
+    """The format that the path's suffix names; raises `InputError` where it names none."""
     suffix = path.suffix.lower()
     if not suffix:
         raise InputError(f"{path}: has no suffix to tell the format by; end it in {', '.join(sorted(FORMATS))}")

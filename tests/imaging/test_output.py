@@ -122,6 +122,22 @@ def test_a_file_that_is_there_is_replaced_and_nothing_else_is_left(tmp_path):
     assert os.listdir(tmp_path) == ["out.png"]
 
 
+@pytest.mark.parametrize("length", [240, 241, 250, 255])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, length):
+    path = tmp_path / ("x" * (length - 4) + ".png")
+    check_writable(path)
+    write(path, image())
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_name_that_is_no_unicode_is_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    check_writable(path)
+    write(path, image())
+    assert os.listdir(os.fsencode(tmp_path)) == [b"caf\xe9.png"]
+    assert read(path).size == (32, 24)
+
+
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
     write(tmp_path / "link.png", image())
