@@ -11,6 +11,7 @@ from . import again, bundles, completion, edit, many, paint, presets, upscale
 from .console import Console
 from .drive import Preview
 from .parser import CommandParser, Parser
+from .streams import tolerant
 
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "verify")
@@ -18,6 +19,7 @@ PRINTING = ("quiet", "verbose", "as_json")
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
+@tolerant
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 bad usage, 3 done in part, 130 interrupted."""
     # What Pillow thinks of odd metadata: notes say what matters of it.
