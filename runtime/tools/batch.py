@@ -137,6 +137,7 @@ class Batch:
                 for piece in group:
                     yield from self._run([piece])
             return
+        self._journal.claim(piece.path for piece in group)
         for piece, output in zip(group, outputs, strict=True):
             self._write(piece.path, output)
             self._journal.add(piece.path, piece.key)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ JOURNAL = ".overpaint.jsonl"
 
 @dataclass(frozen=True)
 class Item:
-    """A picture's file, its prompt, and what is still to be made of it: by the image's index its path and its key."""
+    """A picture's file, its prompt, what is still to be made of it (by the image's index its path and its key), and how
+    many images are there already."""
 
     source: Path
     prompt: str
     todo: Mapping[int, tuple[Path, str]]
+    there: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,26 +40,45 @@ class Skipped:
 
 
 class Journal:
-    """What has been written into a folder and from what: a line of JSON an image, so that a stop loses none."""
+    """What has been written into a folder and from what: a line of JSON an image, so that a stop loses none.
+
+    Before a file is written its name is claimed, so that after a stop it is known whose file it is.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL
         self._folder = folder
         self._keys: dict[str, str] = {}
+        self._claimed: set[str] = set()
         self._cut = False
         self._seed: int | None = None
         for line in self._lines():
-            if isinstance(line, dict):
-                self._keys |= {line["path"]: line["key"]} if {"path", "key"} <= line.keys() else {}
-                self._seed = line.get("seed", self._seed)
+            match line:
+                case {"path": str(path), "key": str(key)}:
+                    self._keys[path] = key
+                case {"claimed": [*names]}:
+                    self._claimed |= {name for name in names if isinstance(name, str)}
+                case {"seed": int(seed)}:
+                    self._seed = seed
 
     def has(self, path: Path, key: str) -> bool:
         """Whether the image is there, made from the same."""
         return self._keys.get(self._name(path)) == key and path.is_file()
 
+    def owns(self, path: Path) -> bool:
+        """Whether a file of this name is the batch's own, whatever it was made from."""
+        return self._name(path) in self._keys.keys() | self._claimed
+
+    def claim(self, paths: Iterable[Path]) -> None:
+        """Write down that files of these names are the batch's own, before they are written."""
+        if names := [self._name(path) for path in paths if not self.owns(path)]:
+            self._write({"claimed": names})
+            self._claimed |= set(names)
+
     def add(self, path: Path, key: str) -> None:
         """Write down an image that was made."""
         self._write({"path": self._name(path), "key": key})
+        self._keys[self._name(path)] = key
 
     def drawn_seed(self) -> int:
         """The seed that was drawn for the folder, so that all of it is made with one; the first time it is drawn."""
@@ -88,7 +110,7 @@ class Journal:
         for line in text.splitlines():
             try:
                 yield json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
 
 
@@ -125,13 +147,22 @@ def name(sources: Sequence[Path], folder: Path, out: Path, suffix: str, n: int =
         place.with_suffix(suffix) if plain[_folded(place.with_suffix(suffix))] == 1 else Path(f"{place}{suffix}")
         for place in places
     ]
-    paths = [numbered(out / place, n) for place in named]
+    return apart(sources, [numbered(out / place, n) for place in named])
+
+
+def apart(sources: Sequence[Path], paths: list[list[Path]]) -> list[list[Path]]:
+    """The paths of what is made of each picture; raises `InputError` as `name` does."""
     owner: dict[str, Path] = {}
     for source, own in zip(sources, paths, strict=True):
         for path in own:
-            other = owner.setdefault(_folded(path), source)
-            if other is not source:
+            other = owner.get(_folded(path))
+            if other is source:
+                raise InputError(
+                    f"several images of {source} would become {path}; add {{index}} or {{seed}} to the name"
+                )
+            if other:
                 raise InputError(f"{other} and {source} would both become {path}; rename one of them")
+            owner[_folded(path)] = source
     return paths
 
 
@@ -150,11 +181,17 @@ def caption(source: Path, prompt: str) -> str:
 
 
 def plan(
-    sources: Sequence[Path], paths: Sequence[Sequence[Path]], prompt: str, settings: Any, journal: Journal
+    sources: Sequence[Path],
+    paths: Sequence[Sequence[Path]],
+    prompt: str,
+    settings: Any,
+    journal: Journal,
+    overwrite: bool = False,
 ) -> Iterator[Item | Skipped]:
     """What is to be done for each picture. Nothing, where all of it was done from the same file, prompt and settings.
 
-    `settings` is all else that results hang on, such as the model's hashes, as JSON.
+    `settings` is all else that results hang on, such as the model's hashes, as JSON. A file that exists and that the
+    journal does not know is skipped, unless `overwrite`.
     """
     for source, own in zip(sources, paths, strict=True):
         try:
@@ -163,9 +200,16 @@ def plan(
         except InputError as exc:
             yield Skipped(source, str(exc))
             continue
-        keys = [_key(settings, text, content, index) for index in range(len(own))]
-        pairs = enumerate(zip(own, keys, strict=True))
-        yield Item(source, text, {index: pair for index, pair in pairs if not journal.has(*pair)})
+        todo, there = {}, 0
+        for index, path in enumerate(own):
+            key = _key(settings, text, content, index)
+            if journal.has(path, key):
+                there += 1
+            elif overwrite or journal.owns(path) or not os.path.lexists(path):
+                todo[index] = path, key
+            else:
+                yield Skipped(source, f"{path}: exists, and this batch did not write it; replace it with --overwrite")
+        yield Item(source, text, todo, there)
 
 
 def check_folder(out: Path) -> None:

@@ -176,11 +176,51 @@ class TestWork:
         work(fake, folder, together=1)
         journal = folder.parent / "out" / JOURNAL
         lines = journal.read_text().splitlines()
-        journal.write_text("\n".join([*lines[:2], lines[2][:30]]))
+        # A name is claimed before its file is written: with d's line of what was written cut, and c's lost with it.
+        claims, written = ([line for line in lines if ("claimed" in line) is kind] for kind in (True, False))
+        journal.write_text("\n".join([*claims, *written[:2], written[3][:30]]))
         assert len(painted(work(fake, folder))) == 2
         assert painted(work(fake, folder)) == []
         broken = [line for line in journal.read_text().splitlines() if not line.endswith("}")]
         assert len(broken) == 1
+
+    def test_a_file_that_it_did_not_write_is_skipped(self, fake: Pipeline, folder: Path) -> None:
+        out = folder.parent / "out"
+        out.mkdir()
+        for name_ in ("b-0002.png", "c-0001.png"):
+            (out / name_).write_bytes(b"somebody's")
+        (out / "d-0001.png").symlink_to("nowhere.png")
+        events = work(fake, folder, n=2)
+        assert painted(events) == ["a-0001.png", "a-0002.png", "b-0001.png", "c-0002.png", "d-0002.png"]
+        reasons = [
+            event.reason for event in events if isinstance(event, Skipped) and "did not write it" in event.reason
+        ]
+        assert len(reasons) == 3
+        assert (out / "b-0002.png").read_bytes() == (out / "c-0001.png").read_bytes() == b"somebody's"
+        assert not (out / "nowhere.png").exists()
+        (out / "b-0002.png").unlink()
+        assert painted(work(fake, folder, n=2)) == ["b-0002.png"]
+
+    def test_after_a_stop_between_file_and_journal_it_knows_its_own(self, fake: Pipeline, folder: Path) -> None:
+        def stop(self: Journal, path: Path, key: str) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Journal, "add", stop)
+            with pytest.raises(KeyboardInterrupt):
+                work(fake, folder)
+        assert [path.name for path in (folder.parent / "out").glob("*.png")] == ["a.png"]
+        assert painted(work(fake, folder)) == ["a.png", "b.png", "c.png", "d.png"]
+
+    @pytest.mark.parametrize(
+        "line", ['{"path": [], "key": "x"}', '{"seed": "x"}', '{"claimed": [[]]}', '{"claimed": 1}', "[" * 100_000, "3"]
+    )
+    def test_a_damaged_line_of_the_journal_is_passed_over(self, fake: Pipeline, folder: Path, line: str) -> None:
+        (folder.parent / "out").mkdir()
+        (folder.parent / "out" / JOURNAL).write_text(f"{line}\n")
+        assert len(painted(work(fake, folder))) == 4
+        assert painted(work(fake, folder)) == []
+        assert isinstance(Journal(folder.parent / "out").drawn_seed(), int)
 
     def test_a_picture_that_the_model_fails_at_is_skipped_alone(self, fake: Pipeline, folder: Path) -> None:
         fake.denoiser.engine = Counted(fake.denoiser.engine, spoil=16)
