@@ -67,7 +67,8 @@ class Journal:
 
     def owns(self, path: Path) -> bool:
         """Whether a file of this name is the batch's own, whatever it was made from."""
-        return self._name(path) in self._keys.keys() | self._claimed
+        name = self._name(path)
+        return name in self._keys or name in self._claimed
 
     def claim(self, paths: Iterable[Path]) -> None:
         """Write down that files of these names are the batch's own, before they are written."""
