@@ -63,6 +63,10 @@ def load(
     for name, (value, least) in limits.items():
         if type(value) is not int or value < least:
             raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    names = {"engine": engine, "shapes": shapes, "device": device or "", "precision": precision or ""}
+    for name, word in names.items():
+        if not isinstance(word, str):
+            raise InputError(f"{name} must be a name, not {word!r}")
     bundle = Bundle.read(find(model), verify=verify)
     check_signatures(bundle)
     schedule = read_schedule(bundle)
@@ -129,7 +133,7 @@ def find(model: str | Path) -> Path:
     if str(model) in bundled():
         return MODELS / model
     path = Path(model).expanduser()
-    if len(path.parts) == 1 and not path.exists() and os.sep not in str(model):
+    if len(path.parts) == 1 and not os.path.exists(path) and os.sep not in str(model):
         raise unknown("model", str(model), bundled())
     return path
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from importlib import import_module
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,11 +78,11 @@ class Record:
     def __post_init__(self) -> None:
         tables = (self.model, self.loading, self.engines, self.embeddings)
         if not all(isinstance(table, dict) for table in tables) or not isinstance(self.model.get("graphs"), dict):
-            raise _damaged()
+            raise damaged()
         if not isinstance(self.model.get("name"), str) or not isinstance(self.together, int):
-            raise _damaged()
+            raise damaged()
         if not isinstance(self.asked, dict) or _CLASS not in self.asked:
-            raise _damaged()
+            raise damaged()
 
     def text(self) -> str:
         """The record as it is written into files."""
@@ -96,16 +98,25 @@ class Record:
                 return cls(**data)
         except InputError:
             raise
-        except (ValueError, TypeError, AttributeError, KeyError) as exc:
-            raise _damaged() from exc
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
+            raise damaged() from exc
         raise InputError(f"the picture's record has format {form}, this version reads {FORMAT}; update overpaint")
 
     def references(self) -> list[Reference]:
         """The pictures that it names, in their order."""
         try:
             return list(_references(self.asked))
-        except (KeyError, TypeError, ValueError) as exc:
-            raise _damaged() from exc
+        except (KeyError, TypeError, ValueError, RecursionError) as exc:
+            raise damaged() from exc
+
+    def seen_from(self, folder: Path) -> Record:
+        """The record with its pictures' paths, which are seen from the current folder, seen from `folder`."""
+        return replace(self, asked=_seen_from(self.asked, os.path.realpath(folder)))
+
+
+def located(text: str, path: Path) -> str:
+    """The text of a record that is written into the file `path`: its pictures' paths are seen from there."""
+    return Record.read(text).seen_from(Path(os.path.realpath(path)).parent).text()
 
 
 def recorder(
@@ -173,8 +184,8 @@ def thaw(data: Any, pictures: Callable[[Reference], Picture]) -> Any:
         return _thawed(data, pictures)
     except InputError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise _damaged() from exc
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as exc:
+        raise damaged() from exc
 
 
 def _thawed(data: Any, pictures: Callable[[Reference], Picture]) -> Any:
@@ -221,11 +232,36 @@ def _references(data: Any) -> Iterator[Reference]:
 
 
 def _reference(data: Mapping[str, Any]) -> Reference:
-    width, height = data["size"]
-    return Reference(data[_PICTURE], (width, height), data["path"])
+    match data:
+        case {"sha256": str(sha256), "size": [int(width), int(height)], "path": str() | None as path}:
+            if "\0" not in (path or ""):
+                return Reference(sha256, (width, height), path)
+    raise damaged()
 
 
-def _damaged() -> InputError:
+def _seen_from(data: Any, folder: str) -> Any:
+    if isinstance(data, list):
+        return [_seen_from(item, folder) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if _PICTURE not in data:
+        return {name: _seen_from(value, folder) for name, value in data.items()}
+    path = data["path"]
+    return data if path is None else {**data, "path": _relative(path, folder)}
+
+
+def _relative(path: str, folder: str) -> str:
+    # Links are resolved on both ends: "../in" is then the same folder however the file is reached.
+    place = Path(path)
+    real = os.path.join(os.path.realpath(place.parent), place.name)
+    try:
+        return Path(os.path.relpath(real, folder)).as_posix()
+    except ValueError:  # another drive
+        return Path(real).as_posix()
+
+
+def damaged() -> InputError:
+    """The error for a record that is none."""
     return InputError("the picture's record is damaged; make the picture anew from its parameters")
 
 

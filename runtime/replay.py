@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -43,14 +44,17 @@ class Replay:
 class Again:
     """A picture's file, read and ready to be made again: what it asks for, and what is known to differ before it runs.
 
-    `inputs` are pictures to take instead of those that the record names, in its order or found by their hashes.
-    Raises `InputError` for a file without a record, a record of another kind or version, and an input that is not
-    found.
+    `file` is a path or the file's bytes. `inputs` are pictures to take instead of those that the record names, in its
+    order or found by their hashes; a picture that is not where the record says is looked for beside the file too, and
+    taken where its pixels are the record's. Raises `InputError` for a file without a record, a record of another kind
+    or version, and an input that is not found.
     """
 
-    def __init__(self, file: str | Path, inputs: Sequence[str | Path] = ()) -> None:
-        self.file = Path(file)
-        self.record = Record.read(_record_text(self.file))
+    def __init__(self, file: str | Path | bytes, inputs: Sequence[str | Path | bytes] = ()) -> None:
+        self.file = Path("the picture") if isinstance(file, bytes) else Path(file)
+        self._source = file
+        self._folder = None if isinstance(file, bytes) else Path(os.path.realpath(file)).parent
+        self.record = Record.read(_record_text(file, self.file))
         self.differences: list[str] = []
         found = iter(self._found([self._read(path) for path in inputs]))
         self.asked = thaw(self.record.asked, lambda _: next(found))
@@ -61,7 +65,7 @@ class Again:
         if strange := known.keys() - signature(load).parameters.keys():
             raise InputError(f"{self.file}: was loaded with {', '.join(sorted(strange))}, which this version has not")
         place = known.pop("model", self.record.model["name"])
-        if model is None and not find(place).is_dir():
+        if model is None and not os.path.isdir(find(place)):
             raise InputError(f"{self.file}: was made with the model {place}, which is not there; say where it is")
         return load(model or place, **{**known, **options})
 
@@ -78,7 +82,7 @@ class Again:
         equal = now.result == self.record.result
         if not equal and not after and self.record.together > 1:
             after.append(f"{self.record.together} pictures ran together then, in calls that may round otherwise")
-        with open_image(self.file) as first:
+        with open_image(self._source) as first:
             kept = first.format in LOSSLESS
             if kept and image_hash(_plain(first)) != self.record.result:
                 after.append("the file's own pixels are no longer those that the record is of")
@@ -96,27 +100,39 @@ class Again:
         return [exact.get(ref.sha256) or self._looked_up(ref, next(others, None)) for ref in references]
 
     def _looked_up(self, reference: Reference, given: Picture | None) -> Picture:
-        pictures = [given] if given else [self._read(path) for path in self._places(reference)]
-        for picture in pictures:
+        named = [given] if given else list(self._read_all(self._places(reference)))
+        beside = [] if given else self._read_all(self._siblings(reference))
+        for picture in (*named, *beside):
             if picture.sha256 == reference.sha256:
                 return picture
-        if not pictures:
+        if not named:
             raise InputError(f"{self.file}: was made from {reference}, which is not found; give it as an input")
-        self.differences.append(f"the input {pictures[0].path} has other pixels than {reference}")
-        return pictures[0]
+        self.differences.append(f"the input {named[0].path or 'given'} has other pixels than {reference}")
+        return named[0]
 
-    def _read(self, path: str | Path) -> Picture:
+    def _read(self, path: str | Path | bytes) -> Picture:
         """A picture as it was read then: one above the usual limit was reduced, or the limit was raised to its size."""
         most = max((width * height for width, height in (ref.size for ref in self.record.references())), default=0)
         return read(path, max_pixels=max(MAX_PIXELS, most), reduce=True)
 
     def _places(self, reference: Reference) -> Iterator[Path]:
+        """Where the record says that a picture is, seen from the file's folder, or from the current one."""
         if reference.path is not None:
-            path = Path(reference.path)
-            yield from (place for place in dict.fromkeys((path, self.file.parent / path.name)) if place.is_file())
+            yield from (folder / reference.path for folder in (self._folder, Path()) if folder)
+
+    def _siblings(self, reference: Reference) -> Iterator[Path]:
+        """Where a picture is that has moved along with the file."""
+        if reference.path is not None and self._folder:
+            yield self._folder / Path(reference.path).name
+
+    def _read_all(self, places: Iterable[Path]) -> Iterator[Picture]:
+        """The pictures at some places, but for the file itself, which has the name of its input in a batch's folder."""
+        for place in dict.fromkeys(places):
+            if os.path.isfile(place) and not (self._folder and place.samefile(self.file)):
+                yield self._read(place)
 
 
-def replay(file: str | Path, inputs: Sequence[str | Path] = (), pipe: Pipeline | None = None) -> Replay:
+def replay(file: str | Path | bytes, inputs: Sequence[str | Path | bytes] = (), pipe: Pipeline | None = None) -> Replay:
     """Make a picture again from the record in its file, with the model that made it or another pipeline.
 
     Raises `InputError` as `Again` does, and as loading the model does.
@@ -143,11 +159,11 @@ def _shape(image: Image.Image) -> str:
     return f"{image.width}x{image.height} {image.mode}"
 
 
-def _record_text(file: Path) -> str:
-    text = read_record(file)
+def _record_text(source: str | Path | bytes, file: Path) -> str:
+    text = read_record(source)
     if text is not None:
         return text
-    if read_parameters(file) is not None:
+    if read_parameters(source) is not None:
         raise InputError(f"{file}: has A1111's parameters but no record of overpaint; use their values with img2img")
     raise InputError(f"{file}: has no record; it was stripped, edited by another program, or not made by overpaint")
 

@@ -1,23 +1,27 @@
 """Records of what made a picture, and pictures made again from them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 import overpaint
 from overpaint import Change, InputError, Output, Pipeline, Region, Request
 from overpaint.cli import main
-from overpaint.engines.base import Array
+from overpaint.engines.base import Array, OverpaintError
 from overpaint.runtime import records
 from overpaint.runtime.imaging.metadata import read_parameters, read_record
 from overpaint.runtime.imaging.output import encode, write
 from overpaint.runtime.prompt.embeddings import Embedding
-from overpaint.runtime.records import Record, Reference, freeze, image_hash, recorder, thaw
+from overpaint.runtime.records import Record, Reference, freeze, image_hash, located, recorder, thaw
 from overpaint.runtime.replay import Again, Replay
 
 
@@ -130,6 +134,76 @@ class TestRecords:
         with pytest.raises(TypeError, match="object"):
             freeze(object())
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[" * 100_000,
+            '{"format": ' + "[" * 100_000,
+            json.dumps({"format": 1}),
+            "null",
+            "1" * 5000,
+        ],
+        ids=["nested", "nested format", "bare", "null", "long number"],
+    )
+    def test_a_damaged_text(self, text: str) -> None:
+        with pytest.raises(InputError, match="record"):
+            Record.read(text)
+
+    def test_a_record_that_is_nested_too_deep(self, fake: Pipeline, source: Path) -> None:
+        nested: Any = 0
+        for _ in range(900):
+            nested = [nested]
+        with pytest.raises(InputError, match="damaged"):
+            again(altered(made(fake, source), asked={"passes": nested}))
+
+    @pytest.mark.parametrize("value", [[], {}, "x" * 5000, "\0", 10**400, True, -1, 1.5, None], ids=repr)
+    @pytest.mark.parametrize("name", ["sha256", "size", "path"])
+    def test_a_damaged_reference(self, fake: Pipeline, source: Path, name: str, value: Any) -> None:
+        file = made(fake, source, strength=0.0)
+        data = json.loads(read_record(file) or "")
+        data["asked"]["image"][name] = value
+        write(file, Image.open(file), record=json.dumps(data))
+        with suppress(InputError):
+            again(file)
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_any_value_of_it_may_be_anything(self, recorded: Path, data: st.DataObject) -> None:
+        record = json.loads(read_record(recorded) or "")
+        places = list(nodes(record))
+        holder, key = data.draw(st.sampled_from(places))
+        holder[key] = data.draw(VALUES)
+        image = Image.open(recorded)
+        stream = encode(image, ".png", record=json.dumps(record))[0]
+        with suppress(OverpaintError):
+            Again(stream, [recorded.with_name("in.png")]).load(verify=False)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def nodes(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place of a value in JSON: what holds it, and its key there."""
+    for key in range(len(data)) if isinstance(data, list) else data:
+        yield data, key
+        if isinstance(data[key], list | dict):
+            yield from nodes(data[key])
+
+
+@pytest.fixture(scope="module")
+def recorded(fake_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture with a record that has all that one can hold."""
+    folder = tmp_path_factory.mktemp("recorded")
+    source = folder / "in.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)).save(source)
+    levels = np.full((40, 56), 255, np.uint8)
+    with overpaint.load(fake_folder, engine="fake") as pipe:
+        return made(pipe, source, change=Change(levels), regions=(Region("c", levels),), variation_seed=4)
+
 
 @dataclass(frozen=True, eq=False)
 class Negative:
@@ -174,6 +248,17 @@ class TestEdits:
         played = overpaint.replay(out, [first], fake)
         assert played.equal, played.differences
         assert played.output.request.seed == made.request.seed
+
+    @pytest.mark.parametrize("value", [None, 5, "x", [1], [["a"]], [[1, 2]], ["in.png"], {"is": "Region"}], ids=str)
+    @pytest.mark.parametrize("name", ["tool", "image", "prompts", "negative_prompt", "seed", "masks", "options"])
+    def test_a_damaged_call_is_an_input_error_or_harmless(
+        self, fake: Pipeline, source: Path, name: str, value: Any
+    ) -> None:
+        output = fake.inpaint(source, [MASK, MASK[::-1].copy()], ["a", "b"], steps=4, strength=0.0).outputs[0]
+        record = json.loads(output.record or "")
+        record["asked"][name] = value
+        with suppress(InputError):  # some are values that the field may have
+            overpaint.replay(encode(output.image, ".png", record=json.dumps(record))[0], [source], fake)
 
     def test_several_masks_keep_their_prompts(self, fake: Pipeline, source: Path) -> None:
         image = overpaint.read(np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8))
@@ -299,6 +384,51 @@ class TestReplay:
         made = image_hash(output.image)
         output.image.paste((0, 0, 0), (0, 0, *output.image.size))
         assert Record.read(output.record or "").result == made != image_hash(output.image)
+
+    def test_in_a_batchs_folder_the_result_is_not_its_own_input(
+        self, fake_folder: Path, picture: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "in").mkdir()
+        Image.fromarray(picture).save(tmp_path / "in/a.png")
+        monkeypatch.chdir(tmp_path)
+        common = ["--engine", "fake", "--model", str(fake_folder), "--steps", "4"]
+        assert main(["batch", "in", "fox", "-o", "out", *common]) == 0
+        for folder, file in ((tmp_path / "out", "a.png"), (tmp_path.parent, tmp_path / "out/a.png")):
+            monkeypatch.chdir(folder)
+            again = Again(file)
+            assert not again.differences
+            assert main(["replay", str(file), "--model", str(fake_folder)]) == 0
+        assert json.loads(read_record(tmp_path / "out/a.png") or "")["asked"]["image"]["path"] == "../in/a.png"
+        (tmp_path / "in").rename(tmp_path / "gone")
+        monkeypatch.chdir(tmp_path / "out")
+        with pytest.raises(InputError, match=r"a\.png .* which is not found; give it as an input"):
+            Again("a.png")
+
+    def test_paths_are_seen_from_the_files_own_folder_through_links(self, fake: Pipeline, source: Path) -> None:
+        folder = source.parent
+        (folder / "real/deep").mkdir(parents=True)
+        (folder / "link").symlink_to(folder / "real/deep")
+        output = fake(source, "a", seed=1, steps=4).outputs[0]
+        file = folder / "link/out.png"
+        write(file, output.image, record=located(output.record or "", file))
+        for place in (file, folder / "real/deep/out.png"):
+            assert again(place, fake).equal
+            assert not Again(place).differences
+
+    def test_one_of_the_same_name_with_other_pixels_is_not_taken_for_the_input(
+        self, fake: Pipeline, source: Path, picture: Array
+    ) -> None:
+        file = made(fake, source)
+        (source.parent / "moved").mkdir()
+        file = file.rename(source.parent / "moved/out.png")
+        source.unlink()
+        Image.fromarray(255 - picture).save(source.parent / "moved/in.png")
+        with pytest.raises(InputError, match="not found"):
+            Again(file)
+
+    def test_a_files_bytes_will_do(self, fake: Pipeline, source: Path) -> None:
+        file = made(fake, source)
+        assert overpaint.replay(file.read_bytes(), [source.read_bytes()], fake).equal
 
     @pytest.mark.parametrize(
         ("metadata", "cause"), [({}, "has no record; it was stripped"), ({"parameters": "fox"}, "A1111's parameters")]

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...engines.base import Array, unknown
 from ..imaging.codec import Picture
-from ..records import recorder
+from ..records import damaged, recorder
 from ..request import Output
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ class Asked:
     options: tuple[tuple[str, Any], ...]
 
     def __post_init__(self) -> None:
-        """Raise `InputError` for another tool."""
+        """Raise `InputError` for another tool, and for fields of other kinds, as a damaged record has them."""
+        if not _whole(self):
+            raise damaged()
         if self.tool not in TOOLS:
             raise unknown("tool", self.tool, TOOLS)
 
@@ -64,3 +68,17 @@ def recorded(
         kept["variation_seed"] = request.variation_seed
     asked = Asked(tool, image, prompts, request.negative_prompt, request.seed, masks, tuple(kept.items()))
     return replace(output, recorder=recorder(pipe, asked, output.image, together=together))
+
+
+def _whole(call: Any) -> bool:
+    """Whether a call's fields are of their kinds."""
+    if not all(isinstance(part, tuple) for part in (call.prompts, call.masks, call.options)):
+        return False
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in call.options):
+        return False
+    texts = (call.tool, call.negative_prompt, *call.prompts, *(name for name, _ in call.options))
+    return (
+        isinstance(call.image, Picture)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(mask, np.ndarray) for mask in call.masks)
+    )
