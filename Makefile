@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test lint check slow bench clean
 
 demo: .venv/.cpu
-	$(BIN)/overpaint demo --out out
+	$(BIN)/overpaint demo --out out --overwrite
 
 test: .venv/.dev
 	$(BIN)/pytest

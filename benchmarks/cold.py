@@ -19,7 +19,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "overpaint.cli", "img2img", given.image, "fox, ink style"]
-        command += ["-o", str(Path(folder) / "out.png"), "--steps", "20", "--seed", "7"]
+        command += ["-o", str(Path(folder) / "out.png"), "--steps", "20", "--seed", "7", "--overwrite"]
         seconds = [timed(command) for _ in range(given.repeats)]
         helping = [timed([sys.executable, "-m", "overpaint.cli", "--help"]) for _ in range(given.repeats)]
     rows = [

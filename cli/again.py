@@ -19,17 +19,19 @@ def replay(
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
+    overwrite: bool,
     engine: dict[str, Any],
     console: Console,
 ) -> int:
     """Make a picture again from the record in its file, say whether its pixels are the same, and if not, what is no
     longer as it was."""
-    from ..runtime.imaging.output import check_writable
     from ..runtime.replay import Again
+    from .outputs import Target, source
 
-    if output:
-        check_writable(output)
-    again = Again(file, inputs)
+    target = Target(output, overwrite, [file], inputs) if output else None
+    if target:
+        target.numbered(1)
+    again = Again(source(file), [source(given) for given in inputs])
     pipe = again.load(model, **{name: value for name, value in engine.items() if value is not None})
     teach(pipe, embeddings)
     known = again.changed(pipe)
@@ -38,8 +40,9 @@ def replay(
     made = again.run(pipe)
     for difference in made.differences[len(known) :]:
         console.note(difference)
-    if output:
-        save(console, output, made.output, quality, strip_metadata)
+    if target:
+        [path] = target.paths([made.output.request], pipe.bundle.model.default_sampler)
+        save(console, path, made.output, quality, strip_metadata)
     console.add(equal=made.equal, distance=made.distance)
     console.say(f"{file}: {'the pixels are equal' if made.equal else 'the pixels are not equal'}")
     if made.distance:

@@ -79,7 +79,8 @@ def add_output(parser: Any) -> None:
         metavar="OUT",
         type=Path,
         required=True,
-        help="a .png, .jpg or .webp file; several images are numbered",
+        help="a .png, .jpg or .webp file, of which several are numbered; a pattern such as {name}-{seed}.png; "
+        "or - for standard output",
     )
 
 
@@ -186,3 +187,9 @@ def add_saving(parser: Any) -> None:
     """How results are written."""
     parser.add_argument("--quality", type=quality, default=95, metavar="Q", help="of JPEG and WebP, 1 to 100 (95)")
     parser.add_argument("--strip-metadata", action="store_true", help="write no parameters into the files")
+    add_overwrite(parser)
+
+
+def add_overwrite(parser: Any) -> None:
+    """What becomes of files that exist."""
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist (refuse)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,14 @@ class Preview:
     path: Path | None
     every: int
 
-    def check(self) -> None:
-        """Raise `InputError` or `OutputError` for a file that cannot be written."""
+    def check(self, inputs: Iterable[Path] = ()) -> None:
+        """Raise `InputError` or `OutputError` for a file that cannot be written, and for one that is an input."""
         from ..runtime.imaging.output import check_writable
+        from .outputs import check_other
 
         if self.path:
             check_writable(self.path)
+            check_other(self.path, inputs)
 
     def show(self, step: Step) -> None:
         """Write the file, where the step is one that it shows."""

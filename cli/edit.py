@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..runtime.pipeline import Pipeline
     from ..runtime.tools.inpaint import Inpaint
     from ..runtime.tools.outpaint import Outpaint
+    from .outputs import Target
 
 
 def inpaint(
@@ -36,6 +37,7 @@ def inpaint(
     prompt: str,
     regions: list[tuple[str, str]],
     output: Path,
+    overwrite: bool,
     blur: Any,
     max_pixels: int,
     **options: Any,
@@ -43,25 +45,33 @@ def inpaint(
     """Repaint what a mask shows white, or transparent; every other pixel comes back as it was."""
     from ..runtime.imaging.codec import read
     from ..runtime.tools.inpaint import Inpaint
+    from .outputs import Target, source
 
-    picture = read(image, max_pixels=max_pixels)
     masks, prompts = [mask, *(Path(path) for path, _ in regions)], [prompt, *(text for _, text in regions)]
+    target = Target(output, overwrite, [image], masks, options["model"])
+    target.numbered(options["n"])
+    options["preview"].check([image, *masks])
+    picture, shapes = read(source(image), max_pixels=max_pixels), [source(path) for path in masks]
     options["blur"] = blur if len(blur) > 1 else blur[0]
-    _edit(lambda pipe, rest: Inpaint(pipe, picture, masks, prompts, **rest), output, max_pixels, **options)
+    _edit(lambda pipe, rest: Inpaint(pipe, picture, shapes, prompts, **rest), target, max_pixels, **options)
 
 
-def outpaint(image: Path, prompt: str, output: Path, max_pixels: int, **options: Any) -> None:
+def outpaint(image: Path, prompt: str, output: Path, overwrite: bool, max_pixels: int, **options: Any) -> None:
     """Enlarge a picture by what is around it; its own pixels come back as they were."""
     from ..runtime.imaging.codec import read
     from ..runtime.tools.outpaint import Outpaint
+    from .outputs import Target, source
 
-    picture = read(image, max_pixels=max_pixels)
-    _edit(lambda pipe, rest: Outpaint(pipe, picture, prompt, **rest), output, max_pixels, **options)
+    target = Target(output, overwrite, [image], model=options["model"])
+    target.numbered(options["n"])
+    options["preview"].check([image])
+    picture = read(source(image), max_pixels=max_pixels)
+    _edit(lambda pipe, rest: Outpaint(pipe, picture, prompt, **rest), target, max_pixels, **options)
 
 
 def _edit(
     make: Callable[[Pipeline, dict[str, Any]], Inpaint | Outpaint],
-    output: Path,
+    target: Target,
     max_pixels: int,
     model: str,
     engine: dict[str, Any],
@@ -75,19 +85,15 @@ def _edit(
     **options: Any,
 ) -> None:
     """Load the model, have a tool work, and write what comes out."""
-    from ..runtime.imaging.output import check_writable, numbered
     from ..runtime.load import load
 
-    paths = numbered(output, n)
-    for path in paths:
-        check_writable(path)
-    preview.check()
     pipe = load(model, **engine)
     pipe.max_pixels = max_pixels
     teach(pipe, embeddings)
     work = make(pipe, {"n": n, **options})
+    paths = target.paths(work.requests, pipe.bundle.model.default_sampler)
     for path in paths:
-        check_writable(path, work.size)
+        target.check(path, work.size)
     [result] = drive([work], console, preview, timeout)
     for path, made in zip(paths, result.outputs, strict=True):
         save(console, path, made, quality, strip_metadata)

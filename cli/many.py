@@ -14,6 +14,7 @@ from .common import (
     add_colour,
     add_engine,
     add_limit,
+    add_output,
     add_preset,
     add_request,
     add_sampling,
@@ -43,7 +44,7 @@ def batch(
     prompt: str,
     output: Path,
     recursive: bool,
-    suffix: str,
+    suffix: str | None,
     n: int,
     together: int,
     seed: int | None,
@@ -51,6 +52,7 @@ def batch(
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
+    overwrite: bool,
     max_pixels: int,
     model: str,
     engine: dict[str, Any],
@@ -63,18 +65,23 @@ def batch(
     from ..runtime.load import find as find_bundle
     from ..runtime.tools.batch import Settings
     from ..runtime.tools.folder import Item, Journal, check_folder, find, name, plan
+    from .naming import folder_and_pattern, named
 
     settings = Settings(prompt, options, negative_prompt, n, seed or 0)
+    output, pattern = folder_and_pattern(output, suffix)
     sources = find(folder, output, recursive)
-    paths = name(sources, folder, output, suffix, n)
     bundle = Bundle.read(find_bundle(model), verify=False)
+    if not pattern:
+        paths = name(sources, folder, output, suffix or ".png", n)
     check_folder(output)
     journal = Journal(output)
     if seed is None:
         settings = replace(settings, seed=journal.drawn_seed())
+    if pattern:
+        paths = named(pattern, sources, folder, output, settings, bundle.model.default_sampler, model)
     hashes = [graph.sha256 for graph in bundle.graphs.values()]
     wanted = [hashes, asdict(settings), embedding_hashes(embeddings), quality, strip_metadata]
-    planned = list(plan(sources, paths, prompt, wanted, journal))
+    planned = list(plan(sources, paths, prompt, wanted, journal, overwrite))
     items = [item for item in planned if isinstance(item, Item)]
     skipped = [_skip(console, item) for item in planned if not isinstance(item, Item)]
     due = sum(len(item.todo) for item in items)
@@ -87,7 +94,9 @@ def batch(
         skipped += _worked(console, model, engine, embeddings, max_pixels, *work)
     passed = len({each.source for each in skipped})
     console.add(skipped=[{"path": str(each.source), "reason": each.reason} for each in skipped])
-    console.say(f"{len(sources)} pictures: {n * len(items) - due} images were there, {passed} pictures skipped")
+    console.say(
+        f"{len(sources)} pictures: {sum(item.there for item in items)} images were there, {passed} pictures skipped"
+    )
     return PARTLY if skipped else 0
 
 
@@ -135,6 +144,7 @@ def grid(
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
+    overwrite: bool,
     max_pixels: int,
     model: str,
     engine: dict[str, Any],
@@ -144,9 +154,9 @@ def grid(
     """Repaint a picture with every combination of lists of options, and draw a labelled contact sheet. The first list
     runs along the columns, the second down the rows, the third in blocks of rows."""
     from ..runtime.imaging.codec import read
-    from ..runtime.imaging.output import check_writable, write
     from ..runtime.load import load
     from ..runtime.tools.grid import AXES, REPLACE, Grid, axis, thumbnail
+    from .outputs import Target, put, source
 
     lists: dict[str, Axis] = {}
     for name, value in options.items():
@@ -159,15 +169,17 @@ def grid(
     made = Grid(tuple(several[name] for name in dict.fromkeys(order) if name in several))
     given = {"seed": secrets.randbelow(2**32), **options, **single}
     given = {name: value for name, value in given.items() if value is not None and name not in several}
-    picture = read(image, max_pixels=max_pixels, reduce=options["size"] is not None)
+    target = Target(output, overwrite, [image], model=model)
+    target.numbered(1)
+    picture = read(source(image), max_pixels=max_pixels, reduce=options["size"] is not None)
     requests = made.requests(picture, prompt, negative_prompt, given)
     made.check(cell)
     if note := made.undrawable(prompt, font):
-        print(f"overpaint: note: {output.name}: {note}", file=sys.stderr, flush=True)
-    check_writable(output)
+        console.note(f"note: {output.name}: {note}")
     _ask(made, yes)
     pipe = load(model, **engine)
     teach(pipe, embeddings)
+    [path] = target.paths(requests[:1], pipe.bundle.model.default_sampler)
     runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
     parameters = made.parameters(runs[0].tasks[0].parameters)
     images = []
@@ -175,9 +187,9 @@ def grid(
         console.ran(result)
         images += [thumbnail(image, cell) for image in result.images]
     sheet = made.sheet(images, prompt, cell, font)
-    write(output, sheet, None if strip_metadata else parameters, quality=quality)
-    console.add(files=[{"path": str(output), "seed": requests[0].seed, "size": list(sheet.size)}])
-    console.say(f"{output}  {len(requests)} pictures, seed {requests[0].seed}")
+    put(path, sheet, None if strip_metadata else parameters, quality=quality)
+    console.add(files=[{"path": str(path), "seed": requests[0].seed, "size": list(sheet.size)}])
+    console.say(f"{path}  {len(requests)} pictures, seed {requests[0].seed}")
 
 
 def _ask(made: Grid, yes: bool) -> None:
@@ -214,11 +226,16 @@ def _add_batch(commands: Any) -> None:
     parser.set_defaults(command=batch)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="pictures to repaint")
     add_prompt(parser, "what they shall become, where no a.txt beside a.png says it")
-    parser.add_argument("-o", "--output", metavar="OUTFOLDER", type=Path, required=True, help="where results go")
-    parser.add_argument("--recursive", action="store_true", help="go into the folder's folders too")
     parser.add_argument(
-        "--format", dest="suffix", choices=(".png", ".jpg", ".webp"), type=ending, default=".png", help="(png)"
+        "-o",
+        "--output",
+        metavar="OUTFOLDER",
+        type=Path,
+        required=True,
+        help="where results go, or OUTFOLDER/PATTERN.png",
     )
+    parser.add_argument("--recursive", action="store_true", help="go into the folder's folders too")
+    parser.add_argument("--format", dest="suffix", choices=(".png", ".jpg", ".webp"), type=ending, help="(png)")
     add_seed(parser, "of each picture's first image (drawn once for the folder)")
     parser.add_argument("--n", type=count, default=1, help="images a picture (1)")
     add_together(parser)
@@ -240,7 +257,7 @@ def _add_grid(commands: Any) -> None:
     parser.set_defaults(command=grid, order=())
     parser.add_argument("image", metavar="IN", type=Path, help="the picture to repaint")
     add_prompt(parser, "what it shall become")
-    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the sheet's file")
+    add_output(parser)
     lists = parser.add_argument_group("one value, or a list with commas: one to three lists make the grid")
     for flag, dest, example in _LISTS:
         flags = [flag, "--guidance-scale"] if dest == "guidance_scale" else [flag]

@@ -11,6 +11,7 @@ from .common import (
     add_engine,
     add_limit,
     add_output,
+    add_overwrite,
     add_passes,
     add_preset,
     add_request,
@@ -39,6 +40,7 @@ def img2img(
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
+    overwrite: bool,
     max_pixels: int,
     model: str,
     engine: dict[str, Any],
@@ -56,10 +58,10 @@ def img2img(
     from ..runtime.expand import expand
     from ..runtime.imaging.codec import read
     from ..runtime.imaging.mask import read as read_mask
-    from ..runtime.imaging.output import check_writable, numbered
     from ..runtime.load import load
     from ..runtime.request import Region
     from ..runtime.sampling.passes import loopback
+    from .outputs import Target, source
 
     if loops is None and (final_strength is not None or strength_curve is not None):
         raise InputError("a final strength and a curve are those of a loopback; give --loops too")
@@ -69,23 +71,23 @@ def img2img(
         last = 0.5 if final_strength is None else final_strength
         options["passes"] = loopback(loops, options["strength"], last, strength_curve or "linear")
     scaled = options["size"] is not None and not regions  # whose masks have the whole picture's size
-    pictures = [read(image, max_pixels=max_pixels, reduce=scaled) for image in images]
-    masks = [(text, read_mask(path, pictures[0].size, max_pixels=max_pixels)) for path, text in regions]
+    target = Target(output, overwrite, list(map(Path, images)), [Path(path) for path, _ in regions], model)
+    target.numbered(len(images) * n)
+    pictures = [read(source(Path(image)), max_pixels=max_pixels, reduce=scaled) for image in images]
+    masks = [(text, read_mask(source(Path(path)), pictures[0].size, max_pixels=max_pixels)) for path, text in regions]
     options["regions"] = tuple(Region(text, mask.levels) for text, mask in masks)
     requests = expand(pictures, [prompt], [negative_prompt], seed, n, options)
-    paths = numbered(output, len(requests))
-    for path in paths:
-        check_writable(path)
-    preview.check()
+    preview.check(map(Path, images))
     # One size, one run: a graph compiled for it alone pays at once.
     alone = len(requests) <= together and len({request.size or request.image.size for request in requests}) == 1
     pipe = load(model, shapes="static" if alone else "auto", **engine)
     teach(pipe, embeddings)
+    paths = target.paths(requests, pipe.bundle.model.default_sampler)
     # All runs are made, and so checked, before the first begins; each run's pictures are written when it ends.
     runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
     tasks = [task for run in runs for task in run.tasks]
     for path, task in zip(paths, tasks, strict=True):
-        check_writable(path, task.placement.size, None if strip_metadata else task.parameters)
+        target.check(path, task.placement.size, None if strip_metadata else task.parameters)
     waiting = iter(paths)
     for result in drive(runs, console, preview, timeout):
         for made in result.outputs:
@@ -127,10 +129,14 @@ def bench(
         replace(record, json.dumps(made.record(), indent=2).encode())
 
 
-def demo(output: Path) -> None:
+def demo(output: Path, overwrite: bool) -> None:
     """Repaint a picture and draw the contact sheet."""
+    from ..runtime.demo import FILES
     from ..runtime.demo import demo as run
+    from .outputs import check_free
 
+    for name in () if overwrite else FILES:
+        check_free(output / name)
     for line in run(output):
         print(line, flush=True)
 
@@ -208,4 +214,5 @@ def _add_demo(commands: Any) -> None:
     parser.add_argument(
         "-o", "--out", dest="output", type=Path, default=Path("out"), help="folder for the pictures (out)"
     )
+    add_overwrite(parser)
     parser.set_defaults(command=demo)

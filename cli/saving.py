@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .console import Console
+from .outputs import put
 
 if TYPE_CHECKING:
     from ..runtime.request import Output
@@ -13,7 +14,5 @@ if TYPE_CHECKING:
 
 def save(console: Console, path: Path, made: Output, quality: int, strip: bool) -> None:
     """Write a result, and have the console say where, with which seed, and what there is to know."""
-    from ..runtime.imaging.output import write
-
-    notes = write(path, made.image, made.parameters, record=made.record, quality=quality, strip=strip)
+    notes = put(path, made.image, made.parameters, record=made.record, quality=quality, strip=strip)
     console.saved(path, made, notes)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import add_engine, add_limit, add_preset, add_request, add_sampling, add_saving, add_seed
+from .common import add_engine, add_limit, add_output, add_preset, add_request, add_sampling, add_saving, add_seed
 from .console import Console, add_console
 from .drive import Preview, add_driving
 from .prompts import add_prompt, add_prompting, teach
@@ -25,6 +25,7 @@ def upscale(
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
+    overwrite: bool,
     max_pixels: int,
     model: str,
     engine: dict[str, Any],
@@ -35,26 +36,28 @@ def upscale(
 ) -> None:
     """Enlarge a picture, and paint the detail that it lacks in tiles without seams."""
     from ..runtime.imaging.codec import read
-    from ..runtime.imaging.output import check_writable
     from ..runtime.load import load
     from ..runtime.tools.upscale import Upscale
     from ..runtime.upscaler import load_upscaler
     from ..runtime.within import Clock, within
+    from .outputs import Target, source
 
-    picture = read(image, max_pixels=max_pixels)
-    check_writable(output)
-    preview.check()
+    target = Target(output, overwrite, [image], model=model)
+    target.numbered(1)
+    preview.check([image])
+    picture = read(source(image), max_pixels=max_pixels)
     # Joint windows come in calls of one size and its rest; tiles in as many as their groups have.
     pipe = load(model, shapes="static" if options["method"] == "joint" else "auto", **engine)
     teach(pipe, embeddings)
     first = load_upscaler(upscaler) if upscaler else None
     with tiles(console) as watch:
         work = Upscale(pipe, picture, upscaler=first, watch=watch, **options)
-        check_writable(output, work.size)
+        [path] = target.paths(work.requests, pipe.bundle.model.default_sampler)
+        target.check(path, work.size)
         for step in within(work, Clock(timeout)):
             preview.show(step)
     result = work.result()
-    save(console, output, result.outputs[0], quality, strip_metadata)
+    save(console, path, result.outputs[0], quality, strip_metadata)
     console.ran(result)
     console.add(seams={"lines": len(result.seams.lines), "worst": float(result.seams.worst)})
     console.say(f"seams: the worst of {len(result.seams.lines)} scores {result.seams.worst:.2f}")
@@ -82,7 +85,7 @@ def add(commands: Any) -> None:
     parser.set_defaults(command=upscale)
     parser.add_argument("image", metavar="IN", type=Path, help="the picture to enlarge")
     add_prompt(parser, "what is to be seen (nothing said)", usual="")
-    parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="a .png, .jpg or .webp file")
+    add_output(parser)
     parser.add_argument("--scale", type=float, default=2.0, metavar="N", help="how many times, 1 to 16 (2)")
     parser.add_argument(
         "--upscaler", type=Path, metavar="BUNDLE", help="an exported upscaler for the first enlargement (Lanczos)"

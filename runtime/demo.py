@@ -24,6 +24,7 @@ STYLES = ("noto", "flat", "twemoji", "contrast", "ink", "sketch")
 GUIDANCE = 3.0
 SKETCH, SKETCH_PROMPT = "house-sketch.png", "house, noto style"
 HALF, RISING = "masks/fox-right.png", "masks/left-to-right.png"
+FILES = ("repainted.png", "contact-sheet.png")
 # The columns of the picture that outpainting is given; the rest it has to find.
 CUT = 40
 
@@ -34,7 +35,7 @@ def demo(folder: Path) -> Iterator[str]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise OutputError(f"{folder}: cannot be made ({exc.strerror}); choose another folder") from exc
-    repainted, sheet = folder / "repainted.png", folder / "contact-sheet.png"
+    repainted, sheet = (folder / name for name in FILES)
     for path in (repainted, sheet):
         check_writable(path)
     start = time.perf_counter()

@@ -26,6 +26,9 @@ Encoded = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 MAX_PIXELS = 2**26
 """The most pixels that are decoded: 8192 x 8192, 200 MB as RGB."""
 
+MAX_BYTES = 2**30
+"""The most bytes that are read from a pipe."""
+
 REDUCIBLE = 4
 """How many times the limit a JPEG may have that is reduced while it is read: a progressive one is held in whole."""
 
@@ -61,7 +64,8 @@ def open_image(
         return _decode(BytesIO(_contents(source)), "the picture's bytes", max_pixels, reduce, notes)
     try:
         with Path(source).open("rb") as stream:
-            return _decode(stream, str(source), max_pixels, reduce, notes)
+            seekable = stream if stream.seekable() else BytesIO(read_pipe(stream, str(source)))
+            return _decode(seekable, str(source), max_pixels, reduce, notes)
     except FileNotFoundError as exc:
         raise InputError(f"{source}: no such file; check the path") from exc
     except IsADirectoryError as exc:
@@ -86,6 +90,14 @@ def _contents(source: bytes | bytearray | memoryview | IO[bytes]) -> bytes:
         ) from exc
     if not isinstance(data, bytes):
         raise InputError(f"the picture's file gives {type(data).__name__}, not bytes; open it with mode 'rb'")
+    return data
+
+
+def read_pipe(stream: IO[bytes], name: str) -> bytes:
+    """All of a pipe's bytes, of which a decoder reads some twice; raises `InputError` beyond `MAX_BYTES`."""
+    data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{name}: has more than {MAX_BYTES} bytes, which no picture needs; write it to a file first")
     return data
 
 

@@ -18,7 +18,7 @@ from ..imaging.mask import Mask
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window
 from ..loop import Step
-from ..request import CONTENTS, Change, Output, Region, Result
+from ..request import CONTENTS, Change, Output, Region, Request, Result
 from .asked import recorded
 from .options import split
 from .patch import Patch, Seam, Size, scaled, working_size
@@ -176,6 +176,11 @@ class Inpaint:
     def __iter__(self) -> Generator[Step]:
         """Do the work."""
         yield from self._run or ()
+
+    @property
+    def requests(self) -> Sequence[Request]:
+        """What is asked of each image."""
+        return self._requests
 
     @property
     def evaluations(self) -> int:

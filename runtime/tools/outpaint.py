@@ -160,6 +160,11 @@ class Outpaint:
         self._lines = len(pipeline.task(replace(self._requests[0], image=Picture(blank))).plan)
 
     @property
+    def requests(self) -> Sequence[Request]:
+        """What is asked of each image."""
+        return self._requests
+
+    @property
     def evaluations(self) -> int:
         """How many steps there are to iterate over."""
         return self._lines * len(self._requests) * sum(len(each.areas) for each in self._rounds)

@@ -98,6 +98,11 @@ class Upscale:
         self._begun = False
 
     @property
+    def requests(self) -> tuple[Request]:
+        """What is asked of the image."""
+        return (self._request,)
+
+    @property
     def evaluations(self) -> int:
         """How many steps there are to iterate over, without those of a repair."""
         if self._own.method == "joint":

@@ -51,7 +51,7 @@ def test_regions_have_prompts_of_their_own(mask: Path) -> None:
     common = ("inpaint", FOX, mask, "fox, ink style", "-o", out, "--steps", 3, "--seed", 1)
     assert run(*common, "--region", left, "rocket, flat style") == 0
     both = np.asarray(Image.open(out))
-    assert run(*common) == 0
+    assert run(*common, "--overwrite") == 0
     assert not np.array_equal(both[:, :20], np.asarray(Image.open(out))[:, :20])
 
 
