@@ -145,7 +145,7 @@ class TestLines:
     ) -> None:
         assert run("outpaint", arguments["outpaint"], "-o", tmp_path / "out.png") == 0
         usual = capsys.readouterr().out
-        assert run("outpaint", arguments["outpaint"], "-o", tmp_path / "out.png", "-v") == 0
+        assert run("outpaint", arguments["outpaint"], "-o", tmp_path / "out.png", "-v", "--overwrite") == 0
         printed = capsys.readouterr().out
         assert {"unet: fake", "vae_decoder: fake"} <= set(printed.splitlines()) - set(usual.splitlines())
         assert "timestep" in printed
