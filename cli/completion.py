@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .common import extra
-from .parser import Parser
+from .parser import CommandParser, Parser
 
 SHELLS = ("bash", "zsh", "tcsh")
+# Words that name files, though they are texts until the prompt is told from them.
+_FILES = ("images",)
 
 
 def add(commands: Any, root: Parser) -> None:
     """Add this file's command to the parser's, `root`."""
 
     def completion(shell: str) -> None:
-        """Print a script by which a shell completes commands and options; have the shell read it when it starts."""
+        """Print a script by which a shell completes commands, options, names and files; have it read by the shell."""
         with extra("completion"):
             import shtab
+        _describe(commands.choices, shtab.FILE)
         print(shtab.complete(root, shell))
 
     parser = commands.add_parser(
@@ -24,3 +29,14 @@ def add(commands: Any, root: Parser) -> None:
     )
     parser.set_defaults(command=completion)
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=f"{', '.join(SHELLS[:-1])} or {SHELLS[-1]}")
+
+
+def _describe(parsers: Mapping[str, CommandParser], files: Mapping[str, str]) -> None:
+    """Say which arguments are files, and which are names of a table."""
+    for parser in parsers.values():
+        names = {title.removesuffix("s"): listed for title, listed in parser.lists.items()}
+        for action in parser._actions:
+            if action.type is Path or action.dest in _FILES:
+                action.complete = files  # type: ignore[attr-defined]
+            elif action.dest in names:
+                action.choices = list(names[action.dest]())

@@ -179,6 +179,14 @@ class TestCompletion:
         printed = capsys.readouterr().out
         assert "img2img" in printed
         assert "guidance-scale" in printed
+        assert all(name in printed for name in (*SAMPLERS, *SCHEDULES, *CONVENTIONS, *PRESETS))
+
+    def test_pictures_and_masks_complete_as_files(self, capsys: pytest.CaptureFixture[str]) -> None:
+        pytest.importorskip("shtab", reason="overpaint[completion] is not installed")
+        assert main(["completion", "bash"]) == 0
+        printed = capsys.readouterr().out
+        for argument in ("img2img_pos_0", "inpaint_pos_0", "inpaint_pos_1", "img2img__o", "img2img___preview"):
+            assert f"_shtab_overpaint_{argument}_COMPGEN=_shtab_compgen_files" in printed
 
     def test_without_the_library_the_error_says_what_to_install(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
