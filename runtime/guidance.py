@@ -10,7 +10,8 @@ import numpy as np
 
 from ..engines.base import Array, InputError
 from .job import Guide
-from .prompt.prompt import Prompt, from_steps, parse
+from .prompt.a1111 import SECOND_ORDER
+from .prompt.prompt import Evaluations, Prompt, from_steps, parse
 from .prompt.tree import Phrase
 from .request import Request
 from .sampling.plan import Plan
@@ -18,7 +19,7 @@ from .sampling.plan import Plan
 Encode = Callable[[Phrase], Array]
 _NOTHING = 1e-9
 Timeline = list[tuple[float, list[Phrase]]]
-"""Of every part of a prompt its weight, and what it says at every step."""
+"""Of every part of a prompt its weight, and what it says at every evaluation of a pass."""
 
 
 def guides(request: Request, plan: Plan, encode: Encode, areas: Sequence[Array]) -> list[tuple[Guide, ...]]:
@@ -32,9 +33,9 @@ def guides(request: Request, plan: Plan, encode: Encode, areas: Sequence[Array])
     scale = max(request.guidance_scale, 1.0)
     passes = [_Pass(request, plan, index) for index in range(plan.passes)]
     lines = []
-    for step, index in zip(plan.step, plan.pass_index, strict=True):
+    for line, index in enumerate(plan.pass_index):
         at = passes[index]
-        now = int(step) - at.first
+        now = line - at.first
         said: list[tuple[Phrase, int | None, float]] = [
             (phrases[now], place, scale * weight)
             for place, timeline in enumerate(at.timelines)
@@ -61,20 +62,26 @@ def _summed(said: Sequence[tuple[Phrase, int | None, float]]) -> dict[tuple[Phra
 
 
 class _Pass:
-    """What the prompts say at every step of one pass: those of the regions, then the request's own."""
+    """What the prompts say at every evaluation of one pass: those of the regions, then the request's own."""
 
     def __init__(self, request: Request, plan: Plan, index: int) -> None:
-        steps = plan.step[plan.pass_index == index]
-        self.first = int(steps[0])
-        # A1111 counts the steps of the whole schedule, most of which img2img may not run.
-        count = request.steps if request.convention == "a1111" else int(steps[-1]) - self.first + 1
-        count = max(count, int(steps[-1]) - self.first + 1)
-        self.timelines = [_timeline(prompt, count) for prompt in (*_regional(request), _own(request, index))]
-        [(_, self.negative)] = _timeline(negative(request), count)
+        lines = np.flatnonzero(plan.pass_index == index)
+        self.first = int(lines[0])
+        at = _evaluations(request, plan, lines, index)
+        self.timelines = [_timeline(prompt, at) for prompt in (*_regional(request), _own(request, index))]
+        [(_, self.negative)] = _timeline(negative(request), at)
 
 
-def _timeline(prompt: Prompt, steps: int) -> Timeline:
-    return [(part.weight, part.timeline(steps)) for part in prompt.parts]
+def _evaluations(request: Request, plan: Plan, lines: Array, index: int) -> Evaluations:
+    steps = plan.step[lines] - plan.step[lines[0]]
+    # A1111 counts the steps of the whole schedule, most of which img2img may not run.
+    count = max(int(steps[-1]) + 1, request.steps if request.convention == "a1111" else 0)
+    total = request.steps * (2 if plan.sampler in SECOND_ORDER else 1)
+    return Evaluations(tuple(map(int, steps)), count, total, index)
+
+
+def _timeline(prompt: Prompt, at: Evaluations) -> Timeline:
+    return [(part.weight, part.phrases(at)) for part in prompt.parts]
 
 
 def _regional(request: Request) -> Iterator[Prompt]:
@@ -91,7 +98,7 @@ def _own(request: Request, index: int) -> Prompt:
 
 def negative(request: Request) -> Prompt:
     """The negative prompt; raises `InputError` for one that is composed."""
-    prompt = parse(request.negative_prompt, request.prompt_syntax, request.broken_prompt)
+    prompt = parse(request.negative_prompt, request.prompt_syntax, request.broken_prompt, composed=False)
     if len(prompt.parts) > 1:
         raise InputError("AND composes prompts, not negative prompts; join what is not wanted with commas")
     return prompt

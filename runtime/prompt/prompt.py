@@ -1,26 +1,59 @@
-"""Prompts over the steps of a run: parsed from text in one of three syntaxes, or put together from stages."""
+"""Prompts over the steps of a run: parsed from text in one of the syntaxes, or put together from stages."""
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ...engines.base import InputError, unknown
+from . import a1111, comfy
 from .grammar import parse_a1111, parse_comfy
 from .scan import fault
-from .tree import Body, Moment, Phrase, Stages, Text, heaviest, resolve
+from .tree import Body, Moment, Phrase, Text, check_weight, heaviest, resolve
 
-SYNTAXES = ("a1111", "comfy", "plain")
+EXACT = {"a1111-exact": "a1111", "comfy-exact": "comfy"}
+"""The syntaxes that read as the programs do, oddities included, and ours, which refuses what is broken, of each."""
+SYNTAXES = ("a1111", "comfy", "plain", *EXACT)
 BROKEN = ("error", "literal")
-# The model's norms square what the weights multiply: far below the square root of float32's greatest number.
-MOST_WEIGHT = 1e9
 
 
 @dataclass(frozen=True)
-class Part:
-    """One operand of a composed prompt; `weight` is its share of the guidance."""
+class Evaluations:
+    """The model evaluations of one pass, by which a prompt's edits count.
+
+    `step` is the step of each, counted from 0 within the pass, of `steps`. A1111 counts evaluations: `total` in the
+    whole schedule, and as many in each of the `index` passes before.
+    """
+
+    step: tuple[int, ...]
+    steps: int
+    total: int
+    index: int = 0
+
+
+class Operand(ABC):
+    """One of the texts that AND composes; `weight` is its share of the guidance."""
+
+    weight: float
+
+    @abstractmethod
+    def phrases(self, evaluations: Evaluations) -> list[Phrase]:
+        """What it says at each evaluation."""
+
+    def check_weights(self) -> None:  # noqa: B027: most find out as they read
+        """Raise `InputError` for a weight that is too great."""
+
+    def timeline(self, steps: int) -> list[Phrase]:
+        """What it says at every step of a pass that evaluates the model once a step."""
+        return self.phrases(Evaluations(tuple(range(steps)), steps, steps))
+
+
+@dataclass(frozen=True)
+class Part(Operand):
+    """An operand as the grammars read it."""
 
     body: Body
     syntax: str = "plain"
@@ -32,33 +65,80 @@ class Part:
             raise InputError(f"step {step} is none of {steps}; steps count from 0")
         return resolve(self.body, step, steps, self.syntax)
 
-    def timeline(self, steps: int) -> list[Phrase]:
-        """What it says at every step; equal phrases are the same object."""
+    def phrases(self, evaluations: Evaluations) -> list[Phrase]:
+        """What it says at each evaluation; equal phrases are the same object."""
         seen: dict[Phrase, Phrase] = {}
-        phrases = (self.at(step, steps) for step in range(steps))
+        phrases = (self.at(step, evaluations.steps) for step in evaluations.step)
         return [seen.setdefault(phrase, phrase) for phrase in phrases]
+
+    def check_weights(self) -> None:
+        """Raise `InputError` for a weight that is too great at any step."""
+        check_weight(heaviest(self.body))
+
+
+@dataclass(frozen=True)
+class Script(Operand):
+    """An operand as A1111 reads it."""
+
+    script: a1111.Script
+    weight: float = 1.0
+
+    def phrases(self, evaluations: Evaluations) -> list[Phrase]:
+        """What it says at each evaluation."""
+        clock = a1111.Clock(evaluations.total, evaluations.index * evaluations.total, evaluations.index)
+        return a1111.phrases(self.script, clock, len(evaluations.step))
+
+
+@dataclass(frozen=True)
+class Constant(Operand):
+    """A prompt that says the same at every evaluation."""
+
+    phrase: Phrase
+    weight: float = 1.0
+
+    def phrases(self, evaluations: Evaluations) -> list[Phrase]:
+        """What it says at each evaluation."""
+        return [self.phrase] * len(evaluations.step)
+
+
+@dataclass(frozen=True)
+class Staged(Operand):
+    """Parts that follow one another, each from a fraction of the steps on; the first begins at 0."""
+
+    parts: tuple[Operand, ...]
+    starts: tuple[float, ...]
+    weight: float = 1.0
+
+    def phrases(self, evaluations: Evaluations) -> list[Phrase]:
+        """What they say at each evaluation."""
+        said = [part.phrases(evaluations) for part in self.parts]
+        return [said[self._begun(step, evaluations.steps)][i] for i, step in enumerate(evaluations.step)]
+
+    def _begun(self, step: int, steps: int) -> int:
+        return sum(Moment(start, True).step(steps) <= step for start in self.starts) - 1
 
 
 @dataclass(frozen=True)
 class Prompt:
     """A parsed prompt: one part, or several that AND composes."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Operand, ...]
 
     def check_weights(self) -> None:
         """Raise `InputError` for a weight with which the model's arithmetic in float32 would overflow."""
-        for weight in (number for part in self.parts for number in (abs(part.weight), heaviest(part.body))):
-            if not weight <= MOST_WEIGHT:
-                raise InputError(f"a weight of the prompt comes to {weight:g}; give weights of at most {MOST_WEIGHT:g}")
+        for part in self.parts:
+            check_weight(part.weight)
+            part.check_weights()
 
 
-def parse(text: str, syntax: str = "a1111", broken: str = "error") -> Prompt:
+def parse(text: str, syntax: str = "a1111", broken: str | None = None, *, composed: bool = True) -> Prompt:
     """Parse a prompt.
 
     `syntax` is "a1111" (all of its grammar), "comfy" (weights in round brackets) or "plain" (no grammar: literal
-    text); see `grammar`. `broken` says what becomes of an unbalanced bracket or a bad number: "error" raises
-    `InputError` with a caret under the place, "literal" takes it for text as A1111 does (whose unclosed brackets go
-    on to the end).
+    text), see `grammar`; "a1111-exact" and "comfy-exact" read a prompt as those programs do. `broken` says what becomes
+    of an unbalanced bracket or a bad number: "error" raises `InputError` with a caret under the place, "literal" takes
+    it for text (brackets that are never closed go on to the end); None is "error", but "literal" where the syntax is
+    exact. Where a prompt is not `composed`, as a negative one, A1111 takes AND for text.
     """
     if not isinstance(text, str):
         raise InputError(f"a prompt is text, not {text!r}")
@@ -66,15 +146,27 @@ def parse(text: str, syntax: str = "a1111", broken: str = "error") -> Prompt:
         raise fault(text, half.start(), f"{half[0]!r} is half a character; write the prompt anew")
     if syntax not in SYNTAXES:
         raise unknown("prompt syntax", str(syntax), SYNTAXES)
-    if broken not in BROKEN:
+    if broken not in (None, *BROKEN):
         raise unknown("way with broken prompts", str(broken), BROKEN)
+    if syntax in EXACT:
+        if broken == "error":
+            parse(text, EXACT[syntax], broken)
+        return Prompt(_exact(text, syntax, composed))
     literal = broken == "literal"
     if syntax == "a1111":
         return Prompt(tuple(Part(body, syntax, weight) for body, weight in parse_a1111(text, literal)))
     return Prompt((Part(parse_comfy(text, literal) if syntax == "comfy" else (Text(text),), syntax),))
 
 
-def from_steps(stages: Sequence[tuple[float, str]], syntax: str = "a1111", broken: str = "error") -> Prompt:
+def _exact(text: str, syntax: str, composed: bool) -> tuple[Operand, ...]:
+    if syntax == "comfy-exact":
+        return (Constant(comfy.weigh(text)),)
+    text = a1111.without_comments(text)
+    operands = a1111.operands(text) if composed else [(text, 1.0)]
+    return tuple(Script(a1111.script(operand), weight) for operand, weight in operands)
+
+
+def from_steps(stages: Sequence[tuple[float, str]], syntax: str = "a1111", broken: str | None = None) -> Prompt:
     """A prompt of several texts, each from a fraction of the steps on: `[(0, "a house"), (0.4, "a gouache house")]`.
 
     Raises `InputError` where the fractions do not rise from 0 to below 1, for a text that composes prompts with AND,
@@ -91,8 +183,7 @@ def from_steps(stages: Sequence[tuple[float, str]], syntax: str = "a1111", broke
     prompts = [parse(text, syntax, broken) for _, text in pairs]
     if any(len(prompt.parts) > 1 for prompt in prompts):
         raise InputError("AND goes with no list of steps; write [from:to:when] inside the prompts that it joins")
-    bodies = tuple(prompt.parts[0].body for prompt in prompts)
-    return Prompt((Part((Stages(bodies, tuple(Moment(f, True) for f in fractions[1:])),), syntax),))
+    return Prompt((Staged(tuple(prompt.parts[0] for prompt in prompts), tuple(fractions)),))
 
 
 def _fraction(value: object) -> float:

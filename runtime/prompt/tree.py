@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from ...engines.base import InputError
+
+# The model's norms square what the weights multiply: far below the square root of float32's greatest number.
+MOST_WEIGHT = 1e9
+
 Fragment = tuple[str, float]
 """A run of text and its weight."""
 
@@ -103,6 +108,12 @@ def resolve(body: Body, step: int, steps: int, syntax: str) -> Phrase:
         elif item[0]:
             chunks[-1].append(item)
     return Phrase(tuple(tuple(_merged(chunk)) for chunk in chunks), syntax)
+
+
+def check_weight(weight: float) -> None:
+    """Raise `InputError` for a weight with which the model's arithmetic in float32 would overflow."""
+    if not abs(weight) <= MOST_WEIGHT:
+        raise InputError(f"a weight of the prompt comes to {weight:g}; give weights of at most {MOST_WEIGHT:g}")
 
 
 def heaviest(body: Body, around: tuple[Weighted, ...] = ()) -> float:

@@ -10,13 +10,14 @@ from overpaint.engines.base import InputError
 from overpaint.runtime.prompt.prompt import Prompt, from_steps, parse
 
 SYNTAXES = st.sampled_from(["a1111", "comfy", "plain"])
+EXACT = st.sampled_from(["a1111-exact", "comfy-exact"])
 WORDS = st.text("abc ,.<>-", max_size=5)
 GRAMMAR = st.lists(st.sampled_from([*"()[]:|\\ab1.-", " AND ", " BREAK ", "0.5", "\n", "é"]), max_size=40).map("".join)
 
 
 def text_at(prompt: Prompt, step: int, steps: int) -> str:
     (part,) = prompt.parts
-    return "".join(text for chunk in part.at(step, steps).chunks for text, _ in chunk)
+    return "".join(text for chunk in part.timeline(steps)[step].chunks for text, _ in chunk)
 
 
 def stages(prompt: str, steps: int = 10, **options: str) -> list[tuple[int, str]]:
