@@ -76,15 +76,17 @@ def add_prompting(parser: Any) -> None:
     parser.add_argument("--clip-skip", type=int, default=0, metavar="N", help="last text layers passed over (0)")
     parser.add_argument(
         "--prompt-syntax",
-        default="a1111",
         metavar="NAME",
-        help="a1111, comfy, or plain for text that is taken as it stands (a1111)",
+        help="a1111, comfy, plain for text that is taken as it stands, or a1111-exact, comfy-exact to read as those "
+        "programs do (a1111; exact under their conventions)",
     )
     parser.add_argument(
         "--weighting", metavar="NAME", help="what (word:1.3) does: as a1111 or as comfy (as the syntax)"
     )
     parser.add_argument(
-        "--broken-prompt", default="error", metavar="WAY", help="error, or literal to take it for text (error)"
+        "--broken-prompt",
+        metavar="WAY",
+        help="error, or literal to take it for text (error; literal where the syntax is exact)",
     )
     add_embeddings(parser)
 

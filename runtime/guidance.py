@@ -86,11 +86,11 @@ def _timeline(prompt: Prompt, at: Evaluations) -> Timeline:
 
 def _regional(request: Request) -> Iterator[Prompt]:
     for region in request.regions:
-        yield parse(region.prompt, request.prompt_syntax, request.broken_prompt)
+        yield parse(region.prompt, request.syntax, request.broken_prompt)
 
 
 def _own(request: Request, index: int) -> Prompt:
-    way = request.prompt_syntax, request.broken_prompt
+    way = request.syntax, request.broken_prompt
     if request.prompts:
         return from_steps(request.prompts, *way)
     return parse(request.pass_prompts[index] if request.pass_prompts else request.prompt, *way)
@@ -98,7 +98,7 @@ def _own(request: Request, index: int) -> Prompt:
 
 def negative(request: Request) -> Prompt:
     """The negative prompt; raises `InputError` for one that is composed."""
-    prompt = parse(request.negative_prompt, request.prompt_syntax, request.broken_prompt, composed=False)
+    prompt = parse(request.negative_prompt, request.syntax, request.broken_prompt, composed=False)
     if len(prompt.parts) > 1:
         raise InputError("AND composes prompts, not negative prompts; join what is not wanted with commas")
     return prompt

@@ -17,7 +17,7 @@ from .imaging.mask import LATENT_MODES
 from .imaging.match import METHODS as COLOUR_MATCHES
 from .imaging.resize import MODES as RESIZE_MODES
 from .prompt.emphasis import WEIGHTINGS
-from .prompt.prompt import BROKEN, SYNTAXES
+from .prompt.prompt import BROKEN, EXACT, SYNTAXES
 from .sampling.names import find_schedule, resolve
 from .sampling.noise import KINDS as NOISE_KINDS
 from .sampling.noise import drawn
@@ -107,9 +107,9 @@ class Request:
     posterior: str = "sample"
     size: tuple[int, int] | None = None
     resize_mode: str | None = None
-    prompt_syntax: str = "a1111"
+    prompt_syntax: str | None = None
     weighting: str | None = None
-    broken_prompt: str = "error"
+    broken_prompt: str | None = None
     passes: tuple[float, ...] = ()
     pass_prompts: tuple[str, ...] = ()
     drift_correction: bool = False
@@ -149,10 +149,12 @@ class Request:
         checks.choice("strength convention", self.convention, CONVENTIONS)
         checks.choice("noise", self.noise, NOISE_KINDS)
         checks.choice("posterior", self.posterior, POSTERIORS)
-        checks.choice("prompt syntax", self.prompt_syntax, SYNTAXES)
+        if self.prompt_syntax is not None:
+            checks.choice("prompt syntax", self.prompt_syntax, SYNTAXES)
         if self.weighting is not None:
             checks.choice("weighting", self.weighting, WEIGHTINGS)
-        checks.choice("way with broken prompts", self.broken_prompt, BROKEN)
+        if self.broken_prompt is not None:
+            checks.choice("way with broken prompts", self.broken_prompt, BROKEN)
         if self.resize_mode is not None:
             checks.choice("resize mode", self.resize_mode, RESIZE_MODES)
         if self.colour_match is not None:
@@ -213,9 +215,15 @@ class Request:
                 )
 
     @property
+    def syntax(self) -> str:
+        """The prompt syntax that applies: that of the convention where none is asked for."""
+        exact = f"{self.convention}-exact"
+        return self.prompt_syntax or (exact if exact in EXACT else "a1111")
+
+    @property
     def emphasis(self) -> str:
         """The weighting that applies."""
-        return self.weighting or ("comfy" if self.prompt_syntax == "comfy" else "a1111")
+        return self.weighting or ("comfy" if self.syntax in ("comfy", "comfy-exact") else "a1111")
 
     @property
     def from_noise(self) -> bool:

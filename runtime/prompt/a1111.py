@@ -153,7 +153,7 @@ def weigh(text: str) -> Phrase:
     for bracket, factor in (("(", MORE), ("[", LESS)):
         while open_[bracket]:
             close(bracket, factor)
-    return Phrase(_chunks(pieces), "a1111")
+    return Phrase(_chunks(pieces), "a1111-exact")
 
 
 class _Reader:
@@ -259,6 +259,16 @@ def _chunks(pieces: list[Fragment]) -> tuple[tuple[Fragment, ...], ...]:
     for text, weight in joined:
         if (text, weight) == (BREAK, -1.0):
             chunks.append([])
-        elif text:
+        elif text := _fixed(text):
+            check_weight(weight)
             chunks[-1].append((text, weight))
     return tuple(tuple(chunk) for chunk in chunks)
+
+
+def _fixed(text: str) -> str:
+    """A fragment as ftfy leaves it: A1111's CLIP tokenizer begins with that."""
+    if text.isascii() and "&" not in text:  # nothing to fix, and importing ftfy takes 0.2 s
+        return text
+    from ftfy import fix_text
+
+    return fix_text(text)

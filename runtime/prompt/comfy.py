@@ -29,7 +29,9 @@ def weigh(text: str) -> Phrase:
     for escape, stand_in in _ESCAPED.items():
         text = text.replace(escape, stand_in)
     fragments = [(_clean(_unescaped(piece)), weight) for piece, weight in _weighted(text, 1.0)]
-    return Phrase((tuple(fragments),), "comfy")
+    for _, weight in fragments:
+        check_weight(weight)
+    return Phrase((tuple(fragments),), "comfy-exact")
 
 
 def _weighted(text: str, around: float, depth: int = 0) -> Iterator[Fragment]:

@@ -14,7 +14,7 @@ from ...engines.base import Array, InputError
 
 PICKLES = {".bin", ".ckpt", ".pt", ".pth"}
 # kohya's trainers and A1111's converters call the vectors so whatever the name; diffusers calls them by the name.
-NAMELESS = ("emb_params", "*")
+NAMELESS = ("emb_params", "*", "clip_l")
 _DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
 
 
@@ -22,11 +22,13 @@ _DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
 class Embedding:
     """A name and the vectors, float32 [n, dim], that it stands for in a prompt.
 
+    A1111 and ComfyUI use it by the name of its file, `file`, whatever the file itself says; "" is the same name.
     Raises `InputError` for a blank name, and for vectors of another shape or that are not finite.
     """
 
     name: str
     vectors: Array = field(repr=False)
+    file: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -58,7 +60,7 @@ def read_embedding(path: str | Path, name: str | None = None) -> Embedding:
             "safetensors.torch.save_file({'emb_params': vectors}, path)"
         )
     key, vectors = _only_tensor(path, _read(path))
-    return Embedding(name or (path.stem if key in NAMELESS else key), vectors)
+    return Embedding(name or (path.stem if key in NAMELESS else key), vectors, name or path.stem)
 
 
 def _read(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
@@ -72,7 +74,7 @@ def _read(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
 
 def _only_tensor(path: Path, tensors: list[tuple[str, Mapping[str, Any]]]) -> tuple[str, Array]:
     names = [name for name, _ in tensors]
-    if {"clip_l", "clip_g"} & set(names):
+    if "clip_g" in names:
         raise InputError(f"{path}: is made for SDXL's two text encoders; use one made for this model")
     if len(tensors) != 1:
         raise InputError(

@@ -43,7 +43,7 @@ class Operand(ABC):
     def phrases(self, evaluations: Evaluations) -> list[Phrase]:
         """What it says at each evaluation."""
 
-    def check_weights(self) -> None:  # noqa: B027: most find out as they read
+    def check_weights(self) -> None:  # noqa: B027  (most find out as they read)
         """Raise `InputError` for a weight that is too great."""
 
     def timeline(self, steps: int) -> list[Phrase]:

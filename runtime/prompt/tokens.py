@@ -20,6 +20,8 @@ COMMA = ",</w>"
 BACKTRACK = 20
 # ComfyUI's max_word_length: from this many tokens on, what is weighted alike is cut at the end of a window.
 LARGE = 8
+# What the syntaxes end in that read as the programs do.
+EXACT = "-exact"
 # The id that says: the place holds a vector instead.
 NO_TOKEN = -1
 
@@ -62,7 +64,7 @@ class PromptTokenizer:
         self._tokenizer = tokenizer
         self._facts = facts
         self._comma = tokenizer.token_to_id(COMMA)
-        self._known: Names = {}
+        self._known: dict[bool, Names] = {False: {}, True: {}}
         self._lock = Lock()
 
     @property
@@ -73,18 +75,22 @@ class PromptTokenizer:
     def add(self, embedding: Embedding) -> None:
         """Have a name mean an embedding, in place of any of that name; longer names go before shorter ones.
 
-        Raises `InputError` for a name without tokens, and for more vectors than a window has room for.
+        In prompts that are read exactly as A1111 or ComfyUI reads them that is the name of its file. Raises
+        `InputError` for a name without tokens, and for more vectors than a window has room for.
         """
-        ids = self._ids(embedding.name)
-        if not ids:
-            raise InputError(f"the name {embedding.name!r} has no tokens, so that no prompt could use it; rename it")
+        names = {False: embedding.name, True: embedding.file or embedding.name}
+        ids = {exact: self._ids(name) for exact, name in names.items()}
+        for exact, name in names.items():
+            if not ids[exact]:
+                raise InputError(f"the name {name!r} has no tokens, so that no prompt could use it; rename it")
         if len(embedding.vectors) > self.room:
             raise InputError(
                 f"embedding {embedding.name!r} has {len(embedding.vectors)} vectors, a window has room for {self.room}"
             )
         with self._lock:
-            known = {**self._known, embedding.name: (ids, embedding)}
-            self._known = dict(sorted(known.items(), key=lambda item: -len(item[1][0])))
+            for exact, name in names.items():
+                known = {**self._known[exact], name: (ids[exact], embedding)}
+                self._known[exact] = dict(sorted(known.items(), key=lambda item: -len(item[1][0])))
 
     def __call__(self, phrase: Phrase) -> Windows:
         """The windows of a phrase: at least one, each framed by the start and end tokens and padded.
@@ -93,11 +99,11 @@ class PromptTokenizer:
         of the last 20 tokens over, "comfy" keeps fragments of fewer than 8 tokens whole, "plain" just cuts. A chunk
         begins a new one. An embedding is never cut, but by "comfy" where it has 8 vectors or more.
         """
-        known = self._known
+        known, syntax = self._known[phrase.syntax.endswith(EXACT)], phrase.syntax.removesuffix(EXACT)
         windows: list[list[Token]] = []
         for chunk in phrase.chunks:
-            groups = [group for text, weight in chunk for group in self._groups(text, weight, phrase.syntax, known)]
-            windows += self._fill(groups, phrase.syntax)
+            groups = [group for text, weight in chunk for group in self._groups(text, weight, syntax, known)]
+            windows += self._fill(groups, syntax)
         if len(windows) > 1 and not windows[-1]:  # a BREAK at the very end begins nothing
             windows.pop()
         return self._framed(windows or [[]])
