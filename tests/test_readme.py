@@ -23,10 +23,11 @@ LEFT = {
     ". .venv/bin/activate": "is of the shell",
     "pip install": "needs the network",
     "overpaint build out/my-model --engine tensorrt_rtx": "needs TensorRT-RTX, and minutes",
+    "cat ": "needs overpaint on the PATH; tests/cli/test_outputs.py runs a pipe",
     "overpaint completion": "writes into the home folder; tests/test_cli_words.py runs it",
 }
 # Shapes of commands, not commands.
-SYNOPSIS = re.compile(r"\b(PICTURE|COMMAND)\b")
+SYNOPSIS = re.compile(r"\b(PICTURE|COMMAND|FOLDER)\b")
 # What runs with a checkpoint, a photo and prompts of the reader's own: with these of ours in `pytest -m slow`.
 OWN = {
     "path/to/stable-diffusion": str(ROOT / "models/tiny-checkpoint"),
