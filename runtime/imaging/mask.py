@@ -17,7 +17,11 @@ CHANNELS = ("auto", "luma", "alpha")
 BLURS = ("a1111", "diffusers")
 LATENT_MODES = ("diffusers", "a1111", "cover", "area")
 
-_HALF = 128
+FLOOR = 3
+"""Levels up to this are what compression and resampling leave of black."""
+
+HALF = 128
+"""The level from which a hard mask repaints a pixel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +57,7 @@ def read(
     `channel` says what is read: "luma" the brightness as it is seen on black, so that paint on a transparent layer
     counts; "alpha" the transparency, so that what is erased is repainted, as ComfyUI reads it (A1111 reads alpha the
     other way round: there `invert` helps); "auto" alpha where it varies, else luma. `size` is the picture's (width,
-    height): a mask of another is refused, or with `resize` scaled bilinearly.
+    height): a mask of another is refused, or with `resize` scaled bilinearly. Levels up to `FLOOR` are 0, with a note.
 
     Raises `InputError` as `codec.read` does, for an unknown channel, for "alpha" where there is none, for another size
     without `resize`, and for a mask whose brightest level is 1, which must be meant otherwise.
@@ -73,6 +77,7 @@ def read(
     if invert:
         levels = 255 - levels
     levels = _sized(levels, picture.size, size, resize, notes)
+    levels = _floored(levels, notes)
     if not levels.any():
         notes.append("the mask is empty: nothing is repainted; white is what is repainted, invert it if that is black")
     elif levels.min() == 255:
@@ -159,7 +164,8 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
     """The mask uint8 [height, width] at the latents' size, float32 [height / downscale, width / downscale] in [0, 1].
 
     "diffusers" takes every `downscale`-th pixel, 1 from level 128 on; "a1111" scales bicubically and rounds to 0 or 1;
-    "cover" is 1 where any pixel that a latent stands for is at level 128 or more, so that no thin line is missed;
+    "cover" is 1 where any pixel that a latent stands for is at level 128 or more, so that no thin line is missed, and
+    where any is above 0 in a patch that has no such pixel, so that no grey is missed, either;
     "area" is the mean of the pixels a latent stands for, in between too, as differential diffusion wants it.
     Raises `InputError` for sides that are no multiples of `downscale`.
     """
@@ -172,15 +178,14 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
         )
     size = (width // downscale, height // downscale)
     if mode == "diffusers":
-        picked: Array = levels[::downscale, ::downscale] >= _HALF
+        picked: Array = levels[::downscale, ::downscale] >= HALF
         return picked.astype(np.float32)
     if mode == "a1111":
         scaled = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC))
-        return (scaled >= _HALF).astype(np.float32)
+        return (scaled >= HALF).astype(np.float32)
     cells = levels.reshape(size[1], downscale, size[0], downscale)
     if mode == "cover":
-        covered: Array = (cells.max(axis=(1, 3)) >= _HALF).astype(np.float32)
-        return covered
+        return _covered(cells.max(axis=(1, 3))).astype(np.float32)
     means: Array = cells.mean(axis=(1, 3), dtype=np.float32) / np.float32(255)
     return means
 
@@ -212,6 +217,29 @@ def _sized(levels: Array, old: tuple[int, int], new: tuple[int, int] | None, res
         raise InputError(f"{shown}; give one of its size, or ask for it to be resized (resize, --resize-mask)")
     notes.append(f"{shown}; the mask is scaled to it")
     return np.array(Image.fromarray(levels).resize(new, Image.Resampling.BILINEAR))
+
+
+def _floored(levels: Array, notes: list[str]) -> Array:
+    """Nearly black as black: it would have the whole picture count as masked."""
+    faint = (levels > 0) & (levels <= FLOOR)
+    if not faint.any():
+        return levels
+    notes.append(f"mask: {np.count_nonzero(faint)} pixels of level 1 to {FLOOR} count as black and are kept")
+    floored: Array = np.where(faint, np.uint8(0), levels)
+    return floored
+
+
+def _covered(brightest: Array) -> Array:
+    """Which cells, uint8 [rows, columns], are free, as bools: all from 128 on, and patches that only have less."""
+    strong, painted = brightest >= HALF, brightest > 0
+    reached = strong
+    while True:
+        # Cells touch at their corners, too.
+        wider = _widened(_widened(reached).T).T & painted
+        if np.array_equal(wider, reached):
+            free: Array = strong | (painted & ~reached)
+            return free
+        reached = wider
 
 
 def _blur_rows(levels: Array, sigma: float) -> Array:

@@ -14,7 +14,8 @@ from .. import checks
 from ..expand import expand
 from ..imaging import codec, fill, mask
 from ..imaging.codec import Picture
-from ..imaging.mask import Mask
+from ..imaging.feather import GROWTH, covering, feather
+from ..imaging.mask import HALF, Mask, to_latents
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window
 from ..loop import Step
@@ -43,13 +44,15 @@ class Inpainting:
     """How masks are read and what is done under them; white is repainted.
 
     Reading: `channel`, `invert` and `resize_mask` are those of `imaging.mask.read`. The mask is then grown by `grow`
-    pixels (shrunk where that is negative) and blurred by `blur`, a sigma or one for x and one for y, of `blur_kind`.
+    pixels (shrunk where that is negative) and blurred by `blur`, a sigma or one for x and one for y, of `blur_kind`;
+    parts that are smaller than their blur are grown first, so that they are repainted, too ("cover").
 
     `levels` says what lies between black and white: "hard" repaints the latents from level 128 on and only pastes by
     it, as diffusers and A1111 do; "soft" keeps the less of the original the further the steps are, as A1111's soft
     inpainting; "strength" takes them as shares of the strength, as differential diffusion does. `content` is what
     masked pixels begin as: the original, colours spread from around ("fill"), noise, or nothing. `latent_mask` is how
-    a hard mask comes to latents: "cover" misses no masked pixel, "diffusers" and "a1111" are theirs.
+    a hard mask comes to latents: "cover" misses no pixel that was painted, as it was before the blur; "diffusers" and
+    "a1111" are theirs, which see the blurred mask, and refuse one that the blur leaves nothing of.
 
     With `only_masked` the model works on the mask's rectangle and `padding` pixels around it, at its own size. `ring`
     pixels around the mask tell the colour shift that is taken out, as a `ring_field`; 0 leaves it.
@@ -96,13 +99,22 @@ class Inpainting:
     def reach(self) -> int:
         """How far beyond a mask's pixels its shape can tell or be changed, at least 1."""
         # Pillow's three boxes reach about as far as A1111's kernel: 3 sigma is beyond both.
-        return abs(self.grow) + int(3 * max(self.sigmas)) + 4
+        return abs(self.grow) + int((3 + GROWTH) * max(self.sigmas)) + 5
 
     def shaped(self, levels: Array) -> Array:
         """A mask uint8 [height, width], grown and blurred."""
-        levels = mask.grow(levels, self.grow) if self.grow else levels
         x, y = self.sigmas
-        return mask.blur(levels, x, y, self.blur_kind) if x or y else levels
+        grown, soften = self.grown(levels), feather if self.latent_mask == "cover" else mask.blur
+        return soften(grown, x, y, self.blur_kind) if x or y else grown
+
+    def grown(self, levels: Array) -> Array:
+        """A mask uint8 [height, width], grown."""
+        return mask.grow(levels, self.grow) if self.grow else levels
+
+    @property
+    def covers(self) -> bool:
+        """Do latents go by what was painted before the blur?"""
+        return self.levels == "hard" and self.latent_mask == "cover"
 
     def pasted(self, levels: Array) -> Array:
         """How much of the result counts at each pixel, uint8: strengths are none, and soon count in full."""
@@ -160,16 +172,18 @@ class Inpaint:
         size = checks.size(rest.pop("size", None))
         if rest.get("resize_mode") is not None:
             raise InputError("inpainting has no resize mode; the result has the picture's size whatever the model's is")
-        self._patch, shapes = self._plan(pipeline.bundle.model, shapes, size)
+        self._patch, shapes, freed = self._plan(pipeline.bundle.model, shapes, size)
         places: dict[str, Any] = {}
         source = self._picture
         if self._patch is not None:
-            places["change"] = self._own.change(union(shapes))
+            places["change"] = self._own.change(freed)
             if len(prompts) > 1:
                 named = zip(prompts[1:], shapes[1:], strict=True)
                 places["regions"] = tuple(Region(prompt, levels) for prompt, levels in named)
             source = self._filled(self._patch.source, union(shapes))
         self._requests = expand([source], prompts[:1], [negative_prompt], seed, n, {**rest, **places})
+        if self._patch is not None:
+            _check_free(pipeline.task(self._requests[0]).change, pipeline.bundle.model.downscale)
         self._run = None if self._patch is None else pipeline.run(self._requests)
         self._pipeline = pipeline
 
@@ -249,32 +263,52 @@ class Inpaint:
             read.append(made.levels)
         return read
 
-    def _plan(self, facts: ModelFacts, shapes: list[Array], size: Size | None) -> tuple[Patch | None, list[Array]]:
-        """What is worked on, and every mask at the working size; nothing where nothing is masked."""
+    def _plan(
+        self, facts: ModelFacts, masks: list[Array], size: Size | None
+    ) -> tuple[Patch | None, list[Array], Array]:
+        """What is worked on, and at the working size every mask, and what latents go by; no patch where nothing is
+        masked."""
         own, area = self._own, self._picture.pixels.shape[:2]
         # Masks are shaped in a rectangle around them, so that a small mask in a large picture costs little.
-        around = mask.region(union(shapes), own.reach)
+        around = mask.region(union(masks), own.reach)
         if around is None:
-            return None, []
-        shapes = [_placed(own.shaped(shape[around.slices]), around, area) for shape in shapes]
+            return None, [], union(masks)
+        masks = [levels[around.slices] for levels in masks]
+        shapes = [_placed(own.shaped(levels), around, area) for levels in masks]
         everything, most = union(shapes), size or facts.default_size
         window = mask.region(everything, own.padding, most)
         if window is None:
             self._notes.append(f"nothing of the mask is left once it has grown by {own.grow}: nothing is repainted")
-            return None, []
+            return None, [], everything
         if not own.only_masked:
             window = Window(0, 0, *area)
         scales = own.only_masked or size is not None
         work = working_size(window, most, facts.multiple) if scales else self.size
         patch = Patch(self._picture, window, own.pasted(everything[window.slices]), work)
         if self._picture.alpha is not None and (patch.levels[self._picture.alpha[window.slices] < 255] > 0).any():
-            self._notes.append("masked pixels are transparent and stay so: what is repainted there may not be seen")
-        return patch, [scaled(shape[window.slices], work) for shape in shapes]
+            self._notes.append("masked pixels are transparent: where they are repainted they become opaque")
+        shapes = [scaled(shape[window.slices], work) for shape in shapes]
+        if not own.covers:
+            return patch, shapes, union(shapes)
+        painted = _placed(own.grown(union(masks)), around, area)
+        freed = np.maximum(painted, np.where(everything >= HALF, everything, np.uint8(0)))
+        return patch, shapes, covering(freed[window.slices], work)
 
     def _filled(self, source: Picture, levels: Array) -> Picture:
         if self._own.content != "fill" or levels.min() == 255:
             return source
         return replace(source, pixels=fill.spread(source.pixels, levels))
+
+
+def _check_free(change: Change | None, downscale: int) -> None:
+    """Raise `InputError` for a hard mask that frees no latent: nothing would be repainted."""
+    if change is None or change.gradual or change.softness or not change.levels.any():
+        return
+    if not to_latents(change.levels, downscale, change.latent_mask).any():
+        raise InputError(
+            f"the mask frees no latent the way of {change.latent_mask!r}, so that nothing would be repainted: it is "
+            "smaller than its blur, or too dark; give latent_mask 'cover', a blur of 0, or a larger or lighter mask"
+        )
 
 
 def union(shapes: Sequence[Array]) -> Array:

@@ -198,3 +198,22 @@ def test_latent_masks_are_the_peers(rows, columns, downscale, random):
         torch.from_numpy(levels / 255)[None, None], size=(rows, columns), mode="area"
     )
     np.testing.assert_allclose(mask.to_latents(levels, downscale, "area"), area[0, 0].numpy(), atol=1e-6)
+
+
+def test_nearly_black_counts_as_black():
+    levels = np.array([[0, 1, 3, 4, 255]], np.uint8)
+    read = mask.read(levels)
+    np.testing.assert_array_equal(read.levels, [[0, 0, 0, 4, 255]])
+    assert "2 pixels of level 1 to 3 count as black" in read.notes[0]
+    assert mask.read(255 - levels, invert=True).levels.tolist() == read.levels.tolist()
+    assert any("empty" in note for note in mask.read(np.full((8, 8), 3, np.uint8)).notes)
+
+
+def test_a_covering_latent_mask_frees_grey_patches_but_no_soft_edges():
+    levels = np.zeros((24, 40), np.uint8)
+    levels[:8, :8] = 60
+    levels[8:16, 24:32] = 255
+    levels[8:16, 16:24] = levels[16:, 32:] = 60
+    np.testing.assert_array_equal(
+        mask.to_latents(levels, 8, "cover"), [[1, 0, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
+    )
