@@ -54,6 +54,28 @@ def paste(original: Array, repainted: Array, levels: Array) -> Array:
     return result
 
 
+def reveal(original: Array, seen: Array, levels: Array) -> Array:
+    """A picture with alpha, uint8 [height, width, 4], that is opaque where it was repainted.
+
+    `original` is uint8 [height, width, 4], `seen` uint8 [height, width, 3] what it is to look like on white, `levels`
+    uint8 [height, width] how much of each pixel is new: so much of its transparency is gone, and its colour is what
+    shows as `seen`. Pixels of level 0 are the original's, bit for bit.
+
+    Raises `InputError` for shapes that do not go together.
+    """
+    _check(original, seen, levels)
+    result = original.copy()
+    for rows in strips(*levels.shape):
+        new, alpha = levels[rows].astype(np.uint16), original[rows][..., 3].astype(np.uint16)
+        alpha = 255 - ((255 - alpha) * (255 - new) + 127) // 255
+        # What white shows through is taken off again.
+        part = np.maximum(alpha, 1)[..., None].astype(np.int32)
+        colour = (255 * (seen[rows].astype(np.int32) - 255) + part // 2) // part + 255
+        whole = np.concatenate([np.clip(colour, 0, 255), alpha[..., None]], axis=2).astype(np.uint8)
+        result[rows] = np.where(new[..., None] > 0, whole, original[rows])
+    return result
+
+
 def certify(original: Array, result: Array, levels: Array) -> Certificate:
     """Compare a result with its original, uint8 [height, width(, channels)], under the mask uint8 [height, width].
 

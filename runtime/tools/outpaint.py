@@ -13,7 +13,7 @@ from .. import checks
 from ..expand import expand
 from ..imaging import codec, fill, mask
 from ..imaging.codec import Picture
-from ..imaging.compose import certify
+from ..imaging.compose import certify, reveal
 from ..imaging.fill import Margins
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window, windows
@@ -244,13 +244,12 @@ class Outpaint:
         pixels = self._canvases[index].pixels.copy()
         window = own.margins.window(old.size)
         levels = _overlapping(own.margins.mask(old.size), own.overlap)
-        # The canvas was seen on white: colours that transparency hides are still the picture's own.
-        pixels[window.slices] = np.where(levels[window.slices][..., None] > 0, pixels[window.slices], old.pixels)
-        before = fill.pad(old.pixels, own.margins)
-        alpha = None
+        before, alpha = fill.pad(old.pixels, own.margins), None
         if old.alpha is not None:
-            alpha = np.full(levels.shape, 255, np.uint8)
-            alpha[window.slices] = old.alpha
+            # The canvas was seen on white: colours that transparency hides are still the picture's own.
+            alpha, inside = np.full(levels.shape, 255, np.uint8), window.slices
+            whole = reveal(np.dstack([old.pixels, old.alpha]), pixels[inside], levels[inside])
+            pixels[inside], alpha[inside] = whole[..., :3], whole[..., 3]
         request = replace(first.request, image=old, change=None, seed=self._requests[index].seed)
         return replace(
             first,

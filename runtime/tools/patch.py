@@ -10,7 +10,7 @@ from PIL import Image
 
 from ...engines.base import Array
 from ..imaging.codec import Picture
-from ..imaging.compose import Certificate, certify, paste
+from ..imaging.compose import Certificate, certify, paste, reveal
 from ..imaging.fade import fade
 from ..imaging.ring import RingMatch, ring
 from ..imaging.tiles import Window
@@ -51,7 +51,7 @@ class Patch:
         return replace(seen, pixels=scaled(seen.pixels, self.size))
 
     def put_back(self, repainted: Image.Image, seam: Seam) -> tuple[Picture, tuple[str, ...]]:
-        """The picture with what became of its window, and notes; everything of level 0 is as it was, and all alpha."""
+        """The picture with what became of its window, opaque there, and notes; everything of level 0 is as it was."""
         whole = _stacked(self.picture)
         pixels = scaled(np.asarray(repainted.convert("RGB")), (self.window.width, self.window.height))
         notes: tuple[str, ...] = ()
@@ -60,8 +60,9 @@ class Patch:
             matched = ring(truth, pixels, self.levels, seam.width, seam.field)
             pixels, notes = (matched.pixels if _is_shift(matched) else pixels), _told(matched)
         pixels = fade(truth, pixels, self.levels, seam.fade)
-        result = whole.copy()
-        result[self.window.slices] = paste(whole[self.window.slices], pixels, self.levels)
+        result, seen = whole.copy(), paste(truth, pixels, self.levels)
+        old = whole[self.window.slices]
+        result[self.window.slices] = seen if self.picture.alpha is None else reveal(old, seen, self.levels)
         return _unstacked(result), notes
 
     def certify(self, result: Picture) -> Certificate:

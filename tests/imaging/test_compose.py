@@ -60,6 +60,19 @@ def test_alpha_is_kept(height, width):
     np.testing.assert_array_equal(result[..., :3], paste(original[..., :3], repainted, mask))
 
 
+@settings(max_examples=30, deadline=None)
+@given(sides, sides)
+def test_what_is_repainted_shows_as_it_was_seen(height, width):
+    original, repainted, mask = levels(height, width, 4), levels(height, width, 3), some_mask(height, width)
+    on_white = lambda made: 255 + (made[..., :3] - 255.0) * made[..., 3:] / 255  # noqa: E731
+    seen = paste(on_white(original).round().astype(np.uint8), repainted, mask)
+    result = compose.reveal(original, seen, mask)
+    np.testing.assert_array_equal(result[mask == 0], original[mask == 0])
+    np.testing.assert_array_equal(result[mask == 255], np.dstack([repainted, np.full_like(mask, 255)])[mask == 255])
+    assert (result[..., 3] >= original[..., 3]).all()
+    np.testing.assert_allclose(on_white(result)[mask > 0], seen[mask > 0], atol=1.5)
+
+
 def test_an_empty_mask_changes_nothing_and_a_full_one_all():
     original, repainted = levels(9, 7, 3), levels(9, 7, 3)
     np.testing.assert_array_equal(paste(original, repainted, np.zeros((9, 7), np.uint8)), original)

@@ -82,7 +82,7 @@ TOOLS: dict[str, dict[str, Any]] = {
     "kept": {"change": Change(HALF), "strength": 0.8},
     "gradual": {"change": Change(HALF // 2, gradual=True)},
     "regions": {"regions": (Region("b", HALF),), "guidance_rescale": 0.7},
-    "passes": {"passes": (0.8, 0.6), "drift_correction": True},
+    "passes": {"passes": (0.8, 0.6)},
     "editing": {"prompt": "[a:b:0.5] AND c:0.5"},
     "windows": {"window": 32, "noise": "field"},
     "variation": {"variation_seed": 5, "variation_strength": 0.3},
