@@ -186,7 +186,7 @@ def _add_loops(parser: Any) -> None:
         "--through-pixels", action="store_true", help="decode and encode between passes, as loops over pictures do"
     )
     parser.add_argument(
-        "--drift-correction", action="store_true", help="undo the drift of the latents' means after every pass"
+        "--drift-correction", action="store_true", help="undo the drift of the colours after every pass"
     )
 
 

@@ -15,6 +15,7 @@ from ..engines.bundle import ModelFacts
 from .edits import Drift, Keep, ThroughPixels
 from .guidance import guides, shares
 from .imaging.mask import to_latents
+from .imaging.match import settle
 from .imaging.tiles import Mosaic
 from .job import Edit, Job
 from .prompt.tree import Phrase
@@ -108,10 +109,20 @@ class Assembly:
 
     def _trip(self, clean: Array) -> Array:
         """Latents through pixels and back to their mean; its seconds are counted with the line's."""
+        return self._mean_latents(self._pipeline.vae.decode(clean))
+
+    def _mean_latents(self, pixels: Array) -> Array:
         vae = self._pipeline.vae
-        moments, _ = vae.encode(vae.decode(clean))
+        moments, _ = vae.encode(pixels)
         self._tally.encodings += _made_by_vae(moments)
         return to_device(vae.latents(moments, None), self._device)
+
+    def _undrift(self, denoised: Array) -> Array:
+        """What takes the drift of its colours out of clean latents, by way of the pixels that they decode to."""
+        seen = self._pipeline.vae.decode(denoised)
+        moved, still = (self._mean_latents(pixels) for pixels in (settle(seen, self._task.picture.on_white), seen))
+        difference: Array = moved - still
+        return difference
 
     def _stream(self, seed: int) -> NoiseStream:
         left, top = (length // self._facts.downscale for length in self._request.origin)
@@ -156,7 +167,7 @@ class Assembly:
         request, plan, change = self._request, self._task.plan, self._task.change
         edits: list[Edit] = []
         if request.passes and not request.from_noise:
-            edits.append(Drift(plan, clean, request.drift_correction))
+            edits.append(Drift(plan, clean, self._undrift if request.drift_correction else None))
         if request.through_pixels:
             edits.append(ThroughPixels(plan, self._trip))
         if change is not None and self._keeps:

@@ -64,29 +64,33 @@ def ends(plan: Plan) -> set[int]:
 
 
 class Drift:
-    """Measures after every pass how far the means of the latents' channels have moved, and moves them back if asked.
+    """Measures after every pass how far the means of the latents' channels have moved, and takes the drift out if it
+    can.
 
     `shifts` are the root mean squares of the channels' moves, in standard deviations of the original's latents, where
-    each pass ended: before the correction.
+    each pass ended: before the correction. `undrift` gives the clean latents of a pass without the drift of their
+    colours, as a difference to add. The channels' own means are no colours: a decoder with group norms draws the same
+    white from other latents where the rest of the picture is another, so that moving them back tints it.
     """
 
-    def __init__(self, plan: Plan, clean: Array, correct: bool) -> None:
+    def __init__(self, plan: Plan, clean: Array, undrift: Callable[[Array], Array] | None = None) -> None:
         self._clean = clean
         self._scale = plan.noised[:, 0]
         self._ends = ends(plan)
-        self._correct = correct
+        self._undrift = undrift
         self._shifts: list[Array] = []
 
     def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
-        """The latents, at the end of a pass with the original's means if that is asked for."""
+        """The latents, at the end of a pass without its drift where that is corrected."""
         if line not in self._ends:
             return latents
         means = [array.mean(axis=(-2, -1), keepdims=True) for array in (denoised, self._clean)]
-        shift = means[0] - means[1]
         spread = self._clean.std(axis=(-2, -1), keepdims=True)
-        self._shifts.append(shift / (spread + np.float32(1e-6)))  # a channel may be flat
-        corrected: Array = latents - np.float32(self._scale[line]) * shift
-        return corrected if self._correct else latents
+        self._shifts.append((means[0] - means[1]) / (spread + np.float32(1e-6)))  # a channel may be flat
+        if self._undrift is None:
+            return latents
+        corrected: Array = latents + np.float32(self._scale[line]) * self._undrift(denoised)
+        return corrected
 
     @property
     def shifts(self) -> tuple[float, ...]:

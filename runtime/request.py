@@ -82,7 +82,7 @@ class Request:
     `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see `prompt.prompt.parse` and
     `prompt.emphasis`; weighting None goes with the syntax. `prompts` are (share of the steps, prompt) pairs instead of
     `prompt`, the first at 0. `passes` are strengths in (0, 1] of several passes in latents, instead of `strength`;
-    `pass_prompts` the prompt of each; `drift_correction` gives the latents the original's means after every pass,
+    `pass_prompts` the prompt of each; `drift_correction` takes the drift of colours out after every pass,
     `through_pixels` takes them through the VAE and 8-bit pixels between two. `variation_strength` in [0, 1] draws the
     first noise towards that of `variation_seed`. `colour_match` gives the result the input's colours, by a method of
     `imaging.match`. `change` and `regions` are of the picture's size. `window` > 0 runs the model on overlapping

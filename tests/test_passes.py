@@ -212,3 +212,18 @@ def test_a_colour_match_brings_the_result_to_the_inputs_colours(pipe: Pipeline, 
     kept = pipe(source, "rocket", strength=0, colour_match=method)
     assert np.array_equal(np.asarray(kept.images[0]), source.pixels)
     assert not kept.outputs[0].notes
+
+
+def test_drift_correction_brings_the_colours_back_and_tints_no_white() -> None:
+    """On the trained model: the channels' means are no colours, and moving them back tinted the white ground."""
+    pipe = overpaint.load("tiny", engine="onnxruntime")
+    picture = Image.open(MODELS / "examples/fox.png").convert("RGB").resize((64, 64))
+    source = np.asarray(picture).astype(float)
+    options = {"passes": (0.5, 0.4, 0.3), "seed": 1, "guidance_scale": 3, "steps": 12}
+    shifts, tints = [], []
+    for correct in (False, True):
+        made = np.asarray(pipe(picture, "fox", drift_correction=correct, **options).images[0]) - source
+        shifts.append(np.abs(made.mean(axis=(0, 1))).max())
+        tints.append(np.abs(np.median(made[(source >= 250).all(axis=2)], axis=0)).max())
+    assert shifts[1] < 0.7 * shifts[0]
+    assert tints[1] <= 3

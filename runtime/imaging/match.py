@@ -13,6 +13,7 @@ from .tiles import strips
 _BINS = 4096
 _LEVELS = 5
 _HALO = 2**_LEVELS - 1
+_MOST = 3
 
 
 def match(pixels: Array, source: Array, method: str) -> Array:
@@ -79,6 +80,32 @@ def wavelet(pixels: Array, source: Array) -> Array:
         levels = pixels[rows] + low[rows.start - around.start :][: rows.stop - rows.start]
         matched[rows] = np.rint(np.clip(levels, 0, 255))
     return matched
+
+
+def settle(pixels: Array, source: Array) -> Array:
+    """Pixels uint8 [height, width, 3] with the mean colour of `source`, of the same shape.
+
+    Each pixel bears the shift in proportion to how far it is from the source's, at most `_MOST` times its even share:
+    what has not moved, such as a white ground, is not tinted by what has.
+    """
+    _check(pixels, source)
+    shift, distance = np.zeros(3), 0.0
+    for rows in strips(*pixels.shape[:2]):
+        moved, far = _moved(pixels[rows], source[rows])
+        shift += moved.sum(axis=(0, 1), dtype=np.float64)
+        distance += float(far.sum(dtype=np.float64))
+    settled, count = pixels.copy(), pixels.shape[0] * pixels.shape[1]
+    if distance:
+        for rows in strips(*pixels.shape[:2]):
+            share = np.minimum(_moved(pixels[rows], source[rows])[1] / np.float32(distance), _MOST / count)
+            settled[rows] = np.rint(np.clip(pixels[rows] - share * shift, 0, 255))
+    return settled
+
+
+def _moved(pixels: Array, source: Array) -> tuple[Array, Array]:
+    """How far pixels are from a source's, float32 [rows, width, 3], and all channels together [rows, width, 1]."""
+    moved = pixels.astype(np.float32) - source
+    return moved, np.sqrt(np.square(moved).sum(axis=2, keepdims=True))
 
 
 METHODS: dict[str, Callable[[Array, Array], Array]] = {"histogram": histogram, "mean": mean, "wavelet": wavelet}

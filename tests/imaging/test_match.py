@@ -14,7 +14,7 @@ import overpaint
 from overpaint.engines.base import InputError
 from overpaint.runtime.imaging import tiles
 from overpaint.runtime.imaging.lab import from_lab, to_lab
-from overpaint.runtime.imaging.match import METHODS, histogram, match, mean, wavelet
+from overpaint.runtime.imaging.match import METHODS, histogram, match, mean, settle, wavelet
 from overpaint.runtime.imaging.ring import FIELDS, ring
 
 RNG = np.random.default_rng(0)
@@ -174,3 +174,14 @@ def test_without_mask_or_ring_nothing_is_corrected():
 def test_bad_input_names_cause_and_mend(wrong, message):
     with pytest.raises(InputError, match=message):
         wrong()
+
+
+def test_settling_gives_the_mean_back_and_leaves_what_has_not_moved():
+    source = np.full((32, 32, 3), 255, np.uint8)
+    source[8:30, 8:30] = [200, 90, 30]
+    moved = source.copy()
+    moved[8:30, 8:30] = [190, 100, 80]
+    settled = settle(moved, source)
+    assert (settled[:8] == 255).all()
+    np.testing.assert_array_equal(settled.mean(axis=(0, 1)).round(), source.mean(axis=(0, 1)).round())
+    np.testing.assert_array_equal(settle(source, source), source)
