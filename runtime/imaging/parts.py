@@ -12,6 +12,8 @@ from typing import IO
 LARGEST = 64 * 2**20
 """The most bytes that are read of a piece of metadata, and of a file's texts together: Pillow's own limit for those."""
 
+_BUFFER = 2**17
+
 Part = bytes | range
 
 
@@ -84,7 +86,7 @@ def kept(source: IO[bytes], parts: Sequence[Part]) -> IO[bytes]:
             joined[-1] = range(last.start, part.stop)
         else:
             joined.append(part)
-    return io.BufferedReader(_Parts(source, joined))
+    return io.BufferedReader(_Parts(source, joined), _BUFFER)
 
 
 def size_of(stream: IO[bytes]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import time
 import tracemalloc
@@ -52,6 +53,20 @@ def is_read(content, note=None):
     assert len(found) == (note is not None), picture.notes
     assert note is None or note in found[0]
     return picture
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="the system names no open files")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_is_read_from_a_pipe(kind):
+    """As a shell gives it: `overpaint img2img <(cat a.png) ...`."""
+    content = encoded(IMAGE, kind)
+    reading, writing = os.pipe()
+    with open(writing, "wb") as stream:
+        stream.write(content)
+    try:
+        np.testing.assert_array_equal(read(f"/dev/fd/{reading}").pixels, read(content).pixels)
+    finally:
+        os.close(reading)
 
 
 # --- PNG -----------------------------------------------------------------------------------------------------------
