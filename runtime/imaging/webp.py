@@ -9,7 +9,6 @@ from .parts import LARGEST, Container, Part, at, kept, size_of
 
 _HEADER = 12
 _PIXELS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
-_METADATA = (b"ICCP", b"EXIF", b"XMP ")
 
 
 def is_webp(head: bytes) -> bool:
@@ -18,7 +17,7 @@ def is_webp(head: bytes) -> bool:
 
 
 def container(stream: IO[bytes]) -> Container:
-    """A WebP file without unknown chunks and those that are damaged, of which the first that holds pixels is none."""
+    """A WebP file without the chunks of metadata that are cut short or too large; those of pixels stay as they are."""
     end, position = size_of(stream), _HEADER
     parts: list[Part] = []
     dropped: list[str] = []
@@ -36,7 +35,7 @@ def container(stream: IO[bytes]) -> Container:
             dropped.append(f"{_name(kind)} (cut short)")
         elif length > LARGEST:
             dropped.append(f"{_name(kind)} (too large)")
-        elif kind in _METADATA:
+        else:
             parts.append(place)
         position = stop
     if _HEADER - 4 + int.from_bytes(at(stream, 4, 4), "little") > end and not dropped:

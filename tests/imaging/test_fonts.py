@@ -144,9 +144,9 @@ def test_the_grid_notes_what_it_cannot_write(system, tmp_path, capsys, fake):
     assert main(["grid", str(fox), "fox 猫", *out]) == 0
     assert "sheet.png: no font has 猫 (U+732B)" in capsys.readouterr().err
     named = made(tmp_path / "named.ttf", CATS)
-    assert main(["grid", str(fox), "fox 猫", *out, "--font", str(named)]) == 0
+    assert main(["grid", str(fox), "fox 猫", *out, "--overwrite", "--font", str(named)]) == 0
     assert "no font" not in capsys.readouterr().err
-    assert main(["grid", str(fox), "fox 猫", *out, "--font", str(fox)]) == 2
+    assert main(["grid", str(fox), "fox 猫", *out, "--overwrite", "--font", str(fox)]) == 2
     sheet = fake.grid(fox, "fox 猫", {"seed": (1, 2)}, steps=2, strength=0.0)
     assert "猫" in sheet.info["notes"][0]
     assert fake.grid(fox, "fox 猫", {"seed": (1, 2)}, steps=2, strength=0.0, font=named).info["notes"] == ()
