@@ -8,6 +8,7 @@ from typing import IO
 from .parts import LARGEST, Container, Part, at, kept, size_of
 
 _HEADER = 12
+_METADATA = (b"ICCP", b"EXIF", b"XMP ")
 _PIXELS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
 
 
@@ -30,8 +31,8 @@ def container(stream: IO[bytes]) -> Container:
             parts.append(place)
             pixels = pixels or kind in (b"VP8 ", b"VP8L", b"ANMF")
         elif position + 8 + length > end:
-            if not pixels:  # the pixels are somewhere in the rest
-                parts.append(place)
+            if kind not in _METADATA or not pixels:
+                return Container(stream)  # the decoder may know more of what the rest is
             dropped.append(f"{_name(kind)} (cut short)")
         elif length > LARGEST:
             dropped.append(f"{_name(kind)} (too large)")
