@@ -1,6 +1,7 @@
 """The import rules of the design, and that the runtime stays lean."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,10 @@ def test_every_public_name_is_there() -> None:
     assert all(getattr(overpaint, name) for name in overpaint.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         overpaint.nonsense  # noqa: B018
+
+
+def test_no_test_takes_what_lies_in_the_examples_folder() -> None:
+    globs = re.compile(r"""(EXAMPLES|examples["')]*)\W*(r?glob|iterdir)\(|read_pictures\((MODELS|EXAMPLES)""")
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    # README's test compares the folder with itself: nothing may be written there.
+    assert [path.name for path, text in texts.items() if path.name != "test_readme.py" and globs.search(text)] == []

@@ -13,9 +13,9 @@ from PIL import Image
 import overpaint
 from overpaint.engines.compare import psnr
 from overpaint.runtime.load import MODELS
+from tests.examples import EXAMPLES
 
 CHECKPOINT = MODELS / "tiny-checkpoint"
-EXAMPLES = sorted((MODELS / "examples").glob("*.png"))
 PROMPT, NEGATIVE = "fox, ink style", "a rocket"
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),

@@ -27,15 +27,17 @@ from overpaint.export.fuse import TOLERANCE, fuse
 from overpaint.export.int8 import Feeds, Quantised
 from overpaint.export.quantize import LIMITS, Calibration, quantize_bundle
 from overpaint.export.sensitivity import Block, _enough, _ranked, _work, choose, outputs, pooled_error
-from overpaint.runtime.demo import EXAMPLES
-from overpaint.runtime.trajectories import LOADING, PROMPTS, read_pictures, read_prompts, record
+from overpaint.runtime.trajectories import LOADING, PROMPTS, read_prompts, record
+from tests.examples import EXAMPLES
 
 LIMIT = 0.05
+FOX = next(path for path in EXAMPLES if path.stem == "fox")
+PICTURES = [overpaint.read(path) for path in EXAMPLES]
 
 
 @pytest.fixture(scope="module")
 def calibration(bundle: Bundle) -> Calibration:
-    fed = record(overpaint.load(bundle.folder, **LOADING), read_pictures(EXAMPLES), PROMPTS, count=12, seed=3)
+    fed = record(overpaint.load(bundle.folder, **LOADING), PICTURES, PROMPTS, count=12, seed=3)
     return Calibration.split(fed, 4 / 12, "a test")
 
 
@@ -150,8 +152,7 @@ def test_other_sizes_run(bundle: Bundle, int8: Bundle) -> None:
 
 def test_pictures_are_nearly_the_same(bundle: Bundle, int8: Bundle) -> None:
     made = [
-        overpaint.load(one.folder, **LOADING)(EXAMPLES / "fox.png", "fox", seed=1, guidance_scale=3).images[0]
-        for one in (bundle, int8)
+        overpaint.load(one.folder, **LOADING)(FOX, "fox", seed=1, guidance_scale=3).images[0] for one in (bundle, int8)
     ]
     assert psnr(*made) > 30
 
@@ -160,7 +161,7 @@ def test_no_prompt_is_recorded_again_before_each_has_been(bundle: Bundle, monkey
     pipe, asked = overpaint.load(bundle.folder, **LOADING), list[str]()
     start = pipe.start
     monkeypatch.setattr(pipe, "start", lambda picture, prompt, **k: asked.append(prompt) or start(picture, prompt, **k))
-    record(pipe, read_pictures(EXAMPLES), ["a", "b", "c"], count=12, seed=0)
+    record(pipe, PICTURES, ["a", "b", "c"], count=12, seed=0)
     assert len(asked) >= 6
     assert set(asked[:3]) == set(asked[3:6]) == {"a", "b", "c"}
 
@@ -178,10 +179,7 @@ def test_the_variant_of_onnxruntime_reads_the_same_int8(int8: Bundle, tmp_path: 
 def test_recording_depends_on_the_seed_alone(bundle: Bundle) -> None:
     pipes = [overpaint.load(bundle.folder, **LOADING) for _ in range(3)]
     engines = dict(pipes[0].engines)
-    made = [
-        record(pipe, read_pictures(EXAMPLES), PROMPTS, count=3, seed=seed)
-        for pipe, seed in zip(pipes, (1, 1, 2), strict=True)
-    ]
+    made = [record(pipe, PICTURES, PROMPTS, count=3, seed=seed) for pipe, seed in zip(pipes, (1, 1, 2), strict=True)]
     assert all(pipes[0].engines[name] is engine for name, engine in engines.items())
     one, two, other = made
     assert {name: len(feeds) for name, feeds in one.items()} == {"unet": 3, "vae_encoder": 2, "vae_decoder": 2}

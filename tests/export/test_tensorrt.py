@@ -22,6 +22,7 @@ from overpaint.engines.store import Store
 from overpaint.export import memory
 from overpaint.export.tensorrt import Made, Target, build, target
 from overpaint.runtime.load import find
+from tests.signals import hearing
 
 pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx")
 
@@ -137,7 +138,7 @@ def test_what_the_receiver_raises_ends_the_build(tiny: Bundle, store: Store) -> 
 def other(tiny: Bundle, store: Store, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process in the midst of a build, which goes on when the file "go" appears."""
     command = [sys.executable, "-c", SCRIPT, str(tiny.folder), str(tmp_path / "go")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with hearing(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == "begun\n"
         yield process

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import overpaint
 from overpaint.engines.base import InputError
 from overpaint.runtime.imaging.compose import paste
 from overpaint.runtime.imaging.passes import ORDERS, SEAM_FIXES, Tiling, bands, redraw, waves
 from overpaint.runtime.imaging.seams import LIMIT, seams
-
-EXAMPLES = sorted((Path(overpaint.__file__).parent / "models/examples").glob("*.png"))
+from tests.examples import EXAMPLES
 
 tilings = st.builds(
     Tiling,
