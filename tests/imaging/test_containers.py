@@ -126,7 +126,7 @@ def test_texts_are_unpacked_within_bounds():
     tracemalloc.start()
     start = time.perf_counter()
     is_read(content, "zTXt (too large)")
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 30  # unbounded: minutes
     assert tracemalloc.get_traced_memory()[1] < 200 * MEGABYTE
     tracemalloc.stop()
 
@@ -186,7 +186,7 @@ def test_jpeg(content, note):
     whole = encoded(IMAGE, "JPEG", quality=90)
     start = time.perf_counter()
     picture = read(whole[:2] + content + whole[2:])
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 20
     np.testing.assert_array_equal(picture.pixels, read(whole).pixels)
     found = [text for text in picture.notes if "metadata was left out" in text]
     assert [note in text for text in found] == ([True] if note else [])
