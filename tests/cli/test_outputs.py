@@ -17,6 +17,7 @@ from overpaint import InputError
 from overpaint.cli import main
 from overpaint.cli.naming import FIELDS, Pattern, folder_and_pattern
 from overpaint.runtime import load as loading
+from overpaint.runtime.imaging import opening
 from overpaint.runtime.imaging.metadata import parse_parameters, read_parameters
 
 
@@ -284,6 +285,15 @@ class TestStreams:
             done = subprocess.run([*words, *map(str, engine)], stdin=cat.stdout, capture_output=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert Image.open(io.BytesIO(done.stdout)).size == (40, 40)
+
+    def test_a_pipe_without_an_end_is_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(opening, "MAX_BYTES", 100)
+        reader, writer = os.pipe()
+        os.write(writer, bytes(200))
+        with pytest.raises(InputError, match="has more than 100 bytes"):
+            opening.open_image(f"/dev/fd/{reader}")
+        os.close(reader)
+        os.close(writer)
 
     @pytest.mark.parametrize("redirect", [">&-", "> /dev/full", "| head -c 0"])
     def test_a_picture_that_goes_nowhere_is_a_failure(

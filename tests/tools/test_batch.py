@@ -184,6 +184,17 @@ class TestWork:
         broken = [line for line in journal.read_text().splitlines() if not line.endswith("}")]
         assert len(broken) == 1
 
+    def test_names_as_long_as_can_be_and_one_that_gets_too_long(self, fake: Pipeline, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        for length in (241, 255):
+            Image.new("RGB", (40, 40)).save(tmp_path / "in" / ("x" * (length - 4) + ".png"))
+        events = work(fake, tmp_path / "in")
+        assert [len(name_) for name_ in painted(events)] == [241, 255]
+        assert painted(work(fake, tmp_path / "in")) == []
+        events = work(fake, tmp_path / "in", n=2)
+        assert [len(name_) for name_ in painted(events)] == [246, 246]
+        assert any("File name too long" in event.reason for event in events if isinstance(event, Skipped))
+
     def test_a_file_that_it_did_not_write_is_skipped(self, fake: Pipeline, folder: Path) -> None:
         out = folder.parent / "out"
         out.mkdir()
