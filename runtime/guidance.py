@@ -111,10 +111,10 @@ def check_prompts(request: Request) -> None:
     The negative prompt has one weight everywhere, so what the prompts weigh has to be the same everywhere.
     """
     own = [_own(request, index) for index in range(max(len(request.passes), 1))]
-    said = (*_regional(request), *own)
-    for prompt in (*said, negative(request)):
+    prompts = (*_regional(request), *own)
+    for prompt in (*prompts, negative(request)):
         prompt.check_weights()
-    totals = [sum(part.weight for part in prompt.parts) for prompt in said]
+    totals = [sum(part.weight for part in prompt.parts) for prompt in prompts]
     if request.regions and not np.allclose(totals, totals[0]):
         shown = ", ".join(f"{total:g}" for total in totals)
         raise InputError(f"the weights of the regions' prompts and the prompt sum to {shown}; make the sums equal")

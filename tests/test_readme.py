@@ -136,3 +136,9 @@ def test_every_command_that_is_named_exists(capsys: pytest.CaptureFixture[str]) 
         name for page in PAGES for name in re.findall(r"`overpaint ([a-z][a-z0-9-]*)", page.read_text(encoding="utf-8"))
     }
     assert named <= known
+
+
+def test_no_two_commands_write_the_same_file() -> None:
+    outputs = [found for command in commands(PAGES[0]) for found in re.findall(r"-o (\S+)", command)]
+    assert len(outputs) == len(set(outputs))
+    assert not {f"out/{path.name}" for path in EXAMPLES.rglob("*.png")} & set(outputs)
