@@ -9,7 +9,7 @@ import sys
 ALLOW = "OVERPAINT_TELEMETRY"
 # The libraries' own switches, of those that have one; a value that the user has set stays.
 SWITCHES = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY")
-# OpenVINO and NNCF have no switch but a file in the home folder; where they cannot import this package they send nothing.
+# OpenVINO and NNCF have no switch but a file in the home folder; without this package they send nothing.
 SENDER = "openvino_telemetry"
 
 
