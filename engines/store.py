@@ -19,6 +19,9 @@ from .bundle import File
 
 FOLDER = "engines"
 RECORD, BLOB = "key.json", "engine"
+# Where the bundles lie that come with the package.
+PACKAGED = Path(__file__).absolute().parent.parent / "models"
+MEND = "free some space, or name another folder in OVERPAINT_ENGINES"
 
 
 @dataclass(frozen=True)
@@ -56,23 +59,28 @@ class Key:
 class Store:
     """The engines built for a bundle, a folder each: the engine, and its key with the engine's size and hash."""
 
-    def __init__(self, folder: Path, shipped: Path | None = None) -> None:
+    def __init__(self, folder: Path, shipped: Path | None = None, obstacle: str = "") -> None:
+        """`shipped` is looked into too; `obstacle` says why nothing can be kept, where that is known."""
         self.folder = folder
         # What came with the bundle is used wherever new engines are kept.
         self._folders = (folder, shipped) if shipped and shipped != folder else (folder,)
+        self._obstacle = obstacle
 
     @classmethod
     def of(cls, bundle: Path) -> Store:
-        """The store of a bundle: its `engines` folder, or the user's cache where the bundle cannot be written.
+        """The store of a bundle: its `engines` folder, or the user's cache where the bundle cannot be written or is one
+        of the package's own, whose folder an uninstaller has to find as it was.
 
         The environment variable OVERPAINT_ENGINES names another folder.
         """
+        own = bundle / FOLDER
         if named := os.environ.get("OVERPAINT_ENGINES"):
-            return cls(Path(named), bundle / FOLDER)
-        if os.access(bundle, os.W_OK):
-            return cls(bundle / FOLDER)
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        return cls(cache / "overpaint" / FOLDER, bundle / FOLDER)
+            return cls(Path(named), own)
+        if not bundle.absolute().is_relative_to(PACKAGED) and os.access(bundle, os.W_OK):
+            return cls(own)
+        if cache := user_cache():
+            return cls(cache / FOLDER, own)
+        return cls(own, obstacle=f"{own}: cannot be written, and there is no home folder for a cache")
 
     @property
     def changed(self) -> float:
@@ -83,7 +91,7 @@ class Store:
 
     def find(self, key: Key) -> Path | None:
         """The file of a built engine, or None; raises `EngineError` for one that is altered or cut short."""
-        folder = next((path / key.name for path in self._folders if (path / key.name).is_dir()), None)
+        folder = self._place(key)
         if folder is None:
             return None
         try:
@@ -97,9 +105,16 @@ class Store:
             os.utime(folder / RECORD)
         return folder / BLOB
 
+    def holds(self, key: Key) -> bool:
+        """Whether there is an engine of that key, whole or not."""
+        return self._place(key) is not None
+
+    def _place(self, key: Key) -> Path | None:
+        return next((path / key.name for path in self._folders if os.path.isdir(path / key.name)), None)
+
     def built(self) -> Iterator[Key]:
         """The keys of all engines whose record can be read."""
-        for path in (record for folder in self._folders for record in sorted(folder.glob(f"[!.]*/{RECORD}"))):
+        for path in (record for folder in self._folders for record in _records(folder)):
             try:
                 yield Key(**json.loads(path.read_text(encoding="utf-8"))["key"])
             except (OSError, ValueError, KeyError, TypeError):
@@ -112,6 +127,8 @@ class Store:
         leaves no engine. Raises `EngineError` for an altered engine, `OutputError` where the folder cannot be written.
         """
         target, partial = self.folder / key.name, self.folder / f".{key.name}.partial"
+        if self._obstacle:
+            raise OutputError(f"{self._obstacle}; {MEND}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _locked(self.folder / f".{key.name}.lock", waiting):
@@ -129,10 +146,7 @@ class Store:
         except OSError as exc:
             if isinstance(exc, OutputError):
                 raise
-            raise OutputError(
-                f"{self.folder}: built engines cannot be kept here ({exc}); free some space, or name another folder "
-                "in OVERPAINT_ENGINES"
-            ) from exc
+            raise OutputError(f"{self.folder}: built engines cannot be kept here ({exc}); {MEND}") from exc
         return target / BLOB
 
     def prune(self, kin: Key, keep: int) -> None:
@@ -153,6 +167,21 @@ class Store:
         with suppress(OSError):
             (self.folder / key.name).rename(going)
         shutil.rmtree(going, ignore_errors=True)
+
+
+def user_cache() -> Path | None:
+    """Where this package keeps what it can make again, or None for a user without a home folder."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(named):  # the standard has relative ones ignored
+        return Path(named) / "overpaint"
+    home = os.path.expanduser("~")
+    return Path(home) / ".cache" / "overpaint" if os.path.isabs(home) else None
+
+
+def _records(folder: Path) -> list[Path]:
+    with suppress(OSError):  # of a folder that may not be entered
+        return sorted(folder.glob(f"[!.]*/{RECORD}"))
+    return []
 
 
 def _origin(key: Key) -> tuple[str, str, str]:

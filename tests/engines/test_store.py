@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from overpaint import EngineError, OutputError
+from overpaint.engines.bundle import Bundle
+from overpaint.engines.ort import variant_of
 from overpaint.engines.store import Key, Store
+from overpaint.runtime.load import MODELS
 
 KEY = Key("unet", "0" * 64, "dynamic", "float16", "library", "1.0", "sm_90")
 
@@ -95,6 +98,44 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="OVERPAINT_ENGINES"):
         Store(tmp_path / "file").build(KEY, write)
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No folder is named, and no user has this number."""
+    for name in ("OVERPAINT_ENGINES", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    return monkeypatch
+
+
+def test_shipped_bundles_are_kept_in_the_users_cache(tmp_path: Path, nobody: pytest.MonkeyPatch) -> None:
+    nobody.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert Store.of(MODELS / "tiny").folder == tmp_path / "overpaint/engines"
+    assert variant_of("unet", Bundle.read(MODELS / "tiny").graph("unet"), MODELS / "tiny", "cpu")
+
+
+@pytest.mark.parametrize("home", [None, "", "relative"])
+def test_without_a_home_nothing_is_kept(home: str | None, nobody: pytest.MonkeyPatch) -> None:
+    if home is not None:
+        nobody.setenv("XDG_CACHE_HOME", home)
+    store = Store.of(MODELS / "tiny")
+    assert store.find(KEY) is None
+    assert store.changed
+    with pytest.raises(OutputError, match=r"no home folder for a cache; .*OVERPAINT_ENGINES"):
+        store.build(KEY, write)
+    assert not (MODELS / "tiny/engines" / KEY.name).exists()
+
+
+def test_a_folder_that_may_not_be_entered_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.stat", refuse)  # root, as tests may run, enters every folder
+    assert Store(tmp_path).find(KEY) is None
+    assert list(Store(tmp_path).built()) == []
+    with pytest.raises(OutputError, match="OVERPAINT_ENGINES"):
+        Store(tmp_path / "cache").build(KEY, write)
 
 
 def test_a_bundle_that_cannot_be_written_uses_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
