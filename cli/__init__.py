@@ -14,7 +14,7 @@ from .parser import CommandParser, Parser
 from .streams import tolerant
 
 # Options that are handed on to `overpaint.load`.
-ENGINE = ("engine", "device", "precision", "threads", "verify")
+ENGINE = ("engine", "device", "precision", "threads", "shapes", "verify")
 PRINTING = ("quiet", "verbose", "as_json")
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "as_json" in arguments:
         console = arguments["console"] = Console(*(arguments.pop(name) for name in PRINTING))
     if "threads" in arguments:
-        arguments["engine"] = {name: arguments.pop(name) for name in ENGINE}
+        arguments["engine"] = {name: arguments.pop(name) for name in ENGINE if name in arguments}
     if "preview_every" in arguments:
         arguments["preview"] = Preview(arguments["preview"], arguments.pop("preview_every"))
     return _run(partial(command, **arguments), console)
@@ -47,7 +47,9 @@ def _run(command: Callable[[], int | None], console: Console) -> int:
 
     error: Exception | None = None
     try:
-        code = command() or DONE
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: console.note(f"note: {message}")
+            code = command() or DONE
     except OverpaintError as exc:
         error, code = exc, USAGE if isinstance(exc, InputError) else FAILED
     except KeyboardInterrupt:

@@ -35,6 +35,12 @@ def add_engine(parser: Any) -> None:
     parser.add_argument("--precision", metavar="NAME", help="float32, bfloat16 or float16 (the engine's fastest)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (all)")
     parser.add_argument(
+        "--shapes",
+        metavar="KIND",
+        default=argparse.SUPPRESS,
+        help="auto, or static, dynamic or tuned: what the engine compiles graphs for (auto)",
+    )
+    parser.add_argument(
         "--no-verify", dest="verify", action="store_false", help="do not compare files with their hashes"
     )
 

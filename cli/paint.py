@@ -78,9 +78,7 @@ def img2img(
     options["regions"] = tuple(Region(text, mask.levels) for text, mask in masks)
     requests = expand(pictures, [prompt], [negative_prompt], seed, n, options)
     preview.check(map(Path, images))
-    # One size, one run: a graph compiled for it alone pays at once.
-    alone = len(requests) <= together and len({request.size or request.image.size for request in requests}) == 1
-    pipe = load(model, shapes="static" if alone else "auto", **engine)
+    pipe = load(model, **engine)
     teach(pipe, embeddings)
     paths = target.paths(requests, pipe.bundle.model.default_sampler)
     # All runs are made, and so checked, before the first begins; each run's pictures are written when it ends.

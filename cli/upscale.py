@@ -46,8 +46,7 @@ def upscale(
     target.numbered(1)
     preview.check([image])
     picture = read(source(image), max_pixels=max_pixels)
-    # Joint windows come in calls of one size and its rest; tiles in as many as their groups have.
-    pipe = load(model, shapes="static" if options["method"] == "joint" else "auto", **engine)
+    pipe = load(model, **engine)
     teach(pipe, embeddings)
     first = load_upscaler(upscaler) if upscaler else None
     with tiles(console) as watch:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import mmap
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from threading import Lock
@@ -42,6 +43,9 @@ LARGE = 64 * 2**20
 KEPT_BELOW = 512 * 2**20
 MOST_KEPT = 6
 
+# A graph for all shapes keeps the kernels of those that came last. With OpenVINO's own 5000 tiny grows by 4 MB a size.
+KERNELS_CACHED = 100
+
 # OpenVINO 2026.4's compiled subgraphs ("snippets") do attention over 1 to 4 tokens wrongly, up to NaN; doing without
 # them costs a static graph 4 to 13 % and a dynamic one nothing.
 FEW = 9
@@ -59,11 +63,10 @@ Shapes = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled model, the bytes it was loaded from, which it may go on using, and what people have to know of it."""
+    """A compiled model, and the bytes it was loaded from, which it may go on using."""
 
     model: Any
     blob: Array | None = None
-    note: str = ""
 
     @cached_property
     def request(self) -> Any:
@@ -77,7 +80,11 @@ _builder = ThreadPoolExecutor(1, "overpaint-openvino")
 
 @dataclass(frozen=True)
 class Compiler:
-    """A graph on its way from the bundle to a device: compiled for one set of shapes, or for all (None)."""
+    """A graph on its way from the bundle to a device: compiled for one set of shapes, or for all (None).
+
+    A `plain` one for one set rounds as the one for all does, at the cost of what OpenVINO does faster where it knows
+    the shapes.
+    """
 
     name: str
     graph: Graph
@@ -86,22 +93,34 @@ class Compiler:
     precision: str
     threads: int
     store: Store
+    plain: bool = False
 
     def compile(self, shapes: Shapes | None) -> Compiled:
         """Compile the graph, or load it from the store of built engines, where small ones are put."""
-        key = self.key(shapes)
-        stored, kept = self.store.find(key), ""
-        if stored is None and self.graph.size < KEPT_BELOW:
+        if self.graph.size < KEPT_BELOW:
             try:
-                stored = self.store.build(key, lambda path: _write(self._compile(shapes), path))
-                self.store.prune(key, MOST_KEPT)
+                return self._kept(self.key(shapes), shapes)
             except OutputError as exc:
-                kept = f"compiled anew each time ({exc})"
-        with unloading([stored] if stored else [self.path.parent / file.path for file in self.graph.data]):
-            return self._load(stored, shapes) if stored else Compiled(self._compile(shapes), note=kept)
+                warnings.warn(f"compiled anew each time: {exc}", stacklevel=2)
+        with unloading([self.path.parent / file.path for file in self.graph.data]):
+            return Compiled(self._compile(shapes))
+
+    def _kept(self, key: Key, shapes: Shapes | None) -> Compiled:
+        """The graph out of the store; a damaged one is dropped: nobody built it on purpose, and it can be made anew."""
+        try:
+            if stored := self.store.find(key):
+                return self._load(stored, shapes)
+        except EngineError as exc:
+            warnings.warn(f"{self.name}: its compiled graph was damaged and is made anew ({exc})", stacklevel=2)
+            self.store.remove(key)
+            if self.store.holds(key):
+                raise OutputError("it cannot be removed") from exc
+        stored = self.store.build(key, lambda path: _write(self._compile(shapes), path))
+        self.store.prune(key, MOST_KEPT)
+        return self._load(stored, shapes)
 
     def _load(self, stored: Path, shapes: Shapes | None) -> Compiled:
-        with translated(self.name, "cannot load the built engine"):
+        with unloading([stored]), translated(self.name, "cannot load the built engine"):
             blob = _mapped(stored)
             tensor = openvino.Tensor(blob, shared_memory=True)
             return Compiled(_core().import_model(tensor, self.device, self._settings(shapes)), blob)
@@ -121,7 +140,8 @@ class Compiler:
     def _compile(self, shapes: Shapes | None) -> Any:
         with translated(self.name, "cannot compile the graph"):
             model, settings = self.read(shapes), self._settings(shapes)
-            fill_heads(model, self.device, settings["INFERENCE_PRECISION_HINT"])
+            if not self.plain:
+                fill_heads(model, self.device, settings["INFERENCE_PRECISION_HINT"])
             return _core().compile_model(model, self.device, settings)
 
     def _settings(self, shapes: Shapes | None) -> dict[str, Any]:
@@ -129,8 +149,10 @@ class Compiler:
             "INFERENCE_PRECISION_HINT": PRECISIONS[self.precision][0],
             "PERFORMANCE_HINT": "LATENCY",
         }
-        if shapes is None or self._few(shapes):
+        if shapes is None or self.plain or self._few(shapes):
             settings["SNIPPETS_MODE"] = "DISABLE"
+        if shapes is None and self.device == "CPU":
+            settings["CPU_RUNTIME_CACHE_CAPACITY"] = KERNELS_CACHED
         if self.threads:
             settings["INFERENCE_NUM_THREADS"] = self.threads
         return settings
@@ -153,18 +175,18 @@ class Compiler:
         capabilities = " ".join(sorted(_core().get_property(self.device, "OPTIMIZATION_CAPABILITIES")))
         processor = f"{_core().get_property(self.device, 'FULL_DEVICE_NAME')} ({capabilities})"
         settings = ", ".join(f"{name} {value}" for name, value in self._settings(shapes).items())
-        version = f"{openvino.__version__}, heads {HEADS}, {settings}"
+        version = f"{openvino.__version__}, heads {0 if self.plain else HEADS}, {settings}"
         return Key(self.name, self.graph.sha256, profile, self.precision, "openvino", version, processor)
 
 
 class OpenVinoEngine:
-    """A graph on OpenVINO, compiled for all shapes and, for those that come back, for one.
+    """A graph on OpenVINO, compiled for all shapes or for one, so that a result does not depend on when it is made.
 
-    `shapes` is "auto": the dynamic graph serves at once, and a shape that comes back in a later run is compiled in the
-    background and takes over when a run begins; "static" and "tuned": each shape is compiled when it first comes, and
-    the dynamic graph never; "dynamic": the other way about. Of static graphs the `MOST_STATIC` used last are kept.
-    Compiled graphs share no weights: of a large one the first shape's static graph serves alone, the dynamic one comes
-    with another shape, and goes when a static one takes over.
+    `shapes` is "auto": a small graph serves all shapes, and one for a shape that comes back in a later run is compiled
+    in the background; it takes over when a run begins, if it gave what the other gave, bit for bit. A large graph, as
+    two that are compiled share no weights, is compiled for each of a run's first `MOST_STATIC` shapes when they come,
+    and for all once there are more. "static" and "tuned": each shape is compiled when it first comes; "dynamic": none.
+    Of those for one shape the `MOST_STATIC` used last are kept.
     """
 
     device = "cpu"
@@ -176,34 +198,31 @@ class OpenVinoEngine:
         self.inputs = compiler.graph.inputs
         self.outputs = compiler.graph.outputs
         self._compiler: Compiler | None = compiler
-        self._shapes = shapes
-        self._large = compiler.graph.size >= LARGE
+        self._small = shapes == "auto" and compiler.graph.size < LARGE
+        self._most_static = {"auto": MOST_STATIC, "dynamic": 0}.get(shapes, math.inf)
         self._lock = Lock()
-        first = shapes == "dynamic" or (shapes == "auto" and not self._large)
-        self._dynamic = compiler.compile(None) if first else None
+        self._dynamic = compiler.compile(None) if self._small or shapes == "dynamic" else None
         self._static: OrderedDict[Shapes, Compiled] = OrderedDict()
-        self._building: dict[Shapes, Future[Compiled]] = {}
+        self._building: dict[Shapes, Future[Compiled | None]] = {}
         self._earlier: set[Shapes] = set()
+        self._unlike: set[Shapes] = set()
         self._now: dict[Shapes, Compiled] = {}
         self._runs = 0
         self._failure = ""
 
     @property
     def label(self) -> str:
-        """The library, the device, the precision, and which of the graphs served since the run began."""
+        """The library, the device, the precision, and what the run's graphs round as since it began.
+
+        One for a single shape that rounds as the dynamic one is called that: when it takes over depends on time.
+        """
         if self._compiler is None:
             return "closed"
-        used = self._now.values()
-        kinds = " and ".join(sorted({DYNAMIC if compiled is self._dynamic else "static" for compiled in used}))
+        dynamic = {self._small or compiled is self._dynamic for compiled in self._now.values()}
+        kinds = " and ".join(sorted(DYNAMIC if each else "static" for each in dynamic))
         of = self._compiler
-        parts = (
-            f"openvino {openvino.__version__.split('-')[0]}",
-            of.device.lower(),
-            of.precision,
-            kinds,
-            *sorted({compiled.note for compiled in used}),
-            self._failure,
-        )
+        library = f"openvino {openvino.__version__.split('-')[0]}"
+        parts = (library, of.device.lower(), of.precision, kinds, self._failure)
         return ", ".join(part for part in parts if part)
 
     def begin_run(self) -> None:
@@ -231,7 +250,10 @@ class OpenVinoEngine:
             shapes = tuple(feeds[spec.name].shape for spec in self.inputs)
             if shapes not in self._now:
                 self._now[shapes] = self._choose(self._compiler, shapes)
-            return self._infer(self._now[shapes], feeds)
+            outputs = self._infer(self._now[shapes], feeds)
+            if self._small and self._worth_building(shapes):
+                self._specialise(self._compiler, shapes, feeds, outputs)
+            return outputs
 
     def close(self) -> None:
         """Release the compiled graphs; one that is being built is waited for."""
@@ -245,25 +267,44 @@ class OpenVinoEngine:
 
     def _choose(self, compiler: Compiler, shapes: Shapes) -> Compiled:
         """The graph that serves these shapes in this run."""
-        if shapes in self._static:
-            self._static.move_to_end(shapes)
-            return self._static[shapes]
-        alone = self._large and not self._static and self._dynamic is None
-        if self._shapes in ("static", "tuned") or (self._shapes == "auto" and alone):
-            return self._keep(shapes, compiler.compile(shapes))
-        if self._shapes == "auto" and shapes in self._earlier and shapes not in self._building and not self._failure:
-            self._building[shapes] = _builder.submit(compiler.compile, shapes)
+        if self._small:
+            assert self._dynamic is not None
+            return self._held(shapes) or self._dynamic
+        if sum(compiled is not self._dynamic for compiled in self._now.values()) < self._most_static:
+            return self._held(shapes) or self._keep(shapes, compiler.compile(shapes))
         if self._dynamic is None:
             self._dynamic = compiler.compile(None)
         return self._dynamic
 
-    def _take(self, shapes: Shapes, built: Future[Compiled]) -> None:
-        if (error := built.exception()) is None:
-            self._keep(shapes, built.result())
-            if self._large:
-                self._dynamic = None
-        else:  # the dynamic graph goes on; the label, and so every Result, says why
+    def _held(self, shapes: Shapes) -> Compiled | None:
+        if shapes in self._static:
+            self._static.move_to_end(shapes)
+        return self._static.get(shapes)
+
+    def _worth_building(self, shapes: Shapes) -> bool:
+        known = shapes in self._static or shapes in self._building or shapes in self._unlike
+        return shapes in self._earlier and not known and not self._failure
+
+    def _specialise(
+        self, compiler: Compiler, shapes: Shapes, feeds: Mapping[str, Array], outputs: Mapping[str, Array]
+    ) -> None:
+        """Compile for one shape in the background, and see whether it gives the same outputs for the same feeds."""
+        fed, wanted = ({name: array.copy() for name, array in arrays.items()} for arrays in (feeds, outputs))
+
+        def build() -> Compiled | None:
+            compiled = replace(compiler, plain=True).compile(shapes)
+            made = self._infer(compiled, fed)
+            return compiled if all(made[name].tobytes() == wanted[name].tobytes() for name in wanted) else None
+
+        self._building[shapes] = _builder.submit(build)
+
+    def _take(self, shapes: Shapes, built: Future[Compiled | None]) -> None:
+        if error := built.exception():  # the dynamic graph goes on; the label, and so every Result, says why
             self._failure = f"no static graph ({error})"
+        elif compiled := built.result():
+            self._keep(shapes, compiled)
+        else:
+            self._unlike.add(shapes)
 
     def _keep(self, shapes: Shapes, compiled: Compiled) -> Compiled:
         self._static[shapes] = compiled
