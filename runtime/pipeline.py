@@ -245,6 +245,7 @@ class Pipeline:
                 strength=strength,
                 convention=request.convention,
                 eta=request.eta,
+                inpaints=request.change is not None,
             )
             for strength in request.passes or (request.strength,)
         ]

@@ -22,7 +22,7 @@ from .sampling.names import find_schedule, resolve
 from .sampling.noise import KINDS as NOISE_KINDS
 from .sampling.noise import drawn
 from .sampling.plan import Plan
-from .sampling.strength import CONVENTIONS, FROM_NOISE
+from .sampling.strength import CONVENTIONS, from_noise
 
 POSTERIORS = ("sample", "mode")
 CONTENTS = ("original", "noise", "nothing")
@@ -229,7 +229,7 @@ class Request:
     def from_noise(self) -> bool:
         """Whether it begins with noise alone."""
         first = self.passes[0] if self.passes else self.strength
-        return first == 1 and self.convention in FROM_NOISE
+        return from_noise(self.convention, first, self.change is not None)
 
     @property
     def fit_mode(self) -> str:

@@ -31,13 +31,14 @@ def compile_plan(
     eta: float | None = None,
     timesteps: Sequence[float] | None = None,
     sigmas: Sequence[float] | None = None,
+    inpaints: bool = False,
 ) -> Plan:
     """The table of a run of `sampler` over the last part of `schedule`, as much of it as `strength` says.
 
     Give one of `steps` (1 to 1000, of the whole schedule), `timesteps` (falling) or `sigmas` (falling, the last being
     the end, usually 0). Names are those of this package, diffusers, A1111 or ComfyUI; schedule None is the model's own,
     or the sampler's default in diffusers. `eta`, 0 to 1, scales the fresh noise of the samplers that draw any (TCD: it
-    is gamma). `convention` is one of `strength.CONVENTIONS`. Raises `InputError`, naming the mend, for anything else.
+    is gamma). `convention` is one of `strength.CONVENTIONS`, `inpaints` whether it works under a mask. Raises `InputError`, naming the mend, for anything else.
     """
     name, curve = resolve(sampler, schedule)
     kind = SAMPLERS[name]
@@ -62,7 +63,7 @@ def compile_plan(
     listed = "timesteps" if timesteps is not None else "sigmas" if sigmas is not None else None
     start = (1.0, 0.0)
     if lines:
-        start = strengths.start(convention, path, lines[0].level, strength, spacing == "leading")
+        start = strengths.start(convention, path, lines[0].level, strength, spacing == "leading", inpaints)
     own = kind.grid if kind.grid == "distilled" else spacing
     return _plan(name, curve or listed or own, path, lines, start)
 

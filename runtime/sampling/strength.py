@@ -41,7 +41,7 @@ def contract(walk: Walk, steps: int, strength: float) -> Path:
 def diffusers(walk: Walk, steps: int, strength: float) -> Path:
     """StableDiffusionImg2ImgPipeline.get_timesteps, with the flaws of its multistep samplers on the way.
 
-    At strength 1 the input leaks into the noise; `contract` has no such leak.
+    At strength 1 the input leaks into the noise of img2img, not of inpainting; `contract` has no such leak.
     """
     return replace(contract(walk, steps, strength), like="diffusers")
 
@@ -114,6 +114,12 @@ def _longest(walk: Walk, fits: int, fails: int) -> int:
 FROM_NOISE = ("contract", "continuous")
 """The conventions in which strength 1 starts from noise alone and never looks at the input."""
 
+
+def from_noise(convention: str, strength: float, inpaints: bool) -> bool:
+    """Whether a run starts from noise alone; in diffusers inpainting does at strength 1 (its `is_strength_max`)."""
+    return strength == 1.0 and (convention in FROM_NOISE or (convention == "diffusers" and inpaints))
+
+
 CONVENTIONS: dict[str, Callable[[Walk, int, float], Path]] = {
     "contract": contract,
     "continuous": continuous,
@@ -123,12 +129,15 @@ CONVENTIONS: dict[str, Callable[[Walk, int, float], Path]] = {
 }
 
 
-def start(convention: str, path: Path, first: Level, strength: float, leading: bool) -> tuple[float, float]:
+def start(
+    convention: str, path: Path, first: Level, strength: float, leading: bool, inpaints: bool = False
+) -> tuple[float, float]:
     """Weights of (clean latents, unit noise) that make the x of the first evaluation, which happens at `first`.
 
-    `leading`: is the schedule spaced so? diffusers then adds the image's variance to that of pure noise.
+    `leading`: is the schedule spaced so? diffusers then adds the image's variance to that of pure noise. `inpaints`: is
+    it under a mask?
     """
-    if convention in FROM_NOISE and strength == 1.0:
+    if from_noise(convention, strength, inpaints):
         return (0.0, math.hypot(first.ve, 1.0 if leading else 0.0)) if path.ve else (0.0, 1.0)
     scale, noise = mixed(path, first)
     top = float(path.model.ve[-1])

@@ -57,7 +57,7 @@ class Inpainting:
     With `only_masked` the model works on the mask's rectangle and `padding` pixels around it, at its own size. `ring`
     pixels around the mask tell the colour shift that is taken out, as a `ring_field`; 0 leaves it.
 
-    The peers' own: diffusers' pipeline is latent_mask="diffusers", blur=0, ring=0 and below strength 1
+    The peers' own: diffusers' pipeline is latent_mask="diffusers", blur=0, ring=0 and
     convention="diffusers", and `only_masked` its `padding_mask_crop`; of A1111 are latent_mask="a1111", ring=0 and
     convention="a1111", but it puts the original back into the model's idea of the picture, not into the latents.
     """

@@ -77,6 +77,14 @@ def test_diffusers_leaks_at_strength_1() -> None:
     np.testing.assert_allclose(plan("ddim", convention="diffusers").start, np.sqrt([SD.abar[951], 1 - SD.abar[951]]))
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_diffusers_inpaints_at_strength_1_from_noise(sampler: str) -> None:
+    ours = plan(sampler, convention="diffusers", inpaints=True)
+    assert ours.start.tolist() == plan(sampler).start.tolist()
+    part = {"convention": "diffusers", "strength": 0.5}
+    assert plan(sampler, inpaints=True, **part) == plan(sampler, **part)
+
+
 @pytest.mark.parametrize(("strength", "steps"), [(0.0, 1), (0.04, 1), (0.5, 11), (0.75, 16), (1.0, 20)])
 def test_a1111_runs_one_step_more(strength: float, steps: int) -> None:
     part = plan(strength=strength, convention="a1111")
