@@ -38,7 +38,8 @@ def compile_plan(
     Give one of `steps` (1 to 1000, of the whole schedule), `timesteps` (falling) or `sigmas` (falling, the last being
     the end, usually 0). Names are those of this package, diffusers, A1111 or ComfyUI; schedule None is the model's own,
     or the sampler's default in diffusers. `eta`, 0 to 1, scales the fresh noise of the samplers that draw any (TCD: it
-    is gamma). `convention` is one of `strength.CONVENTIONS`, `inpaints` whether it works under a mask. Raises `InputError`, naming the mend, for anything else.
+    is gamma). `convention` is one of `strength.CONVENTIONS`, `inpaints` whether it works under a mask.
+    Raises `InputError`, naming the mend, for anything else.
     """
     name, curve = resolve(sampler, schedule)
     kind = SAMPLERS[name]

@@ -55,7 +55,7 @@ def dpmpp_2m_sde(path: Path, eta: float) -> Iterator[Line]:
     for step, here, there in path:
         x0, _ = path.predict(here)
         x, pull = exponential_step(here, there, eta)
-        if before is not None and _allowed(path, step, there) > 1:
+        if before is not None and allowed_order(path, step, there) > 1:
             r = (here.log_snr - before.log_snr) / (there.log_snr - here.log_snr)
             x = x + pull * (x0 + (x0 - OLD) / (2 * r))
         else:
@@ -79,7 +79,7 @@ def dpmpp_3m_sde(path: Path, eta: float) -> Iterator[Line]:
     past: list[Level] = []
     for step, here, there in path:
         x0, _ = path.predict(here)
-        order = min(_allowed(path, step, there), len(past) + 1)
+        order = min(allowed_order(path, step, there), len(past) + 1)
         weights = _extrapolation(there, [here, *past[:2]][:order], eta)
         while path.like is None and order > 1 and _far(there, here, past[0]) and sum(map(abs, weights)) > STEADY:
             order -= 1
@@ -127,7 +127,7 @@ def exponential_step(here: Level, there: Level, eta: float) -> tuple[Sum, float]
     return there.sigma / here.sigma * decay**eta * X + noise * NOISE, there.alpha * (1 - decay ** (1 + eta))
 
 
-def _allowed(path: Path, step: int, there: Level) -> int:
+def allowed_order(path: Path, step: int, there: Level) -> int:
     """The order that diffusers allows a step: the last to a clean image is of order 1, and see `lower_order_final`.
 
     k-diffusion lowers it for a clean image only. A step of no length is of order 1 too, for higher ones would divide by

@@ -27,6 +27,9 @@ _A1111_SAMPLERS = {
     "dpmpp_2m_sde": "DPM++ 2M SDE",
     "dpmpp_3m_sde": "DPM++ 3M SDE",
     "dpmpp_sde": "DPM++ SDE",
+    "dpmpp_2s_a": "DPM++ 2S a",
+    "dpm_fast": "DPM fast",
+    "restart": "Restart",
     "unipc": "UniPC",
     "plms": "PLMS",
     "lcm": "LCM",
@@ -58,12 +61,19 @@ _SAMPLER_ALIASES = {
     "dpmpp_2m_sde": "sde-dpmsolver++|dpmpp_2m_sde_gpu",
     "dpmpp_3m_sde": "dpmpp_3m_sde_gpu",
     "dpmpp_sde": "DPMSolverSDEScheduler|dpmpp_sde_gpu",
+    "dpmpp_2s": "DPMSolverSinglestepScheduler",
+    "dpmpp_2s_a": "dpmpp_2s_ancestral|DPM++ 2S ancestral",
+    "dpmsolver_2m": "dpmsolver",
+    "deis": "DEISMultistepScheduler",
     "unipc": "UniPCMultistepScheduler|uni_pc|uni_pc_bh2",
     "plms": "PNDMScheduler",  # as the Stable Diffusion checkpoints configure it
     "pndm": "F-PNDM",
     "lcm": "LCMScheduler",
     "tcd": "TCDScheduler",
 }
+_NO_TABLE = {"dpmadaptive": "it chooses its steps by what the model returns; take 'dpm_fast' or 'dpmpp_2m'"}
+"""Samplers that cannot be a table made before the run, by key, and why."""
+
 _SCHEDULE_ALIASES = {
     "karras": "use_karras_sigmas",
     "exponential": "use_exponential_sigmas",
@@ -109,6 +119,8 @@ def find_sampler(name: str) -> tuple[str, str | None]:
     Raises `InputError` for a name that nobody uses.
     """
     key = _key(_text("sampler", name))
+    if key in _NO_TABLE:
+        raise InputError(f"sampler {name!r} cannot run here: {_NO_TABLE[key]}")
     if key in _SAMPLERS:
         return _SAMPLERS[key], None
     for ending, schedule in _SCHEDULES.items():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from ...engines.base import Array, InputError
-from . import ddim, multi_step, pndm, single_step, unipc
+from . import ddim, dpm_solver, k_diffusion, multi_step, pndm, single_step, unipc
 from .levels import Level, ModelSchedule
 from .linear import Line
 from .path import Path
@@ -29,7 +31,8 @@ class Sampler:
     eta: float | None = None
     """The default of its `eta`; None: it takes none."""
     end: str = "final_sigmas_type"
-    """What decides where it ends: a field of the model's facts, "clean" or "lowest" (the level of timestep 0)."""
+    """What decides where it ends: a field of the model's facts, "clean", "lowest" (the level of timestep 0 after a
+    spacing) or "sigma_min" (that level always)."""
     to_one: bool = False
     """`set_alpha_to_one` where the model's facts leave it open."""
     gap: bool = False
@@ -38,6 +41,11 @@ class Sampler:
     """Schedules on which the model is told the nearest whole timestep."""
     cuts: tuple[str, ...] = ()
     """Schedules on which the model is told the whole timestep below."""
+
+
+def _open(lines: Callable[..., Iterator[Line]], **options: Any) -> Sampler:
+    """One of the family of diffusers' DPMSolverMultistepScheduler."""
+    return Sampler(lines, "open", rounds=("karras",), cuts=("exponential", "beta"), **options)
 
 
 # Heun, DPM2 and DPM++ SDE ignore `final_sigmas_type` in diffusers, as they do zero terminal SNR.
@@ -51,10 +59,23 @@ SAMPLERS = {
     "dpm2_a": Sampler(single_step.dpm2_a, "fraction", ve=True, eta=1.0, end="clean", rounds=("karras",)),
     "lms": Sampler(multi_step.lms, "fraction", ve=True, end="clean"),
     "dpmpp_sde": Sampler(single_step.dpmpp_sde, "fraction", ve=True, eta=1.0, end="clean"),
-    "dpmpp_2m": Sampler(multi_step.dpmpp_2m, "open", rounds=("karras",), cuts=("exponential", "beta")),
-    "dpmpp_2m_sde": Sampler(multi_step.dpmpp_2m_sde, "open", eta=1.0, rounds=("karras",), cuts=("exponential", "beta")),
-    "dpmpp_3m_sde": Sampler(multi_step.dpmpp_3m_sde, "open", eta=1.0, rounds=("karras",), cuts=("exponential", "beta")),
-    "unipc": Sampler(unipc.unipc, "open", rounds=("karras",), cuts=("exponential", "beta")),
+    "dpmpp_2m": _open(multi_step.dpmpp_2m),
+    "dpmpp_2m_sde": _open(multi_step.dpmpp_2m_sde, eta=1.0),
+    "dpmpp_3m_sde": _open(multi_step.dpmpp_3m_sde, eta=1.0),
+    "dpmpp_3m": _open(multi_step.dpmpp_3m),
+    "dpmpp_2s": _open(partial(dpm_solver.dpmpp_singlestep, order=2)),
+    "dpmpp_3s": _open(partial(dpm_solver.dpmpp_singlestep, order=3)),
+    "dpmpp_2s_a": Sampler(single_step.dpmpp_2s_a, "fraction", ve=True, eta=1.0, end="clean"),
+    "dpmsolver_2m": _open(partial(dpm_solver.dpmsolver, order=2), end="sigma_min"),
+    "dpmsolver_3m": _open(partial(dpm_solver.dpmsolver, order=3), end="sigma_min"),
+    "dpmsolver_2s": _open(partial(dpm_solver.dpmsolver_singlestep, order=2), end="sigma_min"),
+    "dpmsolver_3s": _open(partial(dpm_solver.dpmsolver_singlestep, order=3), end="sigma_min"),
+    "deis_1": _open(partial(dpm_solver.deis, order=1), end="sigma_min"),
+    "deis": _open(partial(dpm_solver.deis, order=2), end="sigma_min"),
+    "deis_3": _open(partial(dpm_solver.deis, order=3), end="sigma_min"),
+    "dpm_fast": Sampler(k_diffusion.dpm_fast, "fraction", ve=True, eta=0.0, end="sigma_min"),
+    "restart": Sampler(k_diffusion.restart, "fraction", ve=True, end="clean"),
+    "unipc": _open(unipc.unipc),
     "pndm": Sampler(pndm.pndm, "whole", "leading", end="set_alpha_to_one", gap=True),
     "plms": Sampler(pndm.plms, "whole", "leading", end="set_alpha_to_one", gap=True),
     "lcm": Sampler(ddim.lcm, "distilled", end="clean"),
@@ -76,7 +97,10 @@ def walk(model: ModelSchedule, sampler: Sampler, schedule: str | None, steps: in
     end, gap = _end(model, sampler), None
     if schedule in SIGMA_SCHEDULES:
         levels = _levels_of_sigmas(model, sampler, schedule, steps)
-        if sampler.end != "final_sigmas_type":  # these schedules reach timestep 0, so an end there would do nothing
+        if sampler.end not in (
+            "final_sigmas_type",
+            "sigma_min",
+        ):  # these schedules reach timestep 0, so an end there would do nothing
             end = Level.of_abar(1.0)
     elif schedule is None and sampler.grid == "distilled":
         levels = [model.level(time) for time in distilled(model, steps)]
@@ -148,6 +172,8 @@ def _end(model: ModelSchedule, sampler: Sampler) -> Level:
     if sampler.end == "set_alpha_to_one":
         to_one = sampler.to_one if model.set_alpha_to_one is None else model.set_alpha_to_one
         return Level.of_abar(1.0) if to_one else model.level(0)
-    if sampler.end == "lowest" or (sampler.end == "final_sigmas_type" and model.final_sigmas_type == "sigma_min"):
+    if sampler.end in ("lowest", "sigma_min") or (
+        sampler.end == "final_sigmas_type" and model.final_sigmas_type == "sigma_min"
+    ):
         return model.level(0)
     return Level.of_abar(1.0)

@@ -57,6 +57,11 @@ def distilled(model: ModelSchedule, steps: int) -> Array:
 
 def karras(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
     """Karras et al. (arXiv:2206.00364), equation 5 with rho = 7; as diffusers and k-diffusion."""
+    return karras_ramp(steps, high, low)
+
+
+def karras_ramp(steps: int, high: float, low: float) -> Array:
+    """[steps] sigmas from `high` to `low`, even in their seventh root."""
     rho = 7.0
     ramp = np.linspace(0, 1, steps)
     return np.asarray((high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho)

@@ -56,6 +56,23 @@ def dpm2_a(path: Path, eta: float) -> Iterator[Line]:
         yield Line(step, middle, {"x": SAVED + (down - here.ve) * eps + up * NOISE})
 
 
+def dpmpp_2s_a(path: Path, eta: float) -> Iterator[Line]:
+    """DPM-Solver++ (arXiv:2211.01095), Algorithm 1 with r = 1/2, and ancestral noise: k-diffusion's
+    sample_dpmpp_2s_ancestral."""
+    for step, here, there in path:
+        x0, _ = path.predict(here)
+        down, up = ancestral(here.ve, there.ve, eta)
+        if not down:
+            yield Line(step, here, {"x": x0 + up * NOISE})
+            continue
+        middle = path.at(math.sqrt(here.ve * down))
+        decay = middle.ve / here.ve
+        yield Line(step, here, {"x": decay * X + (1 - decay) * x0, "saved": X})
+        x0, _ = path.predict(middle)
+        decay = down / here.ve
+        yield Line(step, middle, {"x": decay * SAVED + (1 - decay) * x0 + up * NOISE})
+
+
 def dpmpp_sde(path: Path, eta: float) -> Iterator[Line]:
     """DPM-Solver++ (arXiv:2211.01095), Algorithm 1 as an SDE: k-diffusion's sample_dpmpp_sde with r = 1/2.
 
