@@ -18,10 +18,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "overpaint.cli", "img2img", given.image, "fox, ink style"]
+        command = [sys.executable, "-m", "overpaint", "img2img", given.image, "fox, ink style"]
         command += ["-o", str(Path(folder) / "out.png"), "--steps", "20", "--seed", "7", "--overwrite"]
         seconds = [timed(command) for _ in range(given.repeats)]
-        helping = [timed([sys.executable, "-m", "overpaint.cli", "--help"]) for _ in range(given.repeats)]
+        helping = [timed([sys.executable, "-m", "overpaint", "--help"]) for _ in range(given.repeats)]
     rows = [
         ("img2img, 20 steps, process start to picture on disk, median s", f"{statistics.median(seconds):.2f}"),
         ("--help, median s", f"{statistics.median(helping):.3f}"),
