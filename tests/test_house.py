@@ -15,7 +15,7 @@ STDLIB = sys.stdlib_module_names
 # Who may import whom: the package's own parts by first name, then other libraries.
 RULES = {
     "engines": ({"engines"}, {"numpy", "filelock", "cupy", "onnxruntime", "openvino"}),
-    "runtime": ({"runtime", "engines"}, {"numpy", "PIL", "safetensors", "tokenizers"}),
+    "runtime": ({"runtime", "engines"}, {"numpy", "PIL", "ftfy", "safetensors", "tokenizers"}),
     "export": (
         {"export", "engines"},
         {
