@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from .scan import fault
 from .tree import Fragment, Phrase, check_weight
@@ -18,6 +19,7 @@ from .tree import Fragment, Phrase, check_weight
 MORE, LESS = 1.1, 1 / 1.1
 DEEPEST = 64
 BREAK = "BREAK"
+STRAY = "()[]:"
 SECOND_ORDER = frozenset({"heun", "dpm2", "dpm2_a", "dpmpp_sde", "dpmpp_2s_a", "restart"})
 """The samplers of which A1111 counts two evaluations a step."""
 
@@ -117,14 +119,16 @@ def script(text: str) -> Script:
     """The edits of a text; none of them where a `|` or a backslash stands alone."""
     reader, nodes, place = _Reader(text), list[str | Edit | Turns](), 0
     while True:
-        items, place = reader.items(place)
-        nodes += items
-        if place == len(text):
-            return tuple(nodes)
-        if text[place] not in "()[]:":
+        items, end = reader.items(place)
+        if end < len(text) and text[end] not in STRAY:
             return (text,)
-        nodes.append(text[place])
-        place += 1
+        if reader.refuses(items, end):
+            continue
+        nodes += items
+        if end == len(text):
+            return tuple(nodes)
+        nodes.append(text[end])
+        place = end + 1
 
 
 def weigh(text: str) -> Phrase:
@@ -161,6 +165,25 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._starts: dict[int, int] = {}
+        self._refused: set[int] = set()
+
+    def refuses(self, items: Script, end: int) -> bool:
+        """Whether the edit at the very end of what was read up to a place is text after all; it is not read again.
+
+        A1111's parser generator has to choose between an edit and text where signs that belong to nothing follow. It
+        chooses by their number, with the brackets that close around the edit: where that is even, for text.
+        """
+        closers = list(takewhile(lambda node: node in (")", "]"), reversed(items)))
+        stray = sum(1 for _ in takewhile(self._is_stray, range(end, len(self.text))))
+        start = self._starts.pop(end - len(closers), None)
+        if start is None or not stray or (len(closers) + stray) % 2:
+            return False
+        self._refused.add(start)
+        return True
+
+    def _is_stray(self, place: int) -> bool:
+        return self.text[place] in STRAY and self._group(place, 1) is None
 
     def items(self, place: int, depth: int = 0) -> tuple[Script, int]:
         """What can be read from a place on, and the place after it."""
@@ -179,6 +202,8 @@ class _Reader:
 
     def _group(self, place: int, depth: int) -> tuple[Script, int] | None:
         """The bracket that begins at a place, with what it stands for; None where there is none that is well formed."""
+        if place in self._refused:
+            return None
         if self._is(place, "("):
             return self._round(place, depth)
         return self._square(place, depth) if self._is(place, "[") else None
@@ -205,7 +230,10 @@ class _Reader:
             second, end = self.items(end + 1, depth)
             before, after = first, second
             number = self._number(end + 1) if self._is(end, ":") else None
-        return number and ((Edit(before, after, number[1]),), number.end())
+        if number is None:
+            return None
+        self._starts[number.end()] = place
+        return (Edit(before, after, number[1]),), number.end()
 
     def _turns(self, first: Script, end: int, depth: int) -> tuple[Script, int] | None:
         options = [first]
