@@ -24,7 +24,6 @@ from .common import (
 )
 from .console import Console, add_console, report
 from .drive import Preview, add_driving, drive
-from .engine import choose
 from .prompts import add_guidance, add_prompt, add_prompting, add_regions, teach
 from .saving import save
 from .values import count, size
@@ -79,7 +78,7 @@ def img2img(
     options["regions"] = tuple(Region(text, mask.levels) for text, mask in masks)
     requests = expand(pictures, [prompt], [negative_prompt], seed, n, options)
     preview.check(map(Path, images))
-    pipe = load(model, **choose(model, engine, requests, console))
+    pipe = load(model, **engine)
     teach(pipe, embeddings)
     paths = target.paths(requests, pipe.bundle.model.default_sampler)
     # All runs are made, and so checked, before the first begins; each run's pictures are written when it ends.
