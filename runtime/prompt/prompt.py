@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from ...engines.base import InputError, unknown
 from . import a1111, comfy
+from .a1111_edits import Clock, Script, script
 from .grammar import parse_a1111, parse_comfy
 from .scan import fault
 from .tree import Body, Moment, Phrase, Text, check_weight, heaviest, resolve
@@ -77,15 +78,15 @@ class Part(Operand):
 
 
 @dataclass(frozen=True)
-class Script(Operand):
+class Scripted(Operand):
     """An operand as A1111 reads it."""
 
-    script: a1111.Script
+    script: Script
     weight: float = 1.0
 
     def phrases(self, evaluations: Evaluations) -> list[Phrase]:
         """What it says at each evaluation."""
-        clock = a1111.Clock(evaluations.total, evaluations.index * evaluations.total, evaluations.index)
+        clock = Clock(evaluations.total, evaluations.index * evaluations.total, evaluations.index)
         return a1111.phrases(self.script, clock, len(evaluations.step))
 
 
@@ -163,7 +164,7 @@ def _exact(text: str, syntax: str, composed: bool) -> tuple[Operand, ...]:
         return (Constant(comfy.weigh(text)),)
     text = a1111.without_comments(text)
     operands = a1111.operands(text) if composed else [(text, 1.0)]
-    return tuple(Script(a1111.script(operand), weight) for operand, weight in operands)
+    return tuple(Scripted(script(operand), weight) for operand, weight in operands)
 
 
 def from_steps(stages: Sequence[tuple[float, str]], syntax: str = "a1111", broken: str | None = None) -> Prompt:

@@ -12,6 +12,7 @@ import pytest
 
 from overpaint.engines.base import InputError
 from overpaint.runtime.prompt import a1111, comfy
+from overpaint.runtime.prompt.a1111_edits import Clock, script
 from overpaint.runtime.prompt.prompt import Evaluations, parse
 from overpaint.runtime.prompt.tree import Fragment, Phrase
 
@@ -158,7 +159,7 @@ def agree(prompt: str, steps: int, wanted: list[Any] | None) -> bool:
 
 
 def phrases(text: str, steps: int) -> list[Phrase]:
-    return a1111.phrases(a1111.script(text), a1111.Clock(steps), steps + 1)
+    return a1111.phrases(script(text), Clock(steps), steps + 1)
 
 
 def rounded(fragments: Sequence[Fragment]) -> list[Fragment]:
