@@ -78,10 +78,10 @@ class Autoencoder:
         draw *= np.float32(self._facts.scaling_factor)
         return draw
 
-    def decode(self, latents: Array, watch: Watch = unwatched) -> Array:
+    def decode(self, latents: Array, watch: Watch = unwatched, truncate: bool = False) -> Array:
         """The picture of the denoiser's latents [channels, height, width], uint8 [height, width, 3] on the host.
 
-        Raises `ModelOutputError` for NaN or infinity.
+        `truncate` rounds levels down instead of to nearest. Raises `ModelOutputError` for NaN or infinity.
         """
         latents = to_device(latents, self.decoder.device)
         height, width = (length * self._facts.downscale for length in latents.shape[-2:])
@@ -89,7 +89,7 @@ class Autoencoder:
         pixels = np.empty((height, width, 3), np.uint8)
         for top, rows in mosaic.rows(self._decoded(latents, mosaic, watch)):
             check = finite.ahead("vae_decoder", rows)
-            pixels[top : top + rows.shape[-2]] = to_host(codec.from_model(rows[None])[0])
+            pixels[top : top + rows.shape[-2]] = to_host(codec.from_model(rows[None], truncate)[0])
             check()
         return pixels
 

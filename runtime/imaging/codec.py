@@ -125,17 +125,19 @@ def to_model(pixels: Array) -> Array:
     return scaled
 
 
-def from_model(decoded: Array) -> list[Array]:
+def from_model(decoded: Array, truncate: bool = False) -> list[Array]:
     """What a VAE decoded, float [n, 3, height, width], as n arrays of pixels uint8 [height, width, 3] on its device.
 
-    Values beyond [-1, 1] are clipped, the rest rounded to nearest, as diffusers' `VaeImageProcessor` does.
+    Values beyond [-1, 1] are clipped, the rest rounded to nearest, as diffusers' `VaeImageProcessor` does; with
+    `truncate` rounded down, as A1111 (modules/processing.py) and ComfyUI (nodes.py, SaveImage) do.
     """
     xp = namespace_of(decoded)
     levels = decoded.astype(np.float32) / np.float32(2)
     levels += np.float32(0.5)
     xp.clip(levels, 0, 1, out=levels)
     levels *= 255
-    xp.rint(levels, out=levels)
+    if not truncate:
+        xp.rint(levels, out=levels)
     planes = levels.astype(np.uint8)
     # Several times as fast as a copy of the transposed array: numpy moves whole rows of a plane.
     return list(xp.stack([planes[:, channel] for channel in range(3)], axis=-1))

@@ -472,6 +472,21 @@ def test_decoded_values_become_what_diffusers_makes_of_them(decoded):
         np.testing.assert_array_equal(pixels, np.asarray(image))
 
 
+def test_truncation_is_that_of_a1111_and_comfyui():
+    """At whole levels, next to them and between them: clamp, 255 times, and a cast, in float32."""
+    levels = np.arange(-2, 258, 0.25, dtype=np.float32) / 255 * 2 - 1
+    nudged = np.concatenate(
+        [levels, np.nextafter(levels, -2, dtype=np.float32), np.nextafter(levels, 2, dtype=np.float32)]
+    )
+    shares = torch.clamp((torch.from_numpy(nudged) + 1.0) / 2.0, min=0.0, max=1.0)
+    a1111 = (255.0 * shares.numpy()).astype(np.uint8)
+    comfy = np.clip(255.0 * shares.numpy(), 0, 255).astype(np.uint8)
+    [made] = from_model(np.broadcast_to(nudged, (1, 3, 1, nudged.size)).copy(), truncate=True)
+    np.testing.assert_array_equal(made, np.broadcast_to(a1111[None, :, None], made.shape))
+    np.testing.assert_array_equal(a1111, comfy)
+    assert (made[0, :, 0] != from_model(np.broadcast_to(nudged, (1, 3, 1, nudged.size)).copy())[0][0, :, 0]).any()
+
+
 def test_every_rounding_boundary_is_diffusers():
     levels = np.arange(0, 256, 0.5, dtype=np.float32) / 255 * 2 - 1
     nudged = np.concatenate(
