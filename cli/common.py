@@ -145,6 +145,17 @@ def add_variation(parser: Any) -> None:
         metavar="S",
         help="how far, 0 to 1 (0); above 0 the variation seed counts up instead of the seed",
     )
+    parser.add_argument(
+        "--seed-resize-from", type=size, metavar="WxH", help="put the noise of a picture of this size in the middle"
+    )
+    parser.add_argument(
+        "--ensd",
+        dest="eta_noise_seed_delta",
+        type=int,
+        default=0,
+        metavar="N",
+        help="draw the steps' noise from the seed so far on, A1111's eta noise seed delta (0: go on with the seed's)",
+    )
 
 
 def add_colour(parser: Any) -> None:

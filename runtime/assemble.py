@@ -20,7 +20,7 @@ from .imaging.tiles import Mosaic
 from .job import Edit, Job
 from .prompt.tree import Phrase
 from .request import Change, Request
-from .sampling.noise import NoiseStream, noise_stream, slerp
+from .sampling.noise import NoiseStream, centred, noise_stream, slerp
 from .state import lincomb
 from .vae import Moments
 from .watch import Watch, unwatched
@@ -71,6 +71,8 @@ class Assembly:
         noise = self._stream(request.seed)
         clean = self._clean(noise)
         first = to_device(self._first(noise), self._device)
+        if delta := request.eta_noise_seed_delta:
+            noise = self._stream((request.seed + delta) % 2**64)
         beside = self._beside(noise)
         edits = self._edits(clean, first)
         return Job(
@@ -109,7 +111,7 @@ class Assembly:
 
     def _trip(self, clean: Array) -> Array:
         """Latents through pixels and back to their mean; its seconds are counted with the line's."""
-        return self._mean_latents(self._pipeline.vae.decode(clean))
+        return self._mean_latents(self._pipeline.vae.decode(clean, truncate=self._request.truncates))
 
     def _mean_latents(self, pixels: Array) -> Array:
         vae = self._pipeline.vae
@@ -129,12 +131,17 @@ class Assembly:
         return noise_stream(self._request.noise, seed, origin=(top, left))
 
     def _first(self, noise: NoiseStream) -> Array:
-        """The noise to begin with, drawn towards another seed's where a variation is asked for."""
+        """The noise to begin with, drawn towards another seed's where a variation is asked for; that of another size in
+        the middle of it, as A1111's `ImageRNG.first` has it (modules/rng.py)."""
         request, drawn = self._request, noise(self._shape)
-        if request.variation_seed is None or not request.variation_strength:
-            return drawn
-        other = self._stream(request.variation_seed)(self._shape)
-        return slerp(request.variation_strength, drawn, other)
+        shape = self._shape
+        if request.seed_resize_from is not None:
+            width, height = (length // self._facts.downscale for length in request.seed_resize_from)
+            shape = self._shape[0], height, width
+        varied = drawn if shape == self._shape else self._stream(request.seed)(shape)
+        if request.variation_seed is not None and request.variation_strength:
+            varied = slerp(request.variation_strength, varied, self._stream(request.variation_seed)(shape))
+        return varied if shape == self._shape else centred(varied, drawn)
 
     def _beside(self, noise: NoiseStream) -> Array | None:
         """What an inpainting U-Net sees below the latents: the mask, and the latents of the picture without what it

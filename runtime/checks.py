@@ -54,12 +54,12 @@ def levels(name: str, value: Any) -> None:
         raise InputError(f"{name} must be uint8 [height, width], not {found}")
 
 
-def size(value: Any) -> tuple[int, int] | None:
+def size(value: Any, name: str = "size") -> tuple[int, int] | None:
     """A (width, height) in pixels or None; raises `InputError` for anything else."""
     if value is None:
         return None
     if not isinstance(value, tuple) or len(value) != 2:
-        raise InputError(f"size must be (width, height) in pixels, not {value!r}")
-    for name, length in zip(("width", "height"), value, strict=True):
-        whole(name, length, 1, MAX_SIDE)
+        raise InputError(f"{name} must be (width, height) in pixels, not {value!r}")
+    for side, length in zip(("width", "height"), value, strict=True):
+        whole(side if name == "size" else f"{name}'s {side}", length, 1, MAX_SIDE)
     return value

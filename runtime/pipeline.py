@@ -28,7 +28,7 @@ from .request import Change, Region, Request, Result
 from .run import Checkpoint, Run
 from .sampling.compile import compile_plan
 from .sampling.levels import ModelSchedule
-from .sampling.names import a1111_labels
+from .sampling.names import SCHEDULES, a1111_eta, a1111_labels, find_schedule
 from .sampling.passes import join
 from .sampling.plan import Plan
 from .text import TextEncoder
@@ -256,6 +256,8 @@ class Pipeline:
         facts = self.bundle.model
         picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
         self.check_size(picture.size, request.window)
+        if request.seed_resize_from and min(request.seed_resize_from) < facts.downscale:
+            raise InputError(f"seed_resize_from is at least {facts.downscale}x{facts.downscale} pixels with this model")
         check_prompts(request)
         plan = self.plan(request)
         parameters = self._parameters(request, plan, placement.size)
@@ -284,17 +286,24 @@ class Pipeline:
     def _parameters(self, request: Request, plan: Plan, size: tuple[int, int]) -> str:
         facts = self.bundle.model
         sampler, schedule = a1111_labels(plan.sampler, plan.schedule)
-        extra = {
+        extra: dict[str, str] = {}
+        if plan.schedule in SCHEDULES and find_schedule(schedule) != plan.schedule:
+            extra["Schedule name"] = plan.schedule
+        extra |= {
             "RNG": A1111_NOISE.get(request.noise, request.noise),
             "Strength convention": request.convention,
             "Posterior": request.posterior,
             "Resize": request.fit_mode,
         }
         if request.eta is not None:
-            extra["Eta"] = str(request.eta)
+            extra[a1111_eta(plan.sampler)] = str(request.eta)
         if request.variation_strength:
             extra["Variation seed"] = str(request.variation_seed)
             extra["Variation seed strength"] = str(request.variation_strength)
+        if request.seed_resize_from:
+            extra["Seed resize from"] = "x".join(map(str, request.seed_resize_from))
+        if request.eta_noise_seed_delta:
+            extra["ENSD"] = str(request.eta_noise_seed_delta)
         if request.passes:
             extra["Passes"] = ", ".join(map(str, request.passes))
             extra["Between passes"] = "pixels" if request.through_pixels else "latents"
@@ -302,6 +311,12 @@ class Pipeline:
             extra["Colour match"] = request.colour_match
         if request.guidance_rescale:
             extra["CFG Rescale phi"] = str(request.guidance_rescale)
+        if request.drift_correction:
+            extra["Drift correction"] = "True"
+        if request.weighting:
+            extra["Weighting"] = request.weighting
+        if request.prompt_syntax:
+            extra["Prompt syntax"] = request.prompt_syntax
         return format_parameters(
             Parameters(
                 prompt=request.prompt,
@@ -314,7 +329,7 @@ class Pipeline:
                 size=size,
                 model_hash=self.bundle.graph("unet").sha256[:10],
                 model=facts.name,
-                denoising_strength=request.strength,
+                denoising_strength=None if request.passes else request.strength,
                 clip_skip=request.clip_skip + 1,
                 extra=tuple(extra.items()),
                 version=f"overpaint {__version__}",

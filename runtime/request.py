@@ -26,6 +26,8 @@ from .sampling.strength import CONVENTIONS, from_noise
 
 POSTERIORS = ("sample", "mode")
 CONTENTS = ("original", "noise", "nothing")
+# The conventions whose programs round the picture's levels down.
+TRUNCATING = ("a1111", "comfy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +86,13 @@ class Request:
     `prompt`, the first at 0. `passes` are strengths in (0, 1] of several passes in latents, instead of `strength`;
     `pass_prompts` the prompt of each; `drift_correction` takes the drift of colours out after every pass,
     `through_pixels` takes them through the VAE and 8-bit pixels between two. `variation_strength` in [0, 1] draws the
-    first noise towards that of `variation_seed`. `colour_match` gives the result the input's colours, by a method of
-    `imaging.match`. `change` and `regions` are of the picture's size. `window` > 0 runs the model on overlapping
-    windows of the latents, of at most that many pixels a side, which share at least `window_overlap` (a quarter).
-    `origin` (left, top) says where in a larger picture this one lies, in pixels: "field" noise is that of the place.
+    first noise towards that of `variation_seed`. `seed_resize_from` (width, height) in pixels puts the first noise of a
+    picture of that size in the middle, and `eta_noise_seed_delta` other than 0 draws the steps' noise from the
+    beginning of the seed that lies so far on: A1111's "Seed resize from" and "ENSD". `colour_match` gives the result
+    the input's colours, by a method of `imaging.match`. `change` and `regions` are of the picture's size. `window` > 0
+    runs the model on overlapping windows of the latents, of at most that many pixels a side, which share at least
+    `window_overlap` (a quarter). `origin` (left, top) says where in a larger picture this one lies, in pixels: "field"
+    noise is that of the place.
     """
 
     image: Picture
@@ -117,6 +122,8 @@ class Request:
     prompts: tuple[tuple[float, str], ...] = ()
     variation_seed: int | None = None
     variation_strength: float = 0.0
+    seed_resize_from: tuple[int, int] | None = None
+    eta_noise_seed_delta: int = 0
     colour_match: str | None = None
     change: Change | None = None
     regions: tuple[Region, ...] = ()
@@ -194,6 +201,8 @@ class Request:
             object.__setattr__(self, "variation_seed", drawn(self.variation_seed))
         elif self.variation_strength:
             raise InputError("a variation strength needs a variation seed; give one")
+        checks.size(self.seed_resize_from, "seed_resize_from")
+        checks.whole("eta_noise_seed_delta", self.eta_noise_seed_delta, -(2**63), 2**63)
 
     def _check_places(self) -> None:
         width, height = self.image.size
@@ -224,6 +233,11 @@ class Request:
     def emphasis(self) -> str:
         """The weighting that applies."""
         return self.weighting or ("comfy" if self.syntax in ("comfy", "comfy-exact") else "a1111")
+
+    @property
+    def truncates(self) -> bool:
+        """Whether levels are rounded down to 8 bits, as the convention's program does, instead of to nearest."""
+        return self.convention in TRUNCATING
 
     @property
     def from_noise(self) -> bool:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 FAR = 2.25
 # What the steps before a checkpoint hang on besides the table.
 SETTLED = (
-    "image", "resize_mode", "seed", "noise", "posterior", "variation_seed", "variation_strength", "change", "window",
-    "window_overlap", "origin", "through_pixels", "drift_correction",
+    "image", "resize_mode", "seed", "noise", "posterior", "variation_seed", "variation_strength", "seed_resize_from",
+    "eta_noise_seed_delta", "change", "window", "window_overlap", "origin", "through_pixels", "drift_correction",
 )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ class Run:
     def _show(self, index: int, latents: Array) -> Image.Image:
         task = self.tasks[index]
         with self._turn(), self._blaming():  # a preview is asked for between the steps
-            pixels = self._pipeline.vae.decode(latents, self._watch)
+            pixels = self._pipeline.vae.decode(latents, self._watch, task.request.truncates)
             self._jobs[index].check()
         if method := task.request.colour_match:
             width, height = task.placement.size  # what lies beyond is no part of either picture

@@ -23,9 +23,10 @@ _SHORT, _LONG, _UNDEFINED = 3, 4, 7
 _SRGB = 1
 
 _NEGATIVE = "Negative prompt:"
-_NAME = r"\w[\w /-]+"
+# A1111 has no limit, and so takes the square of the length of a line of words.
+_NAME = r"\w[\w /-]{1,200}"
 _JSON_TEXT = r'"(?:[^"\\]|\\.)+"'
-_PAIR = re.compile(rf"\s*({_NAME}):\s*({_JSON_TEXT}|[^,]*)(?:,|\Z)")
+_PAIR = re.compile(rf"({_NAME}):\s*({_JSON_TEXT}|[^,]*)(?:,|\Z)")
 _FEWEST_PAIRS = 3
 
 
@@ -96,6 +97,20 @@ def parse_parameters(text: str) -> Parameters:
 
     Raises `InputError` where a known field has a value that it cannot have.
     """
+    prompt, negative, pairs = split_parameters(text)
+    fields: dict[str, Any] = {}
+    extra = []
+    for name, value in pairs:
+        if name in _FIELDS:
+            field, convert = _FIELDS[name]
+            fields[field] = _converted(name, value, convert)
+        else:
+            extra.append((name, value))
+    return Parameters(prompt, negative, **fields, extra=tuple(extra))
+
+
+def split_parameters(text: str) -> tuple[str, str, list[tuple[str, str]]]:
+    """The prompt, the negative prompt and the (name, value) pairs of a parameters text, values without their quotes."""
     *lines, last = text.strip().split("\n")
     pairs = _PAIR.findall(last)
     if len(pairs) < _FEWEST_PAIRS:
@@ -106,15 +121,7 @@ def parse_parameters(text: str) -> Parameters:
         if line.startswith(_NEGATIVE):
             negative, line = True, line.removeprefix(_NEGATIVE).strip()
         prompts[negative] += f"\n{line}" if prompts[negative] else line
-    fields: dict[str, Any] = {}
-    extra = []
-    for name, value in ((name, _unquoted(value)) for name, value in pairs):
-        if name in _FIELDS:
-            field, convert = _FIELDS[name]
-            fields[field] = _converted(name, value, convert)
-        else:
-            extra.append((name, value))
-    return Parameters(prompts[False], prompts[True], **fields, extra=tuple(extra))
+    return prompts[False], prompts[True], [(name, _unquoted(value)) for name, value in pairs]
 
 
 def read_parameters(source: str | os.PathLike[str] | bytes) -> str | None:

@@ -13,8 +13,7 @@ from .schedules import SIGMA_SCHEDULES
 
 SCHEDULES = (*SPACINGS, *SIGMA_SCHEDULES)
 
-# As Stable Diffusion web UI writes them in a picture's parameters. It lacks the names that are not here: it has no
-# spacings, and of the tables of Align Your Steps it takes the one that suits the model.
+# As Stable Diffusion web UI writes them in a picture's parameters. It lacks the names that are not here.
 _A1111_SAMPLERS = {
     "ddim": "DDIM",
     "euler": "Euler",
@@ -34,6 +33,7 @@ _A1111_SAMPLERS = {
     "plms": "PLMS",
     "lcm": "LCM",
 }
+_AUTOMATIC = "Automatic"
 _A1111_SCHEDULES = {
     "karras": "Karras",
     "exponential": "Exponential",
@@ -46,6 +46,8 @@ _A1111_SCHEDULES = {
     "align_your_steps": "Align Your Steps",
     "kl_optimal": "KL Optimal",
 }
+# What is nearest there: it has no spacings, and takes the table of Align Your Steps that suits the model.
+_A1111_NEAREST = {**dict.fromkeys(SPACINGS, "Uniform"), "align_your_steps_xl": "Align Your Steps"}
 
 # Case, spaces, dots and dashes do not count, nor does a leading "k_": see `_key`.
 _SAMPLER_ALIASES = {
@@ -102,15 +104,21 @@ _SAMPLERS = {_key(alias): name for alias, name in _SAMPLER_SPELLINGS.items()}
 _SCHEDULES = {_key(alias): name for alias, name in _SCHEDULE_SPELLINGS.items()}
 
 
-def a1111_labels(sampler: str, schedule: str) -> tuple[str, str | None]:
+def a1111_labels(sampler: str, schedule: str) -> tuple[str, str]:
     """What Stable Diffusion web UI calls the sampler and the schedule of a `Plan`: its "Sampler" and "Schedule type".
 
-    A sampler or schedule that it does not have keeps its own name. The schedule is None where it is a spacing, a
-    distilled model's timesteps or a list of the caller's: none of them has a name there. `find_sampler` and
-    `find_schedule` take what this returns.
+    A sampler that it does not have keeps its own name. A schedule that it does not have gets the nearest label: without
+    one it would take Karras for many samplers. "Automatic" stands for a distilled model's timesteps and listed ones.
+    `find_sampler` and `find_schedule` take what this returns; where the label is only the nearest, the schedule that
+    comes back is another one.
     """
-    label = _A1111_SCHEDULES.get(schedule, schedule if schedule in SIGMA_SCHEDULES else None)
-    return _A1111_SAMPLERS.get(sampler, sampler), label
+    labels = _A1111_SCHEDULES | _A1111_NEAREST
+    return _A1111_SAMPLERS.get(sampler, sampler), labels.get(schedule, _AUTOMATIC)
+
+
+def a1111_eta(sampler: str) -> str:
+    """What Stable Diffusion web UI calls a sampler's eta: DDIM's is an option of its own."""
+    return "Eta DDIM" if sampler == "ddim" else "Eta"
 
 
 def find_sampler(name: str) -> tuple[str, str | None]:
@@ -134,7 +142,7 @@ def find_schedule(name: str | None) -> str | None:
 
     Raises `InputError` for a name that nobody uses.
     """
-    if name is None or (key := _key(_text("schedule", name))) == "automatic":
+    if name is None or (key := _key(_text("schedule", name))) == _key(_AUTOMATIC):
         return None
     if key not in _SCHEDULES:
         raise _unknown("schedule", name, _SCHEDULE_SPELLINGS, SCHEDULES)

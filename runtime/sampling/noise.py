@@ -71,6 +71,23 @@ def slerp(share: float, low: Array, high: Array) -> Array:
     return np.asarray(ours * low + theirs * high, np.float32)
 
 
+def centred(noise: Array, around: Array) -> Array:
+    """Noise laid on the middle of other noise, both float32 [channels, height, width]; what lies beyond is cut off.
+
+    The middle is A1111's (modules/rng.py): half the difference of the sides, rounded down, along each axis.
+    """
+    joined = around.copy()
+    into, out = [slice(None)], [slice(None)]
+    for inner, outer in zip(noise.shape[1:], around.shape[1:], strict=True):
+        offset = (outer - inner) // 2
+        # A1111 takes 2 * offset off a larger noise, of which rounding down makes one too many where that is odd.
+        length = inner if offset >= 0 else inner + 2 * offset
+        into.append(slice(max(offset, 0), max(offset, 0) + length))
+        out.append(slice(max(-offset, 0), max(-offset, 0) + length))
+    joined[tuple(into)] = noise[tuple(out)]
+    return joined
+
+
 def check_seed(seed: int) -> int:
     """`seed` as an int; raises `InputError` unless it is a whole number, 0 <= seed < 2**64.
 

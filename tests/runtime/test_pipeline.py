@@ -14,6 +14,8 @@ import overpaint
 from overpaint import InputError, ModelOutputError, Pipeline
 from overpaint.engines.base import Array, Engine
 from overpaint.engines.wrapper import Wrapper
+from overpaint.runtime.imaging.metadata import split_parameters
+from overpaint.runtime.sampling.names import find_schedule
 from overpaint.runtime.sampling.samplers import SAMPLERS
 from tests.bundles import edit_manifest
 
@@ -227,3 +229,60 @@ class TestPicture:
         made = pipe(np.zeros((120, 200, 3), np.uint8), "a").images[0]
         assert made.size == (200, 120)
         assert counted.calls == 3 * 4
+
+
+@pytest.mark.parametrize("convention", ["contract", "continuous", "diffusers", "a1111", "comfy"])
+def test_levels_between_are_cut_where_the_conventions_program_cuts(
+    fake: Pipeline, picture: Pixels, convention: str
+) -> None:
+    class Between(Wrapper):
+        """A decoder whose levels lie at n + 0.75."""
+
+        def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+            shape = super().__call__(feeds)["pixels"].shape
+            levels = np.float32(0.75) + np.arange(shape[-1], dtype=np.float32)
+            return {"pixels": np.broadcast_to(levels / np.float32(255) * 2 - 1, shape)}
+
+    fake.vae.decoder = Between(fake.vae.decoder)
+    [made] = fake(picture, "a", seed=1, steps=4, strength=0.9, convention=convention).images
+    cut = convention in ("a1111", "comfy")
+    columns = np.arange(picture.shape[1]) + (not cut)
+    assert np.array_equal(pixels(made), np.broadcast_to(columns[None, :, None], picture.shape))
+
+
+def told(fake: Pipeline, picture: Pixels, **options: object) -> dict[str, str]:
+    """The pairs of the parameters of a picture that nothing is run for."""
+    text = fake.start(picture, "a", seed=1, **options).tasks[0].parameters
+    return dict(pair for pair in split_parameters(text)[2])
+
+
+class TestParameters:
+    def test_passes_have_no_other_strength(self, fake: Pipeline, picture: Pixels) -> None:
+        pairs = told(fake, picture, passes=(0.5, 0.3))
+        assert pairs["Passes"] == "0.5, 0.3"
+        assert "Denoising strength" not in pairs
+        assert told(fake, picture, strength=0.6)["Denoising strength"] == "0.6"
+
+    def test_eta_goes_by_the_samplers_name_for_it(self, fake: Pipeline, picture: Pixels) -> None:
+        assert told(fake, picture, sampler="ddim", eta=0.5)["Eta DDIM"] == "0.5"
+        assert "Eta" not in told(fake, picture, sampler="ddim", eta=0.5)
+        assert told(fake, picture, sampler="euler_a", eta=0.5)["Eta"] == "0.5"
+
+    @pytest.mark.parametrize("sampler", SAMPLERS)
+    @pytest.mark.parametrize("schedule", [None, "karras", "leading", "align_your_steps_xl"])
+    def test_the_schedule_is_always_named(
+        self, fake: Pipeline, picture: Pixels, sampler: str, schedule: str | None
+    ) -> None:
+        """A1111 takes a missing "Schedule type" for Karras with many samplers."""
+        pairs = told(fake, picture, sampler=sampler, schedule=schedule)
+        assert pairs["Schedule type"] in {"Karras", "Uniform", "Align Your Steps", "Automatic"}
+        assert (pairs["Schedule type"] == "Automatic") == (sampler in ("lcm", "tcd") and schedule is None)
+        own = find_schedule(pairs.get("Schedule name", pairs["Schedule type"]))
+        again, first = (
+            fake.start(picture, "a", seed=1, sampler=sampler, schedule=name).tasks[0].plan for name in (own, schedule)
+        )
+        assert np.array_equal(again.matrix, first.matrix)
+
+    def test_seeds_options(self, fake: Pipeline, picture: Pixels) -> None:
+        pairs = told(fake, picture, seed_resize_from=(64, 32), eta_noise_seed_delta=31337)
+        assert (pairs["Seed resize from"], pairs["ENSD"]) == ("64x32", "31337")

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from overpaint.engines.base import InputError
+from overpaint.runtime.sampling.levels import SPACINGS
 from overpaint.runtime.sampling.names import SCHEDULES, a1111_labels, find_sampler, find_schedule, resolve
 from overpaint.runtime.sampling.samplers import SAMPLERS
 from overpaint.runtime.sampling.schedules import SIGMA_SCHEDULES
@@ -109,15 +110,16 @@ def test_what_is_no_name() -> None:
     [
         ("euler_a", "karras", ("Euler a", "Karras")),
         ("dpmpp_2m_sde", "exponential", ("DPM++ 2M SDE", "Exponential")),
-        ("ddim", "leading", ("DDIM", None)),
+        ("ddim", "leading", ("DDIM", "Uniform")),
+        ("dpmpp_2m", "linspace", ("DPM++ 2M", "Uniform")),
         ("ddim", "ddim_uniform", ("DDIM", "DDIM")),
-        ("lcm", "distilled", ("LCM", None)),
-        ("euler", "sigmas", ("Euler", None)),
+        ("lcm", "distilled", ("LCM", "Automatic")),
+        ("euler", "sigmas", ("Euler", "Automatic")),
         ("tcd", "sgm_uniform", ("tcd", "SGM Uniform")),
-        ("heun", "align_your_steps_xl", ("Heun", "align_your_steps_xl")),
+        ("heun", "align_your_steps_xl", ("Heun", "Align Your Steps")),
     ],
 )
-def test_labels_of_a1111(sampler: str, schedule: str, labels: tuple[str, str | None]) -> None:
+def test_labels_of_a1111(sampler: str, schedule: str, labels: tuple[str, str]) -> None:
     assert a1111_labels(sampler, schedule) == labels
 
 
@@ -126,4 +128,6 @@ def test_labels_of_a1111_are_read_back() -> None:
         for schedule in (*SCHEDULES, "distilled", "timesteps", "sigmas"):
             label, type_label = a1111_labels(sampler, schedule)
             assert find_sampler(label) == (sampler, None)
-            assert find_schedule(type_label) == (schedule if schedule in SIGMA_SCHEDULES else None)
+            nearest = {"align_your_steps_xl": "align_your_steps", **dict.fromkeys(SPACINGS, "normal")}
+            own = schedule if schedule in SIGMA_SCHEDULES else None
+            assert find_schedule(type_label) == nearest.get(schedule, own)

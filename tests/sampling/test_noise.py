@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from overpaint.engines.base import InputError
 from overpaint.runtime.sampling import noise
-from overpaint.runtime.sampling.noise import check_seed, noise_stream, philox
+from overpaint.runtime.sampling.noise import centred, check_seed, noise_stream, philox
 
 SEEDS = [0, 1, 42, 2**31, 2**32 - 1, 2**32, 2**32 + 7, 2**63 - 1, 2**64 - 1]
 
@@ -175,3 +175,16 @@ def test_a_field_does_not_depend_on_the_strips_it_is_drawn_in(monkeypatch):
     wanted = noise_stream("field", 5)((9, 37, 21))
     monkeypatch.setattr(noise, "_STRIP", 200)
     np.testing.assert_array_equal(noise_stream("field", 5)((9, 37, 21)), wanted)
+
+
+@pytest.mark.parametrize("inner", [(4, 4), (5, 8), (9, 3), (9, 9), (12, 20), (6, 7)])
+def test_noise_of_another_size_lies_in_the_middle(inner: tuple[int, int]) -> None:
+    """Sides 6 x 7; the middle is A1111's: (outer - inner) // 2 from the edge, twice that off what is larger."""
+    noise, around = np.ones((4, *inner), np.float32), np.zeros((4, 6, 7), np.float32)
+    joined = centred(noise, around)
+    for axis, (length, outer) in enumerate(zip(inner, (6, 7), strict=True), 1):
+        covered = joined.any(axis=tuple({0, 1, 2} - {axis}))
+        begin = max((outer - length) // 2, 0)
+        wide = length if length <= outer else length - 2 * -((outer - length) // 2)
+        assert covered.nonzero()[0].tolist() == list(range(begin, begin + wide))
+    assert not around.any()
