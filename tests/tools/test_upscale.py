@@ -300,5 +300,5 @@ def test_the_command_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureF
     assert (found.size, found.seed, found.prompt) == ((64, 80), 5, "fox")
     assert {"Upscale by": "2", "Upscale method": "joint", "Tile size": "64"}.items() <= dict(found.extra).items()
     assert "seams: the worst of" in capsys.readouterr().out
-    assert main(list(map(str, [*arguments, "--overlap", 64]))) == 2
+    assert main(list(map(str, [*arguments, "--overlap", 64, "--overwrite"]))) == 2
     assert "no larger than the overlap" in capsys.readouterr().err
