@@ -39,9 +39,9 @@ def main() -> None:
     body = (
         table(("after so many runs", "resident memory, MB"), rows)
         + f"\n\n{given.runs} runs of {given.steps} steps with guidance, {sizes} sizes from {given.least} to "
-        f"{given.most} pixels a side. From the {SETTLED} runs after the first {SETTLED} to the last {SETTLED} its median "
-        f"grows by {growth(measured):.0f} MB; after the first {SETTLED} it lies between {min(settled):.0f} and "
-        f"{max(settled):.0f} MB."
+        f"{given.most} pixels a side. From the {SETTLED} runs after the first {SETTLED} to the last {SETTLED} "
+        f"its median grows by {growth(measured):.0f} MB; after the first {SETTLED} it lies "
+        f"between {min(settled):.0f} and {max(settled):.0f} MB."
     )
     if given.write:
         plot(measured, given.plot, given.engine)
