@@ -28,7 +28,7 @@ class Optional:
     libraries: tuple[str, ...]
 
 
-HEIF = Optional("HEIF", "HEIC", (".heic", ".heif", ".hif"), ("pillow_heif", "pi_heif"))
+HEIF = Optional("HEIF", "HEIC", (".heic", ".heif", ".hif"), ("pi_heif", "pillow_heif"))
 JXL = Optional("JXL", "JPEG XL", (".jxl",), ("pillow_jxl",))
 AVIF_ENDINGS = (".avif", ".avifs")
 
