@@ -176,13 +176,25 @@ def _add_export(commands: Any) -> None:
     )
     _add_output(parser)
     parser.add_argument(
-        "--tokenizer", type=Path, metavar="DIR", help="a CLIP tokenizer's folder, for a .safetensors file"
+        "--tokenizer",
+        type=Path,
+        metavar="DIR",
+        help="a tokenizer's folder (the checkpoint's own; of a .safetensors file CLIP's)",
     )
     parser.add_argument("--prediction-type", help="epsilon, v_prediction or sample, where the checkpoint does not say")
     parser.add_argument(
         "--zero-snr",
         action=argparse.BooleanOptionalAction,
         help="the noise schedule ends at zero terminal SNR (what the checkpoint says)",
+    )
+    parser.add_argument(
+        "--default",
+        dest="defaults",
+        metavar="[USE.]NAME=VALUE",
+        action="append",
+        default=[],
+        help="what users get who say nothing: steps, guidance_scale or strength, of all uses or of img2img, inpaint, "
+        "outpaint or upscale, such as guidance_scale=3 or upscale.strength=0.2; may be repeated",
     )
     parser.add_argument("--int8", action="store_true", help="quantise it afterwards, as `quantize` does")
     _add_calibration(parser)

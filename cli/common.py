@@ -45,17 +45,13 @@ def add_engine(parser: Any) -> None:
     )
 
 
-def add_sampling(parser: Any, strength: float = 0.6) -> None:
-    """The model, and the table that is run; `strength` is the default."""
+def add_sampling(parser: Any) -> None:
+    """The model, and the table that is run."""
     parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
     parser.add_argument(
-        "--strength",
-        type=float,
-        default=strength,
-        metavar="S",
-        help=f"0 keeps the picture, 1 ignores it ({strength:g})",
+        "--strength", type=float, metavar="S", help="0 keeps the picture, 1 ignores it (the model's own)"
     )
-    parser.add_argument("--steps", type=int, default=20, metavar="N", help="length of the whole schedule (20)")
+    parser.add_argument("--steps", type=int, metavar="N", help="length of the whole schedule (the model's own)")
     parser.add_argument("--sampler", metavar="NAME", help="such as euler_a or 'DPM++ 2M Karras' (the model's own)")
     parser.add_argument("--schedule", metavar="NAME", help="such as karras (the model's own)")
     parser.add_argument(

@@ -137,7 +137,7 @@ def _add_inpaint(commands: Any) -> None:
     )
     parser.add_argument("--only-masked", action="store_true", help="work on the mask's rectangle at the model's size")
     parser.add_argument("--padding", type=int, default=32, metavar="PX", help="around that rectangle (32)")
-    _add_shared(parser, strength=0.6, ring=16)
+    _add_shared(parser, ring=16)
 
 
 def _add_outpaint(commands: Any) -> None:
@@ -159,10 +159,10 @@ def _add_outpaint(commands: Any) -> None:
     parser.add_argument(
         "--feather", type=int, default=8, metavar="PX", help="over which the new fades out of the old (8)"
     )
-    _add_shared(parser, strength=1.0, ring=0)
+    _add_shared(parser, ring=0)
 
 
-def _add_shared(parser: Any, strength: float, ring: int) -> None:
+def _add_shared(parser: Any, ring: int) -> None:
     parser.add_argument(
         "--latent-mask", default="cover", metavar="HOW", help="cover, or as diffusers or a1111 do it (cover)"
     )
@@ -172,7 +172,7 @@ def _add_shared(parser: Any, strength: float, ring: int) -> None:
     parser.add_argument("--ring-field", default="constant", metavar="NAME", help="constant, linear or quadratic")
     parser.add_argument("--size", type=size, metavar="WxH", help="the most the model works at (its own)")
     _add_run(parser)
-    add_sampling(parser, strength)
+    add_sampling(parser)
     add_prompting(parser)
     add_request(parser)
     add_limit(parser)

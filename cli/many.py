@@ -62,15 +62,17 @@ def batch(
     """Repaint every picture of a folder. A second run does what is missing or asked for otherwise; a picture that
     cannot be repainted is skipped. The text in a.txt is the prompt of a.png."""
     from ..engines.bundle import Bundle
+    from ..runtime.defaults import values
     from ..runtime.load import find as find_bundle
     from ..runtime.tools.batch import Settings
     from ..runtime.tools.folder import Item, Journal, check_folder, find, name, plan
     from .naming import folder_and_pattern, named
 
+    bundle = Bundle.read(find_bundle(model), verify=False)
+    options = values(options, bundle.model.defaults["img2img"])
     settings = Settings(prompt, options, negative_prompt, n, seed or 0)
     output, pattern = folder_and_pattern(output, suffix)
     sources = find(folder, output, recursive)
-    bundle = Bundle.read(find_bundle(model), verify=False)
     if not pattern:
         paths = name(sources, folder, output, suffix or ".png", n)
     check_folder(output)

@@ -55,10 +55,11 @@ def img2img(
 ) -> None:
     """Repaint pictures and write what comes out."""
     from ..engines.base import InputError
+    from ..runtime.defaults import values
     from ..runtime.expand import expand
     from ..runtime.imaging.codec import read
     from ..runtime.imaging.mask import read as read_mask
-    from ..runtime.load import load
+    from ..runtime.load import load, read_facts
     from ..runtime.request import Region
     from ..runtime.sampling.passes import loopback
     from .outputs import Target, source
@@ -69,7 +70,8 @@ def img2img(
         raise InputError("passes are given twice, by --passes and by --loops; choose one")
     if loops is not None:
         last = 0.5 if final_strength is None else final_strength
-        options["passes"] = loopback(loops, options["strength"], last, strength_curve or "linear")
+        first = values(options, read_facts(model).defaults["img2img"])["strength"]
+        options["passes"] = loopback(loops, first, last, strength_curve or "linear")
     scaled = options["size"] is not None and not regions  # whose masks have the whole picture's size
     target = Target(output, overwrite, list(map(Path, images)), [Path(path) for path, _ in regions], model)
     target.numbered(len(images) * n)
@@ -93,14 +95,18 @@ def img2img(
         console.ran(result)
 
 
-def plan(model: str, sampler: str | None, coefficients: bool, **options: Any) -> None:
+def plan(model: str, sampler: str | None, schedule: str | None, coefficients: bool, **options: Any) -> None:
     """Print the table that a request would run, without running it."""
     from ..engines.bundle import Bundle
+    from ..runtime.defaults import sampling, values
     from ..runtime.load import find, read_schedule
     from ..runtime.sampling.compile import compile_plan
 
     bundle = Bundle.read(find(model), verify=False)
-    made = compile_plan(read_schedule(bundle), sampler=sampler or bundle.model.default_sampler, **options)
+    own, curve = sampling(bundle.model, sampler, schedule)
+    options = values(options, bundle.model.defaults["img2img"])
+    del options["guidance_scale"]
+    made = compile_plan(read_schedule(bundle), sampler=own, schedule=curve, **options)
     print(made.table(coefficients=True) if coefficients else made)
 
 

@@ -62,9 +62,8 @@ def add_guidance(parser: Any) -> None:
         "--guidance-scale",
         dest="guidance_scale",
         type=float,
-        default=7.5,
         metavar="G",
-        help="classifier-free guidance; at most 1 is none (7.5)",
+        help="classifier-free guidance; at most 1 is none (the model's own)",
     )
 
 

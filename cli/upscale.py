@@ -92,7 +92,7 @@ def add(commands: Any) -> None:
     add_seed(parser, "(drawn, and printed)")
     _add_tiles(parser)
     _add_seams(parser)
-    add_sampling(parser, strength=0.3)
+    add_sampling(parser)
     add_prompting(parser)
     add_request(parser, noise="field")
     add_preset(parser, "upscale")

@@ -6,15 +6,16 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, Protocol
 
-from .base import BundleError, TensorSpec
+from .base import BundleError, InputError, TensorSpec, unknown
 from .textfile import decode
 
-# 2 brought `conditioning_channels` and `kind`; a manifest of 1 is read with their defaults.
-FORMAT = 2
+# 2 brought `conditioning_channels` and `kind`, 3 `default_schedule` and `defaults`; older manifests are read with what
+# these are where nothing is said.
+FORMAT = 3
 MANIFEST = "bundle.json"
 # What a bundle may be, what loads it and what makes one. A manifest that does not say is a model's.
 KINDS = {
@@ -123,6 +124,57 @@ class Tokenizer:
 
 
 @dataclass(frozen=True)
+class Defaults:
+    """What a request has where its user says nothing: the length of the whole schedule, the scale of classifier-free
+    guidance (at most 1 is none), and the denoising strength in [0, 1]."""
+
+    steps: int = 20
+    guidance_scale: float = 7.5
+    strength: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for what no request can have."""
+        if type(self.steps) is not int or not 1 <= self.steps <= 1000:
+            raise ValueError(f"default steps are {self.steps!r}")
+        if not 0 <= self.guidance_scale <= 100 or not 0 <= self.strength <= 1:
+            raise ValueError(f"default guidance is {self.guidance_scale!r}, default strength {self.strength!r}")
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps, guidance {self.guidance_scale:g}, strength {self.strength:g}"
+
+
+USUAL: Mapping[str, Defaults] = {
+    "img2img": Defaults(),
+    "inpaint": Defaults(),
+    "outpaint": Defaults(strength=1.0),
+    "upscale": Defaults(strength=0.3),
+}
+"""By use, for models that name no others: what suits Stable Diffusion."""
+
+
+def parse_defaults(words: Iterable[str], usual: Mapping[str, Defaults] = USUAL) -> dict[str, Defaults]:
+    """`usual` with other values: "guidance_scale=3" of all uses, "upscale.strength=0.2" of one.
+
+    Raises `InputError` for an unknown use or name, and a value that no request can have.
+    """
+    made = dict(usual)
+    kinds = {"steps": int, "guidance_scale": float, "strength": float}
+    for word in words:
+        path, _, text = word.partition("=")
+        use, _, name = path.rpartition(".")
+        if name not in kinds:
+            raise unknown("default", name, kinds)
+        if use and use not in made:
+            raise unknown("use", use, made)
+        try:
+            changes = {each: replace(made[each], **{name: kinds[name](text)}) for each in ([use] if use else made)}
+        except ValueError as exc:
+            raise InputError(f"the default {word!r} cannot be ({exc}); write one as guidance_scale=3") from exc
+        made |= changes
+    return made
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """What the runtime has to know about the model; it never guesses from a name.
 
@@ -130,7 +182,8 @@ class ModelFacts:
     `conditioning_channels` are those that the U-Net's `sample` has after the latents: none, a mask and the masked
     picture's latents (inpainting, 1 + `latent_channels`), or a picture's latents (InstructPix2Pix, `latent_channels`).
     Latents of the denoiser are `(vae latents - shift_factor) * scaling_factor`. `scheduler` holds the fields of
-    `overpaint.runtime.sampling.levels.ModelSchedule`. `default_size` is in pixels, (width, height).
+    `overpaint.runtime.sampling.levels.ModelSchedule`. `default_size` is in pixels, (width, height). `default_schedule`
+    is that of `default_sampler`, None what follows from `scheduler`. `defaults` are by use, see `USUAL`.
     """
 
     name: str
@@ -145,6 +198,8 @@ class ModelFacts:
     scheduler: Mapping[str, Any]
     origin: Mapping[str, str] = field(default_factory=dict)
     conditioning_channels: int = 0
+    default_schedule: str | None = None
+    defaults: Mapping[str, Defaults] = field(default_factory=lambda: USUAL)
 
     @property
     def unet_channels(self) -> int:
@@ -219,7 +274,9 @@ class Bundle:
 
     def describe(self) -> str:
         """What is inside, as lines of text: the model's facts, and every graph's signature, size and parity receipt."""
-        return describe(self.folder, self.producer, asdict(self.model), self.graphs)
+        defaults = {f"default {use}": str(own) for use, own in self.model.defaults.items()}
+        facts = {name: value for name, value in asdict(self.model).items() if name != "defaults"}
+        return describe(self.folder, self.producer, {**facts, **defaults}, self.graphs)
 
     def write_manifest(self) -> None:
         """Write `bundle.json` into the folder; the last step of an export."""
@@ -304,6 +361,7 @@ def _parse(folder: Path, record: dict[str, Any]) -> Bundle:
     try:
         model = dict(record["model"])
         model["default_size"] = tuple(model["default_size"])
+        model["defaults"] = {**USUAL, **{use: Defaults(**own) for use, own in model.get("defaults", {}).items()}}
         tokenizer = dict(record["tokenizer"])
         tokenizer["file"] = File(**tokenizer["file"])
         graphs = {name: parse_graph(graph) for name, graph in record["graphs"].items()}
@@ -330,6 +388,8 @@ def _check_facts(bundle: Bundle) -> None:
     for name, count in counts.items():
         if type(count) is not int or count < 1:
             raise ValueError(f"{name} is {count!r}")
+    if unknown := model.defaults.keys() - USUAL.keys():
+        raise ValueError(f"defaults are of {', '.join(sorted(unknown))}")
     if model.conditioning_channels not in conditionings(model.latent_channels):
         raise ValueError(f"conditioning_channels is {model.conditioning_channels!r}")
     if model.multiple % model.downscale:

@@ -13,7 +13,7 @@ import torch
 
 from .. import __version__
 from ..engines.base import InputError, unknown
-from ..engines.bundle import Bundle, File, Graph
+from ..engines.bundle import Bundle, File, Graph, parse_defaults
 from . import components, wrappers
 from .checkpoint import PICKLES, STEMS, Checkpoint, open_folder, refuse_pickle
 from .components import Component
@@ -60,16 +60,18 @@ def export_bundle(
     tokenizer: Path | None = None,
     prediction_type: str | None = None,
     zero_snr: bool | None = None,
+    defaults: Sequence[str] = (),
     overwrite: bool = False,
     report: Report = lambda stage: None,
 ) -> Bundle:
     """Export a checkpoint of the Stable Diffusion 1.x / 2.x family to the folder `bundle` and read it back.
 
-    `checkpoint` is a diffusers folder or a .safetensors file; the latter needs `tokenizer`, a folder, and for 2.x
-    `prediction_type` where it does not say it. `zero_snr`: does the noise schedule end at zero terminal SNR? None is
-    what the checkpoint says, of both. `precision` is that of the arithmetic, `weights` that of the file (by default the
-    same); graphs take and give float32 either way. `report` is told each stage as it begins, and before them what of
-    the checkpoint is left out: weights that no part needs, and settings of its scheduler that are not followed.
+    `checkpoint` is a diffusers folder or a .safetensors file. `tokenizer` is a folder; None: the checkpoint's own or,
+    of a file, CLIP's. A file of 2.x needs `prediction_type` where it does not say it. `zero_snr`: does the noise
+    schedule end at zero terminal SNR? None is what the checkpoint says, of both. `defaults` are what users get who say
+    nothing, see `bundle.parse_defaults`. `precision` is that of the arithmetic, `weights` that of the file (by default
+    the same); graphs take and give float32 either way. `report` is told each stage as it begins, and before them what
+    of the checkpoint is left out: weights that no part needs, and settings of its scheduler that are not followed.
 
     The folder appears whole or not at all; what exports of it that were killed have left is removed. Raises
     `InputError` for a checkpoint or an option that cannot be used and for a target that exists, `ExportError` where a
@@ -83,6 +85,7 @@ def export_bundle(
     if ignored := surplus(source):
         source = replace(source, origin={**source.origin, "ignored weights": ignored})
     model = model_facts(source, bundle.name)
+    model = replace(model, defaults=parse_defaults(defaults, model.defaults))
     for name, note in NOTES.items():
         if name in model.origin:
             report(f"{note}: {model.origin[name]}")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..engines.base import ExportError, InputError
 from ..engines.textfile import decode
+from .clip import Clip
 from .components import Config
 
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
@@ -33,12 +34,12 @@ class Checkpoint:
     """The parts of a Stable Diffusion checkpoint.
 
     `configs` holds the JSON of `text_encoder`, `unet`, `vae` and `scheduler` as diffusers writes them; `state(part)`
-    reads a part's weights under diffusers' names, mapped from disk; `tokenizer` is a folder that transformers can read.
-    `surplus` names the tensors that belong to no part.
+    reads a part's weights under diffusers' names, mapped from disk; `tokenizer` is a folder that transformers can read,
+    or CLIP's own. `surplus` names the tensors that belong to no part.
     """
 
     configs: Mapping[str, Config]
-    tokenizer: Path
+    tokenizer: Path | Clip
     state: Callable[[str], State]
     origin: Mapping[str, str] = field(default_factory=dict)
     surplus: tuple[str, ...] = ()

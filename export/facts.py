@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import diffusers
 
 from ..engines.base import ExportError, InputError, unknown
-from ..engines.bundle import ModelFacts
+from ..engines.bundle import USUAL, Defaults, ModelFacts
 from .checkpoint import Checkpoint
 from .components import Config, latent_size
 from .load import defaults
 
 FAMILY = "stable-diffusion"
 
+# Consistency models by their samplers: the cards of LCM LoRA and TCD. Half of a few steps must still be some.
+DISTILLED: Mapping[str, Mapping[str, Any]] = {
+    "lcm": {"steps": 8, "guidance_scale": 1.5},
+    "tcd": {"steps": 8, "guidance_scale": 1.0},
+}
 # The sampler that does what a diffusers scheduler does under its usual settings.
 SAMPLERS = {
     "DDIMScheduler": "ddim",
@@ -78,7 +84,13 @@ def model_facts(checkpoint: Checkpoint, name: str) -> ModelFacts:
         scheduler=schedule_facts(scheduler),
         origin={**checkpoint.origin, **({"not followed": ignored} if ignored else {})},
         conditioning_channels=unet["in_channels"] - vae["latent_channels"],
+        defaults=defaults_of(default_sampler(scheduler)),
     )
+
+
+def defaults_of(sampler: str) -> Mapping[str, Defaults]:
+    """What suits a model whose own sampler this is: of consistency models few steps, and next to no guidance."""
+    return {use: replace(usual, **DISTILLED.get(sampler, {})) for use, usual in USUAL.items()}
 
 
 def downscale(vae: Config) -> int:

@@ -21,8 +21,9 @@ from diffusers.loaders.single_file_utils import (
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..engines.base import InputError
-from . import predicts
+from . import clip, predicts
 from .checkpoint import Checkpoint, State, read_tensors
+from .clip import Clip
 from .components import Config
 
 UNET = "model.diffusion_model."
@@ -52,11 +53,6 @@ def open_single_file(
         )
     if any(name.startswith(f"{UNET}label_emb.") for name in state):
         raise InputError(f"{path}: its U-Net takes class labels or sizes; only Stable Diffusion 1.x and 2.x do not")
-    if tokenizer is None:
-        raise InputError(
-            f"{path}: a single file holds no tokenizer; name the `tokenizer` folder of a diffusers checkpoint of the "
-            "same family with --tokenizer"
-        )
     says = predicts.read(path, state, prediction_type, zero_snr)
     if second and says.type is None:
         raise InputError(
@@ -73,12 +69,19 @@ def open_single_file(
         }
     except (KeyError, IndexError, ValueError) as exc:
         raise InputError(f"{path}: is not laid out as Stable Diffusion 1.x or 2.x ({exc}); name another file") from exc
+    words = configs["text_encoder"]["vocab_size"]
+    if tokenizer is None and words != clip.SIZE:
+        raise InputError(
+            f"{path}: its text encoder has {words} tokens, CLIP's vocabulary {clip.SIZE}, and a single file holds no "
+            "tokenizer; name the folder of its own with --tokenizer"
+        )
     origin = {"checkpoint": path.name, "format": f"single file, {'2.x' if second else '1.x'}"}
     if says.source:
         origin["prediction"] = f"{prediction}{', zero terminal SNR' if says.zero_snr else ''} ({says.source})"
     used = {name: tensor for name, tensor in state.items() if _is_used(name, second)}
     surplus = tuple(sorted(state.keys() - used.keys() - set(predicts.MARKERS)))
-    return Checkpoint(configs, tokenizer, lambda part: _convert(used, part, configs), origin, surplus)
+    own = Clip("!") if second else Clip()
+    return Checkpoint(configs, tokenizer or own, lambda part: _convert(used, part, configs), origin, surplus)
 
 
 def _is_used(name: str, second: bool) -> bool:

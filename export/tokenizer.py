@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tokenizers import Tokenizer as Backend
 from transformers import CLIPTokenizer
 
 from ..engines.base import InputError
 from ..engines.bundle import File, Tokenizer
+from .clip import Clip
 
 FILE = "tokenizer/tokenizer.json"
 
 
-def write_tokenizer(source: Path, folder: Path, longest: int) -> Tokenizer:
-    """Write `tokenizer/tokenizer.json` into the bundle `folder` from vocab.json and merges.txt, or a tokenizer.json.
+def write_tokenizer(source: Path | Clip, folder: Path, longest: int) -> Tokenizer:
+    """Write `tokenizer/tokenizer.json` into the bundle `folder` from vocab.json and merges.txt, a tokenizer.json, or
+    CLIP's own vocabulary.
 
     Normalisation (NFC, white space, lower case) and splitting are those of transformers' CLIPTokenizer; padding and
     truncation are left to the runtime. `longest` is the text encoder's limit in tokens. Raises `InputError`.
     """
+    if isinstance(source, Clip):
+        with TemporaryDirectory() as made:
+            source.write(Path(made))
+            return write_tokenizer(Path(made), folder, longest)
     if not (source / "tokenizer.json").is_file() and not all(
         (source / n).is_file() for n in ("vocab.json", "merges.txt")
     ):

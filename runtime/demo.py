@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -17,11 +16,9 @@ from .load import MODELS, load
 from .pipeline import Pipeline
 
 EXAMPLES = MODELS / "examples"
-PICTURE, CONCEPT = "fox.png", "fox"
+PICTURE, CONCEPT, OWN_STYLE = "fox.png", "fox", "twemoji"
 STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 STYLES = ("noto", "flat", "twemoji", "contrast", "ink", "sketch")
-# What suits the small model; more hardens its colours and lets the prompt win at low strengths.
-GUIDANCE = 3.0
 SKETCH, SKETCH_PROMPT = "house-sketch.png", "house, noto style"
 HALF, RISING = "masks/fox-right.png", "masks/left-to-right.png"
 FILES = ("repainted.png", "contact-sheet.png")
@@ -40,7 +37,7 @@ def demo(folder: Path) -> Iterator[str]:
         check_writable(path)
     start = time.perf_counter()
     pipe = load()
-    result = pipe(EXAMPLES / PICTURE, f"{CONCEPT}, ink style", strength=0.6, steps=20, seed=7, guidance_scale=GUIDANCE)
+    result = pipe(EXAMPLES / PICTURE, f"{CONCEPT}, ink style", seed=7)
     write(repainted, result.images[0], result.outputs[0].parameters)
     yield f"{repainted}: {CONCEPT}, ink style, {time.perf_counter() - start:.1f} s with loading"
     write(sheet, contact_sheet(_rows(pipe), title="overpaint"), None)
@@ -48,32 +45,34 @@ def demo(folder: Path) -> Iterator[str]:
 
 
 def _rows(pipe: Pipeline) -> list[Row]:
-    source = codec.read(EXAMPLES / PICTURE)
+    source, own = codec.read(EXAMPLES / PICTURE), pipe.bundle.model.defaults["img2img"]
     sketch = codec.read(EXAMPLES / SKETCH)
 
-    def paint(image: codec.Picture, prompt: str, strength: float) -> Image.Image:
-        return pipe(image, prompt, strength=strength, steps=20, seed=7, guidance_scale=GUIDANCE).images[0]
+    def paint(image: codec.Picture, prompt: str, strength: float | None = None) -> Image.Image:
+        return pipe(image, prompt, strength=strength, seed=7).images[0]
 
     strengths = [(f"strength {strength}", paint(source, f"{CONCEPT}, ink style", strength)) for strength in STRENGTHS]
-    styles = [(style, paint(source, f"{CONCEPT}, {style} style", 0.6)) for style in STYLES]
+    styles = [(style, paint(source, f"{CONCEPT}, {style} style")) for style in STYLES]
     rendered = [(f"strength {strength}", paint(sketch, SKETCH_PROMPT, strength)) for strength in STRENGTHS]
     return [
         Row(f"{CONCEPT}, ink style", [("input", source.image), *strengths]),
-        Row(f"{CONCEPT}, ... style; strength 0.6", [("input", source.image), *styles]),
+        Row(
+            f"{CONCEPT}, ... style; strength {own.strength:g}",
+            [("input", source.image), *styles],
+        ),
         Row(SKETCH_PROMPT, [("input", sketch.image), *rendered]),
         Row("edits: inpainting, a strength a pixel, outpainting, upscaling", _edits(pipe, source)),
     ]
 
 
 def _edits(pipe: Pipeline, source: codec.Picture) -> list[tuple[str, Image.Image]]:
-    options: dict[str, Any] = {"seed": 7, "steps": 20, "guidance_scale": GUIDANCE}
     ink, width = f"{CONCEPT}, ink style", source.size[0]
-    half = pipe.inpaint(source, EXAMPLES / HALF, ink, strength=0.8, blur=2.0, **options)
-    rising = pipe.inpaint(source, EXAMPLES / RISING, ink, strength=0.9, levels="strength", **options)
+    half = pipe.inpaint(source, EXAMPLES / HALF, ink, strength=0.8, blur=2.0, seed=7)
+    rising = pipe.inpaint(source, EXAMPLES / RISING, ink, strength=0.9, levels="strength", seed=7)
     cut = codec.Picture(source.pixels[:, :CUT].copy())
-    grown = pipe.outpaint(cut, f"{CONCEPT}, noto style", right=width - CUT, strength=1.0, overlap=6, **options)
+    grown = pipe.outpaint(cut, f"{CONCEPT}, {OWN_STYLE} style", right=width - CUT, overlap=6, seed=7)
     # Without a prompt, or every tile would hold a fox of its own.
-    large = pipe.upscale(source, scale=4, strength=0.15, seed=7, steps=20)
+    large = pipe.upscale(source, scale=4, seed=7)
     lanczos = source.image.resize(large.images[0].size, Image.Resampling.LANCZOS)
     return [
         ("right half", half.images[0]),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..engines.auto import Candidate, faster, fastest, usual_device
 from ..engines.base import BundleError, Engine, InputError, unknown
-from ..engines.bundle import MANIFEST, Bundle, conditionings
+from ..engines.bundle import MANIFEST, Bundle, ModelFacts, conditionings
 from ..engines.registry import EngineOptions, open_engine
 from ..engines.relay import Relay
 from ..engines.store import Store
@@ -18,6 +18,7 @@ from .denoiser import Denoiser
 from .imaging.codec import MAX_SIDE
 from .pipeline import Pipeline
 from .sampling.levels import ModelSchedule
+from .sampling.names import find_schedule
 from .text import VECTORS, TextEncoder, load_tokenizer
 from .vae import Autoencoder
 
@@ -143,9 +144,15 @@ def bundled() -> list[str]:
     return sorted(manifest.parent.name for manifest in MODELS.glob(f"*/{MANIFEST}"))
 
 
+def read_facts(model: str | Path) -> ModelFacts:
+    """The facts of a bundle, whose graphs are not looked at; raises as `load` does."""
+    return Bundle.read(find(model), verify=False).model
+
+
 def read_schedule(bundle: Bundle) -> ModelSchedule:
     """The noise schedule that the bundle's model was trained with; raises `BundleError` for facts that are none."""
     try:
+        find_schedule(bundle.model.default_schedule)
         return ModelSchedule.from_config(bundle.model.scheduler)
     except (InputError, TypeError, ValueError) as exc:
         raise BundleError(f"{bundle.folder}: the scheduler's facts are wrong ({exc}); export the bundle again") from exc

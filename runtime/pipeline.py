@@ -16,6 +16,7 @@ from ..engines.base import Array, Engine, InputError
 from ..engines.bundle import Bundle
 from . import checks
 from .captured import Loops
+from .defaults import sampling, settled
 from .denoiser import Denoiser
 from .expand import expand, named
 from .guidance import check_prompts
@@ -237,10 +238,12 @@ class Pipeline:
 
     def plan(self, request: Request) -> Plan:
         """The table that a request runs, without running it; raises `InputError` where there is none."""
+        request = settled(request, self.bundle.model.defaults["img2img"])
+        sampler, schedule = sampling(self.bundle.model, request.sampler, request.schedule)
         plans = [
             self._compile(
-                sampler=request.sampler or self.bundle.model.default_sampler,
-                schedule=request.schedule,
+                sampler=sampler,
+                schedule=schedule,
                 steps=request.steps,
                 strength=strength,
                 convention=request.convention,
@@ -254,6 +257,7 @@ class Pipeline:
     def task(self, request: Request) -> Task:
         """What a request comes to; raises `InputError` where this model cannot answer it."""
         facts = self.bundle.model
+        request = settled(request, facts.defaults["img2img"])
         picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
         self.check_size(picture.size, request.window)
         if request.seed_resize_from and min(request.seed_resize_from) < facts.downscale:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..engines.base import Array, InputError
 from . import checks
+from .defaults import OWN, Times
 from .imaging.codec import MAX_SIDE, Picture
 from .imaging.compose import Certificate
 from .imaging.mask import LATENT_MODES
@@ -74,6 +75,8 @@ class Region:
 class Request:
     """One picture to repaint.
 
+    `strength`, `steps` and `guidance_scale` are the model's own where nothing is said, and may be `defaults.Times`.
+
     `strength` in [0, 1]: 0 returns the input, 1 ignores it. `steps` is the length of the whole schedule, of which
     `strength` picks the part that is run, by `convention`. `guidance_scale` at most 1 means no guidance, one model
     evaluation a step. `guidance_rescale` in [0, 1]. `clip_skip` counts the text encoder's last layers passed over.
@@ -98,9 +101,9 @@ class Request:
     image: Picture
     prompt: str = ""
     negative_prompt: str = ""
-    strength: float = 0.6
-    steps: int = 20
-    guidance_scale: float = 7.5
+    strength: float = OWN
+    steps: int = OWN
+    guidance_scale: float = OWN
     guidance_rescale: float = 0.0
     sampler: str | None = None
     schedule: str | None = None
@@ -137,10 +140,8 @@ class Request:
             raise InputError(f"image must be a Picture, not {type(self.image).__name__}; make one with overpaint.read")
         checks.text("prompt", self.prompt)
         checks.text("negative_prompt", self.negative_prompt)
-        checks.number("strength", self.strength, 0, 1)
-        checks.number("guidance_scale", self.guidance_scale, 0, 100)
+        self._check_amounts()
         checks.number("guidance_rescale", self.guidance_rescale, 0, 1)
-        checks.whole("steps", self.steps, 1, 1000)
         checks.whole("clip_skip", self.clip_skip, 0, 64)
         if self.eta is not None:
             checks.number("eta", self.eta, 0, 1)
@@ -173,6 +174,18 @@ class Request:
             raise InputError(f"resize mode {self.resize_mode!r} needs a size to reach; give one")
         if self.size is not None and self.resize_mode == "none":
             raise InputError("a size needs a resize mode other than 'none'; choose 'crop', 'pad' or 'stretch'")
+
+    def _check_amounts(self) -> None:
+        said = {
+            name: value
+            for name in ("strength", "guidance_scale", "steps")
+            if (value := getattr(self, name)) is not OWN and not isinstance(value, Times)
+        }
+        for name, most in (("strength", 1), ("guidance_scale", 100)):
+            if name in said:
+                checks.number(name, said[name], 0, most)
+        if "steps" in said:
+            checks.whole("steps", said["steps"], 1, 1000)
 
     def _check_passes(self) -> None:
         for strength in self.passes:

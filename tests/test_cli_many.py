@@ -136,7 +136,17 @@ class TestPasses:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         out = tmp_path / "out.png"
-        loops = ("--loops", 3, "--final-strength", 0.5, "--strength-curve", "lazy", "--through-pixels")
+        loops = (
+            "--strength",
+            0.6,
+            "--loops",
+            3,
+            "--final-strength",
+            0.5,
+            "--strength-curve",
+            "lazy",
+            "--through-pixels",
+        )
         assert run("img2img", FOX, "fox", "-o", out, "--seed", 1, *loops, *FAST) == 0
         printed = capsys.readouterr().out
         assert printed.split("drift of each pass, in deviations: ")[1].split("\n")[0].count(",") == 2

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...engines.base import Array, unknown
+from ...engines.bundle import USUAL
+from ..defaults import values
+from ..expand import ALIASES
 from ..imaging.codec import Picture
 from ..records import damaged, recorder
 from ..request import Output
@@ -46,7 +49,8 @@ class Asked:
         """Make the picture again."""
         given = (list(self.masks), list(self.prompts)) if self.masks else self.prompts
         call = getattr(pipe, self.tool)
-        made = call(self.image, *given, negative_prompt=self.negative_prompt, seed=self.seed, **dict(self.options))
+        options = values(dict(self.options), USUAL[self.tool])  # a record of before models had their own has none
+        made = call(self.image, *given, negative_prompt=self.negative_prompt, seed=self.seed, **options)
         output: Output = made.outputs[0]
         return output
 
@@ -63,7 +67,9 @@ def recorded(
 ) -> Output:
     """A tool's output with the record by which it is made again; `options` are the call's, None where not given."""
     request = output.request
-    kept = {name: value for name, value in options.items() if value is not None}
+    kept = {ALIASES.get(name, name): value for name, value in options.items() if value is not None}
+    # The model's own may be others when the record is read.
+    kept |= {name: getattr(request, name) for name in asdict(USUAL[tool])}
     if request.variation_seed is not None:
         kept["variation_seed"] = request.variation_seed
     asked = Asked(tool, image, prompts, request.negative_prompt, request.seed, masks, tuple(kept.items()))

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...engines.base import Array, InputError
 from .. import checks
+from ..defaults import settled
 from ..expand import expand
 from ..imaging import codec, fill, mask
 from ..imaging.codec import Picture
@@ -181,7 +182,8 @@ class Inpaint:
                 named = zip(prompts[1:], shapes[1:], strict=True)
                 places["regions"] = tuple(Region(prompt, levels) for prompt, levels in named)
             source = self._filled(self._patch.source, union(shapes))
-        self._requests = expand([source], prompts[:1], [negative_prompt], seed, n, {**rest, **places})
+        requests = expand([source], prompts[:1], [negative_prompt], seed, n, {**rest, **places})
+        self._requests = [settled(request, pipeline.bundle.model.defaults["inpaint"]) for request in requests]
         if self._patch is not None:
             _check_free(pipeline.task(self._requests[0]).change, pipeline.bundle.model.downscale)
         self._run = None if self._patch is None else pipeline.run(self._requests)

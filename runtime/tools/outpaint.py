@@ -10,6 +10,7 @@ import numpy as np
 
 from ...engines.base import Array, InputError
 from .. import checks
+from ..defaults import settled
 from ..expand import expand
 from ..imaging import codec, fill, mask
 from ..imaging.codec import Picture
@@ -128,9 +129,10 @@ class Outpaint:
         n: int = 1,
         **options: Any,
     ) -> None:
-        """`options` are fields of `Outpainting` and of `Request`, whose strength is 1 here where none is given; `size`
-        is what the model works at, its own by default. Raises `InputError` for all that can be known to be wrong
-        before a model runs."""
+        """`options` are fields of `Outpainting` and of `Request`; `size` is what the model works at (its own).
+
+        Raises `InputError` for all that can be known to be wrong before a model runs.
+        """
         own, rest = split(Outpainting, options)
         self._prompt, self._options = prompt, options
         self._own = Outpainting(**own)
@@ -146,12 +148,11 @@ class Outpaint:
                 f"the grown picture is {grown[0]}x{grown[1]}, more than the limit of {pipeline.max_pixels} pixels; "
                 "let it grow less, or raise the limit (max_pixels, --max-pixels)"
             )
-        if all(rest.get(name) is None for name in ("strength", "denoising_strength", "passes")):
-            rest["strength"] = 1.0
         self._rounds = rounds(self._picture.size, self._own.margins, size)
         self._pipeline = pipeline
         seen = Picture(self._picture.on_white)
-        self._requests = expand([seen], [prompt], [negative_prompt], seed, n, rest)
+        requests = expand([seen], [prompt], [negative_prompt], seed, n, rest)
+        self._requests = [settled(request, facts.defaults["outpaint"]) for request in requests]
         self._canvases = [seen] * len(self._requests)
         self._results: list[Result] = []
         # The first area is checked with everything that a request can be wrong about; the others differ in pixels.

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...engines.base import Array, InputError
 from ..assemble import mosaic
+from ..defaults import settled
 from ..expand import ALIASES, expand
 from ..guidance import check_prompts
 from ..imaging import codec
@@ -33,8 +34,8 @@ from .upscaling import Upscaling
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
-DEFAULTS = {"noise": "field", "strength": 0.3}
-"""What a request has here where nothing is said: detail is added, and what is to be seen stays."""
+DEFAULTS = {"noise": "field"}
+"""What a request has here where nothing is said."""
 
 # Fields of a request that are set here.
 OWN = ("size", "resize_mode", "change", "regions", "origin", "window", "window_overlap")
@@ -67,7 +68,7 @@ class Upscale:
         watch: Watch = unwatched,
         **options: Any,
     ) -> None:
-        """`options` are fields of `Upscaling` and of `Request`, whose noise is "field" here and whose strength 0.3.
+        """`options` are fields of `Upscaling` and of `Request`, whose noise is "field" here.
 
         `upscaler` makes the first enlargement instead of Lanczos. `watch` is told how many tiles are done of the stages
         enlarge, encode, denoise, decode and repair; a tile counts once a line of the plan. Raises `InputError` for all
@@ -86,7 +87,8 @@ class Upscale:
         """(width, height) of the result."""
         if upscaler:
             rounds(self._picture.size, self.size, upscaler)
-        self._request = _request(self._picture, prompt, negative_prompt, seed, rest)
+        request = _request(self._picture, prompt, negative_prompt, seed, rest)
+        self._request = settled(request, pipeline.bundle.model.defaults["upscale"])
         self._plan = pipeline.plan(self._request)
         self._fix = self._fixing()
         width, height = (length + -length % self._sizes.multiple for length in self.size)

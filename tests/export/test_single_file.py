@@ -65,8 +65,8 @@ def test_prediction_type_is_asked_for_where_weights_cannot_tell(files: tuple[str
         assert (facts.scheduler["prediction_type"], facts.default_sampler) == ("epsilon", "plms")
 
 
-def test_tokenizer_is_asked_for(files: tuple[str, Path, Path]) -> None:
-    with pytest.raises(InputError, match="--tokenizer"):
+def test_tokenizer_is_asked_for_where_the_vocabulary_is_another(files: tuple[str, Path, Path]) -> None:
+    with pytest.raises(InputError, match=r"CLIP's vocabulary 49408.*--tokenizer"):
         stage.open_checkpoint(files[2], None, "epsilon")
 
 

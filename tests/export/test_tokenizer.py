@@ -1,5 +1,7 @@
 """The bundle's tokenizer against transformers' CLIPTokenizer on the same vocabulary."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from transformers import CLIPTokenizer
 
 from overpaint.engines.base import InputError
 from overpaint.engines.bundle import Bundle
+from overpaint.export.clip import Clip
 from overpaint.export.tokenizer import write_tokenizer
 from tests.checkpoints import write_tokenizer as write_source
 
@@ -93,3 +96,71 @@ def test_garbled(tmp_path: Path, name: str) -> None:
     (tmp_path / "source" / "merges.txt").write_text("")
     with pytest.raises(InputError, match="cannot be read as a CLIP tokenizer"):
         write_tokenizer(tmp_path / "source", tmp_path / "bundle", 77)
+
+
+# Of openai/clip-vit-large-patch14: vocab.json as sorted JSON, merges.txt without white space at its end.
+PUBLISHED = {
+    "vocab.json": "51b8a58f8c87bc7af902c70cbcdd0287f5baffaa34044e30b8ff8e22c54ec1a0",
+    "merges.txt": "f1cd414c2d113a28b296afc0fd66ae854c0e0c34d5de373a2f5b7f62e0c02344",
+}
+# By OpenAI's own tokenizer (open_clip_torch 3.3.0), without the start and end tokens.
+KNOWN = {
+    "a photo of a cat": [320, 1125, 539, 320, 2368],
+    "a photograph of an astronaut riding a horse": [320, 8853, 539, 550, 18376, 6765, 320, 4558],
+    "masterpiece, best quality, 1girl, (detailed:1.2)": [
+        12066,
+        267,
+        949,
+        3027,
+        267,
+        272,
+        1611,
+        267,
+        263,
+        12609,
+        281,
+        272,
+        269,
+        273,
+        264,
+    ],
+    "An Oil Painting by Rembrandt; 4k, 8K!": [550, 2870, 3086, 638, 45972, 282, 275, 330, 267, 279, 330, 256],
+    "it's you're we'll don't": [585, 568, 592, 982, 649, 1342, 847, 713],
+    "hello   world\n": [3306, 1002],
+    "supercalifragilisticexpialidocious": [1642, 2857, 13093, 2076, 5868, 26850, 835, 639, 38466],
+    "日本語 🦊": [39121, 44353, 34002, 508, 6040, 488],
+    "naïve café": [1097, 35689, 563, 15304],
+    "3.14159 #art @artist -- 50%": [274, 269, 272, 275, 272, 276, 280, 258, 794, 287, 2456, 2432, 276, 271, 260],
+    "a": [320],
+    "Stable Diffusion v1-5": [10492, 18656, 9364, 341, 272, 268, 276],
+}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CLIP's own vocabulary as files, and the tokenizer of a bundle beside them."""
+    folder = tmp_path_factory.mktemp("clip")
+    Clip().write(folder)
+    write_tokenizer(Clip(), folder / "bundle", 77)
+    return folder
+
+
+def test_clip_s_own_is_the_published_one(clip: Path) -> None:
+    vocab = json.loads((clip / "vocab.json").read_text(encoding="utf-8"))
+    texts = {
+        "vocab.json": json.dumps(vocab, sort_keys=True),
+        "merges.txt": (clip / "merges.txt").read_text(encoding="utf-8").rstrip(),
+    }
+    assert {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()} == PUBLISHED
+
+
+@pytest.mark.parametrize("text", KNOWN)
+def test_clip_s_own_gives_known_ids(clip: Path, text: str) -> None:
+    made = Tokenizer.from_file(str(clip / "bundle" / "tokenizer" / "tokenizer.json"))
+    assert made.encode(text).ids == [49406, *KNOWN[text], 49407]
+
+
+def test_clip_s_own_pads_as_the_family_does(tmp_path: Path) -> None:
+    facts = write_tokenizer(Clip("!"), tmp_path / "second", 77)
+    assert (facts.bos, facts.eos, facts.pad, facts.length) == (49406, 49407, 0, 77)
+    assert write_tokenizer(Clip(), tmp_path / "first", 77).pad == 49407

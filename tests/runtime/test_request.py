@@ -18,7 +18,7 @@ PICTURE = Picture(np.zeros((16, 16, 3), np.uint8))
 @pytest.mark.parametrize(
     ("field", "value", "cause"),
     [
-        *(("strength", value, "strength must be") for value in (-0.1, 1.1, math.nan, math.inf, "1", True, None)),
+        *(("strength", value, "strength must be") for value in (-0.1, 1.1, math.nan, math.inf, "1", True)),
         *(("guidance_scale", value, "guidance_scale must be") for value in (-1, 101, math.nan)),
         *(("guidance_rescale", value, "guidance_rescale must be") for value in (-1, 2, math.nan)),
         *(("steps", value, "steps must be") for value in (0, -1, 1001, 2.5, math.nan, True)),
