@@ -58,10 +58,12 @@ class Tiling:
 @dataclass(frozen=True, eq=False)
 class TilePass:
     """One run of the model: the `window` that it sees, and how much of that is replaced by what it makes of it, as the
-    mask `weights`, uint8 [window.height, window.width], read-only, which `compose.paste` takes."""
+    mask `weights`, uint8 [window.height, window.width], read-only, which `compose.paste` takes; it `fades` where that
+    falls from the middle to the sides: then the model may change all that it sees, so that the sides fit, too."""
 
     window: Window
     weights: Array
+    fades: bool = False
 
 
 def redraw(tiling: Tiling, order: str = "linear") -> list[TilePass]:
@@ -155,13 +157,14 @@ SEAM_FIXES: dict[str, Callable[[Tiling], list[TilePass]]] = {
 
 def _pass(tiling: Tiling, core: Window, shape: str, blur: float) -> TilePass:
     """A pass that replaces `core`, which may reach beyond the area, by a gradient of `shape`."""
-    # No model takes a shape beyond the greatest aspect: what it sees of a long band is broader.
-    slimmest = -(-max(core.height, core.width) // MAX_ASPECT)
+    # No model takes a shape beyond the greatest aspect, and what it makes of narrow ones is dashes: of a band it sees
+    # at least a tile's breadth.
+    slimmest = max(-(-max(core.height, core.width) // MAX_ASPECT), tiling.tile)
     around = max(tiling.padding + blur_reach(blur), -(-(slimmest - min(core.height, core.width)) // 2))
     top, height = _seen(core.top, core.height, around, tiling.height, tiling.multiple)
     left, width = _seen(core.left, core.width, around, tiling.width, tiling.multiple)
     inner = Window(core.top - top, core.left - left, core.height, core.width)
-    return TilePass(Window(top, left, height, width), _weights(shape, inner, height, width, blur))
+    return TilePass(Window(top, left, height, width), _weights(shape, inner, height, width, blur), shape != "flat")
 
 
 def _seen(start: int, length: int, around: int, whole: int, multiple: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import numpy as np
 from ...engines.base import Array
 from ..imaging.codec import Picture
 from ..imaging.compose import paste
+from ..imaging.match import wavelet
 from ..imaging.passes import TilePass, waves
 from ..loop import Step
 from ..request import Change, Output, Request
@@ -64,12 +65,13 @@ class Painter:
         return result.outputs
 
     def passes(
-        self, pixels: Array, passes: Sequence[TilePass], request: Request, batch: int, meter: Meter
+        self, pixels: Array, passes: Sequence[TilePass], request: Request, batch: int, meter: Meter, join: bool = False
     ) -> Generator[Step, None, tuple[Output, ...]]:
         """Repaint `pixels`, uint8 [height, width, 3], in place, tile by tile in the passes' order; `batch` tiles that
         see nothing of each other run together. Returns the outputs of the first batch.
 
-        The request is that of every tile, but for the picture, what of it changes, and where it lies.
+        The request is that of every tile, but for the picture, what of it changes, and where it lies. With `join` a
+        tile keeps the colours of what it replaces: else the model's idea of them differs from tile to tile.
         """
         first: tuple[Output, ...] = ()
         for tiles in _batches(passes, batch):
@@ -77,7 +79,8 @@ class Painter:
             outputs = yield from self.run([_placed(request, pixels, tile) for tile in tiles], meter)
             for tile, output in zip(tiles, outputs, strict=True):
                 seen = pixels[tile.window.slices]
-                seen[...] = paste(seen, np.asarray(output.image), tile.weights)
+                painted = np.asarray(output.image)
+                seen[...] = paste(seen, wavelet(painted, seen) if join else painted, tile.weights)
             first = first or outputs
         return first
 
@@ -89,6 +92,6 @@ def _batches(passes: Sequence[TilePass], batch: int) -> Iterator[list[TilePass]]
 def _placed(request: Request, pixels: Array, tile: TilePass) -> Request:
     """The request of one tile: around what it replaces, what it sees is kept as it is."""
     window = tile.window
-    change = None if tile.weights.min() == 255 else Change(tile.weights)
+    change = None if tile.fades or tile.weights.min() == 255 else Change(tile.weights)
     image = Picture(pixels[window.slices].copy())
     return replace(request, image=image, change=change, origin=(window.left, window.top))

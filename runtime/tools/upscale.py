@@ -17,6 +17,7 @@ from ..expand import ALIASES, expand
 from ..guidance import check_prompts
 from ..imaging import codec
 from ..imaging.codec import Picture
+from ..imaging.match import METHODS as MATCHES
 from ..imaging.match import match
 from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.passes import TilePass
@@ -136,22 +137,24 @@ class Upscale:
         source = _extended(picture.on_white, self._shape)
         paint = self._joint if own.method == "joint" else self._tiles
         pixels, output = yield from paint(source, painter)
-        painted = mended = self._scores(pixels)
+        painted = mended = self._scores(pixels, source)
         worn = painted.over(own.seam_limit) if own.repair and len(self._plan) else ()
+        repaired: tuple[Line, ...] = ()
         if worn:
-            yield from self._repair(pixels, worn, painter)
-        if own.colour_match != "none":
-            pixels = match(pixels, source, own.colour_match)
-        if worn or own.colour_match != "none":
-            mended = self._scores(pixels)
+            mended, repaired = yield from self._repair(pixels, source, painted, worn, painter)
+        if own.matching in MATCHES:
+            pixels = match(pixels, source, own.matching)
+            mended = self._scores(pixels, source)
         del source
         # Strength 0 gives back what transparent pixels hide, too.
         made = Picture(pixels[:height, :width], picture.alpha) if len(self._plan) else picture
         notes = [*picture.notes, *output.notes]
         if worn:
             notes.append(
-                f"seams repaired: {len(worn)}; the worst score was {painted.worst:.2f} and is {mended.worst:.2f}"
+                f"seams repaired: {len(repaired)}; the worst score was {painted.worst:.2f} and is {mended.worst:.2f}"
             )
+        if len(repaired) < len(worn):
+            notes.append(f"seams left as they were, because a repair scored no better: {len(worn) - len(repaired)}")
         output = replace(
             output,
             image=made.image,
@@ -165,7 +168,7 @@ class Upscale:
             # The record of the painting alone would make another picture again.
             output = replace(output, recorder=None)
         timings = {**painter.timings, "total": time.perf_counter() - start}
-        self._result = Upscaled((output,), timings, dict(painter.cached), painter.engines, painted, mended, worn)
+        self._result = Upscaled((output,), timings, dict(painter.cached), painter.engines, painted, mended, repaired)
 
     def _joint(self, source: Array, painter: Painter) -> Generator[Step, None, tuple[Array, Output]]:
         """All windows at every step, joined in latents."""
@@ -184,18 +187,38 @@ class Upscale:
         """Tile after tile, and then the seam fix."""
         pixels, (redrawn, mended) = source.copy(), self._passes()
         meter = Meter(self._watch, "denoise", len(redrawn) * len(self._plan))
-        outputs = yield from painter.passes(pixels, redrawn, self._request, self._batch(redrawn), meter)
+        outputs = yield from painter.passes(pixels, redrawn, self._request, self._batch(redrawn), meter, self._joins)
         if mended:
-            yield from self._mend(pixels, mended, self._mending, painter)
+            meter = self._mending_meter(len(mended), self._mending)
+            yield from self._mend(pixels, mended, self._mending, painter, meter)
         return pixels, outputs[0]
 
-    def _repair(self, pixels: Array, lines: tuple[Line, ...], painter: Painter) -> Iterator[Step]:
-        yield from self._mend(pixels, self._sizes.bands(*self._shape, lines), self._fix, painter)
+    def _repair(
+        self, pixels: Array, source: Array, scores: Seams, worn: tuple[Line, ...], painter: Painter
+    ) -> Generator[Step, None, tuple[Seams, tuple[Line, ...]]]:
+        """Bands along lines, in place, one after the other; returns the scores and the lines that are better now."""
+        meter, better = self._mending_meter(len(worn), self._fix), []
+        for line in worn:
+            (band,) = self._sizes.bands(*self._shape, (line,))
+            seen = pixels[band.window.slices]
+            before = seen.copy()
+            yield from self._mend(pixels, [band], self._fix, painter, meter)
+            mended = self._scores(pixels, source)
+            if mended.of(line) < scores.of(line) and mended.worst <= scores.worst:
+                scores = mended
+                better.append(line)
+            else:
+                seen[...] = before
+        return scores, tuple(better)
 
-    def _mend(self, pixels: Array, passes: list[TilePass], request: Request, painter: Painter) -> Iterator[Step]:
+    def _mending_meter(self, count: int, request: Request) -> Meter:
+        return Meter(self._watch, "repair", count * len(self._pipeline.plan(request)))
+
+    def _mend(
+        self, pixels: Array, passes: list[TilePass], request: Request, painter: Painter, meter: Meter
+    ) -> Iterator[Step]:
         """Passes over seams, in place."""
-        meter = Meter(self._watch, "repair", len(passes) * len(self._pipeline.plan(request)))
-        yield from painter.passes(pixels, passes, request, self._batch(passes), meter)
+        yield from painter.passes(pixels, passes, request, self._batch(passes), meter, self._joins)
 
     @property
     def _mending(self) -> Request:
@@ -206,13 +229,18 @@ class Upscale:
         """Those over the tiles, and those of the seam fix."""
         return self._own.redrawn(self._sizes, *self._shape), self._own.mended(self._sizes, *self._shape)
 
+    @property
+    def _joins(self) -> bool:
+        """Does each tile keep the colours of what it is painted over?"""
+        return self._own.matching == "tile"
+
     def _batch(self, passes: list[TilePass]) -> int:
         window = passes[0].window
         area = window.height * window.width // self._pipeline.bundle.model.downscale**2
         return self._own.batch or self._pipeline.denoiser.most(area)
 
-    def _scores(self, pixels: Array) -> Seams:
-        """The scores of the lines along which tiles meet."""
+    def _scores(self, pixels: Array, source: Array) -> Seams:
+        """The scores of the lines along which tiles meet, of pixels that were painted over a source."""
         scale = self._pipeline.bundle.model.downscale
         if self._own.method == "tiles":
             rows, columns = self._sizes.tiling(*self._shape).borders
@@ -220,8 +248,8 @@ class Upscale:
             edges = self._windows.edges if self._windows else ((), ())
             rows, columns = (tuple(at * scale for at in axis) for axis in edges)
         width, height = self.size
-        shown = [[at for at in axis if at <= end - 2] for axis, end in ((rows, height), (columns, width))]
-        return seams(pixels[:height, :width], *shown)
+        down, across = ([at for at in axis if at <= end - 2] for axis, end in ((rows, height), (columns, width)))
+        return seams(pixels[:height, :width], down, across, source[:height, :width])
 
     def _fixing(self) -> Request:
         """What bands ask for, but for their picture: as long as it, they go through the model in windows. Noise that
@@ -265,8 +293,8 @@ class Upscale:
         else:
             extra |= {"Tile padding": str(sizes.padding), "Mask blur": f"{sizes.mask_blur:g}", "Tile order": own.order}
             extra["Seam fix"] = own.seam_fix
-        if own.colour_match != "none":
-            extra["Colour match"] = own.colour_match
+        if own.matching != "none":
+            extra["Colour match"] = own.matching
         made = parse_parameters(text)
         return format_parameters(replace(made, size=self.size, extra=(*made.extra, *extra.items())))
 

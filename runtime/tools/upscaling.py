@@ -20,7 +20,7 @@ MAX_SCALE = 16
 @dataclass(frozen=True)
 class Upscaling:
     """How a picture is enlarged and repainted. Lengths are in pixels of the result; where they are None, they are in
-    proportion to the tile as "Ultimate SD Upscale" has them for one of 512.
+    proportion to the tile as "Ultimate SD Upscale" has them for one of 512, but no less than a small tile needs.
 
     Method "joint" has the model see all windows of `tile` pixels at every step, joined in latents: neighbours share
     `overlap` (a quarter), over which the one fades into the other, so that no seam can arise. "tiles" repaints one tile
@@ -28,11 +28,13 @@ class Upscaling:
     blurred by `mask_blur`, in `order` "linear" or "chess", with a `seam_fix`: none, bands, half_tile or
     half_tile_intersections. `tile` None is the model's usual side.
 
-    Seams are scored (`imaging.seams`), and those above `seam_limit` are repaired by bands if `repair` is set.
+    Seams are scored (`imaging.seams`), and those above `seam_limit` are repaired by bands if `repair` is set; what
+    scores no better then is put back.
     `seam_fix_width` is that of the bands, `seam_fix_strength`, `seam_fix_padding` and `seam_fix_blur` are what all
     fixes and the repair have instead of the tiles' own; the strength's None is the tiles' own. `colour_match` is by
-    "wavelet", "histogram" or "mean" to the enlarged picture. `batch` is how many tiles run together, None as many as go
-    into one call of the engine.
+    "wavelet", "histogram" or "mean" to the enlarged picture, or "tile", which tiles have where it is None: each keeps
+    the low frequencies of what it is painted over, so that none is tinted. `batch` is how many tiles run together, None
+    as many as go into one call of the engine.
     """
 
     scale: float = 2.0
@@ -49,7 +51,7 @@ class Upscaling:
     seam_fix_blur: float | None = None
     seam_limit: float = LIMIT
     repair: bool = True
-    colour_match: str = "none"
+    colour_match: str | None = None
     batch: int | None = None
 
     def __post_init__(self) -> None:
@@ -57,7 +59,8 @@ class Upscaling:
         checks.choice("upscaling method", self.method, METHODS)
         checks.choice("tile order", self.order, ORDERS)
         checks.choice("seam fix", self.seam_fix, SEAM_FIXES)
-        checks.choice("colour match", self.colour_match, ("none", *MATCHES))
+        if self.colour_match is not None:
+            checks.choice("colour match", self.colour_match, ("none", "tile", *MATCHES))
         checks.number("scale", self.scale, 1, MAX_SCALE)
         checks.number("seam_limit", self.seam_limit, 0, float("inf"))
         least = {"tile": 1, "overlap": 0, "padding": 0, "seam_fix_width": 2, "batch": 1, "seam_fix_padding": 0}
@@ -75,6 +78,13 @@ class Upscaling:
             raise InputError(f"{', '.join(sorted(apart))}: of method 'tiles'; choose it, or leave them out")
         if not joint and self.overlap is not None:
             raise InputError("overlap is of method 'joint'; choose it, or give padding instead")
+        if joint and self.colour_match == "tile":
+            raise InputError("colour_match 'tile' is of method 'tiles'; choose it, or match by 'wavelet'")
+
+    @property
+    def matching(self) -> str:
+        """The colour match, a method's own where none is chosen."""
+        return self.colour_match or ("tile" if self.method == "tiles" else "none")
 
     def _given(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if getattr(self, name) is not None]
@@ -84,14 +94,17 @@ class Upscaling:
         tile, unit = self.tile or min(facts.default_size), 2 * facts.multiple
         if tile % unit:
             raise InputError(f"tiles of {tile} pixels do not suit this model; give a multiple of {unit}")
+        # Of small tiles these would be parts of a latent, which join nothing.
+        latent = facts.downscale
+        padding, width = max(tile // 16, 2 * latent), max(tile // 8, min(8 * latent, tile // 2))
         sizes = Sizes(
             tile,
             tile // 4 if self.overlap is None else self.overlap,
-            tile // 16 if self.padding is None else self.padding,
-            tile / 64 if self.mask_blur is None else self.mask_blur,
-            tile // 8 if self.seam_fix_width is None else self.seam_fix_width,
-            tile // 16 if self.seam_fix_padding is None else self.seam_fix_padding,
-            tile / 128 if self.seam_fix_blur is None else self.seam_fix_blur,
+            padding if self.padding is None else self.padding,
+            max(tile / 64, latent) if self.mask_blur is None else self.mask_blur,
+            width if self.seam_fix_width is None else self.seam_fix_width,
+            padding if self.seam_fix_padding is None else self.seam_fix_padding,
+            max(tile / 128, latent / 2) if self.seam_fix_blur is None else self.seam_fix_blur,
             facts.multiple,
         )
         for name in ("overlap", "padding", "fix_width", "fix_padding"):

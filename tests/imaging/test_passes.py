@@ -190,6 +190,47 @@ def test_windows_begin_where_latents_do(tiling):
 
 def test_bands_of_chosen_lines_are_broad_enough_for_a_model():
     passes = bands(Tiling(4096, 512, 64, 0, 0), 8, ([100], [40]))
-    assert [(item.window.height, item.window.width) for item in passes] == [(4096, 128), (24, 512)]
+    assert [(item.window.height, item.window.width) for item in passes] == [(4096, 128), (72, 512)]
     assert passes[0].window.left <= 40 - 4
     assert passes[0].weights[:, 40 - passes[0].window.left].min() > 200
+
+
+def seamed(pixels, kind, size):
+    """A picture with a seam in its middle: a tinted half, that with a soft edge, a dark line, dashes, lost detail."""
+    made, middle = pixels.astype(np.float32), pixels.shape[1] // 2
+    away = np.arange(pixels.shape[1]) - middle + 0.5
+    if kind in ("tint", "soft tint"):
+        share = np.clip(away / 8 + 0.5, 0, 1) if kind == "soft tint" else (away > 0).astype(float)
+        made += share[None, :, None] * np.array([-1, 0.5, -1]) * size
+    elif kind in ("line", "dashes"):
+        made[:, middle - 2 : middle + 2] -= size
+        if kind == "dashes":
+            for top in range(0, len(made), 16):
+                made[top : top + 5] = pixels[top : top + 5]
+    else:
+        for _ in range(size):
+            smooth = (np.roll(made, 1, 0) + np.roll(made, -1, 0) + 2 * made) / 4
+            made[:, middle - 6 : middle + 6] = smooth[:, middle - 6 : middle + 6]
+    return np.clip(made, 0, 255).round().astype(np.uint8), middle
+
+
+@pytest.mark.parametrize("kind", ["tint", "soft tint", "line", "dashes", "blur"])
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_made_seams_score_by_how_much_they_show(path, kind):
+    """What a model paints over an enlarged picture has detail of its own; a seam in it is found, and more of it more."""
+    source = (enlarged(path, 256) * 0.8 + 25).astype(np.uint8)
+    detail = np.random.default_rng(0).normal(0, 6, source.shape)
+    painted = np.clip(source + detail, 0, 255).round().astype(np.uint8)
+    scores = []
+    for size in (0, 12, 24) if kind != "blur" else (0, 2, 8):
+        pixels, middle = seamed(painted, kind, size)
+        scores.append(seams(pixels, [], [middle], source).worst)
+    assert scores[0] < 1.6
+    assert scores[0] < scores[1] < scores[2]
+    # Lost detail is seen last, and less where a sketch has little.
+    assert scores[2] > (LIMIT if kind != "blur" else 1.6)
+
+
+def test_an_original_of_another_size_is_refused():
+    with pytest.raises(InputError, match="scale that first"):
+        seams(np.zeros((64, 64, 3), np.uint8), [32], [], np.zeros((32, 32, 3), np.uint8))

@@ -107,7 +107,9 @@ class TestNothingIsLost:
     @pytest.mark.parametrize("name", ["joint", "chess"])
     def test_nor_by_repairs(self, identity: Pipeline, small: Pixels, name: str) -> None:
         result = identity.upscale(small, "a", scale=4, steps=4, strength=0.5, seam_limit=0, **TILES[name])
-        assert result.repaired == result.painted.lines != ()
+        # Nothing can score better than it did, so that nothing is kept of the repairs.
+        assert (result.repaired, result.seams) == ((), result.painted)
+        assert any(f"scored no better: {len(result.painted.lines)}" in note for note in result.outputs[0].notes)
         assert np.array_equal(pixels(result), lanczos(Image.fromarray(small), (148, 120)))
 
     def test_colours_that_are_the_sources_stay(self, identity: Pipeline, small: Pixels) -> None:
@@ -138,7 +140,7 @@ def test_the_result_does_not_depend_on_tiles_order_or_batch(fake_folder: Path, s
     made = []
     for way in ways:
         # Without blur a tile's edge is its own, as a window's is not but with weights that sum to 1.
-        blur = {"mask_blur": 0} if way.get("method") else {}
+        blur = {"mask_blur": 0, "colour_match": "none"} if way.get("method") else {}
         made.append(pixels(pointwise(fake_folder, 0.3).upscale(small, "a", **options, **way, **blur)).astype(int))
     whole = pixels(pointwise(fake_folder, 0.3).upscale(small, "a", **options, tile=512)).astype(int)
     for other in made:
@@ -175,6 +177,7 @@ def test_seams_over_the_limit_are_repaired_and_said(identity: Pipeline, repair: 
     identity.vae.decoder = Stepped(identity.vae.decoder)
     grey = np.full((16, 32, 3), 100, np.uint8)
     options = {"method": "tiles", "tile": 32, "mask_blur": 0, "padding": 0, "order": "linear", "steps": 4}
+    options |= {"colour_match": "none"}
     made = identity.upscale(grey, scale=2, strength=0.5, repair=repair, seam_fix_width=24, **options)
     assert made.painted.worst > 20
     if repair:
@@ -185,6 +188,39 @@ def test_seams_over_the_limit_are_repaired_and_said(identity: Pipeline, repair: 
         assert made.repaired == ()
         assert not any("seams repaired" in note for note in made.outputs[0].notes)
         assert made.seams is made.painted
+
+
+def test_a_repair_that_scores_no_better_is_put_back(identity: Pipeline) -> None:
+    class Worse(Stepped):
+        def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+            made = super().__call__(feeds)["pixels"]
+            return {"pixels": np.ones_like(made) if self.calls > 2 else made}
+
+    identity.vae.decoder = Worse(identity.vae.decoder)
+    options = {"method": "tiles", "tile": 32, "mask_blur": 0, "padding": 0, "steps": 4, "colour_match": "none"}
+    made = identity.upscale(np.full((16, 32, 3), 100, np.uint8), scale=2, strength=0.5, **options)
+    assert made.painted.worst > 20
+    assert (made.repaired, made.seams) == ((), made.painted)
+    assert "scored no better: 1" in made.outputs[0].notes[-1]
+
+
+def test_tiles_of_a_tinting_model_join(identity: Pipeline) -> None:
+    """Every tile comes out with a tint of its own, and is painted in the colours of what it lies on."""
+
+    class Tinting(Wrapper):
+        def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+            made = super().__call__(feeds)["pixels"]
+            tint = np.random.default_rng(int(1e3 * np.abs(made).sum()) % 2**31).uniform(-0.3, 0.3, (1, 3, 1, 1))
+            return {"pixels": made + tint.astype(np.float32)}
+
+    identity.vae.decoder, identity.vae._tile = Tinting(identity.vae.decoder), 512
+    smooth = np.repeat(np.tile(np.linspace(60, 180, 37), (30, 1))[..., None], 3, axis=2).astype(np.uint8)
+    options = {"scale": 4, "steps": 4, "strength": 0.5, "method": "tiles", "tile": 32, "repair": False}
+    plain, joined = (identity.upscale(smooth, colour_match=way, **options) for way in ("none", None))
+    assert plain.seams.worst > 2.5
+    assert joined.seams.worst < 1.5
+    source = lanczos(Image.fromarray(smooth), (148, 120)).astype(int)
+    assert np.abs(pixels(joined) - source).mean() < np.abs(pixels(plain) - source).mean() / 5
 
 
 class TestUpscaler:
@@ -217,6 +253,7 @@ class TestRefused:
             ({"method": "tiles", "order": "ches"}, "unknown tile order 'ches'"),
             ({"method": "tiles", "seam_fix": "band"}, "unknown seam fix 'band'"),
             ({"colour_match": "lab"}, "unknown colour match 'lab'"),
+            ({"colour_match": "tile"}, "colour_match 'tile' is of method 'tiles'"),
             ({"tile": 0}, "tile must be a whole number"),
             ({"tile": 36}, "give a multiple of 16"),
             ({"tile": 32, "overlap": 32}, "tiles of 32 pixels are no larger than the overlap, 32"),
