@@ -112,7 +112,7 @@ def _add_tiles(parser: Any) -> None:
     )
     parser.add_argument("--tile", type=count, metavar="PX", help="side of a tile in the result (the model's usual)")
     parser.add_argument("--overlap", type=int, metavar="PX", help="what joint windows share (a quarter of a tile)")
-    parser.add_argument("--padding", type=int, metavar="PX", help="what is seen around a tile (a 16th of it, 2 latents)")
+    parser.add_argument("--padding", type=int, metavar="PX", help="seen around a tile (a 16th of it, 2 latents)")
     parser.add_argument("--mask-blur", type=float, metavar="PX", help="blur of a tile's edge (a 64th of it, a latent)")
     parser.add_argument("--order", default="linear", metavar="NAME", help="of tiles: linear or chess (linear)")
     parser.add_argument("--batch", type=count, metavar="N", help="tiles that run together (as many as a call takes)")

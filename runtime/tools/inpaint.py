@@ -117,11 +117,12 @@ class Inpainting:
         """Do latents go by what was painted before the blur?"""
         return self.levels == "hard" and self.latent_mask == "cover"
 
-    def pasted(self, levels: Array) -> Array:
-        """How much of the result counts at each pixel, uint8: strengths are none, and soon count in full."""
-        if self.levels != "strength":
-            return levels
-        return np.minimum(levels.astype(np.uint16) * FULL, 255).astype(np.uint8)
+    def pasted(self, levels: Array, convention: str = "contract") -> Array:
+        """How much of the result counts at each pixel, uint8: strengths are none, and soon count in full. A1111 doubles
+        a hard mask that works on the whole picture (`processing.py`, its mask for the overlay)."""
+        doubles = convention == "a1111" and self.levels == "hard" and not self.only_masked
+        gain = FULL if self.levels == "strength" else 2 if doubles else 1
+        return np.minimum(levels.astype(np.uint16) * gain, 255).astype(np.uint8) if gain > 1 else levels
 
     def change(self, levels: Array) -> Change:
         """The change that a request is told."""
@@ -173,7 +174,9 @@ class Inpaint:
         size = checks.size(rest.pop("size", None))
         if rest.get("resize_mode") is not None:
             raise InputError("inpainting has no resize mode; the result has the picture's size whatever the model's is")
-        self._patch, shapes, freed = self._plan(pipeline.bundle.model, shapes, size)
+        self._patch, shapes, freed = self._plan(
+            pipeline.bundle.model, shapes, size, rest.get("convention") or "contract"
+        )
         places: dict[str, Any] = {}
         source = self._picture
         if self._patch is not None:
@@ -266,7 +269,7 @@ class Inpaint:
         return read
 
     def _plan(
-        self, facts: ModelFacts, masks: list[Array], size: Size | None
+        self, facts: ModelFacts, masks: list[Array], size: Size | None, convention: str
     ) -> tuple[Patch | None, list[Array], Array]:
         """What is worked on, and at the working size every mask, and what latents go by; no patch where nothing is
         masked."""
@@ -286,7 +289,7 @@ class Inpaint:
             window = Window(0, 0, *area)
         scales = own.only_masked or size is not None
         work = working_size(window, most, facts.multiple) if scales else self.size
-        patch = Patch(self._picture, window, own.pasted(everything[window.slices]), work)
+        patch = Patch(self._picture, window, own.pasted(everything[window.slices], convention), work)
         if self._picture.alpha is not None and (patch.levels[self._picture.alpha[window.slices] < 255] > 0).any():
             self._notes.append("masked pixels are transparent: where they are repainted they become opaque")
         shapes = [scaled(shape[window.slices], work) for shape in shapes]

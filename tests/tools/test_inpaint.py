@@ -356,3 +356,20 @@ def test_nearly_black_is_kept_and_said(pipe: overpaint.Pipeline) -> None:
         assert output.certificate is not None
         assert (output.certificate.masked, output.certificate.kept) == (400, 64 * 64 - 400)
         assert any("count as black" in note for note in output.notes)
+
+
+def test_a1111_pastes_the_whole_picture_by_twice_its_blurred_mask(pipe: overpaint.Pipeline) -> None:
+    """Its own formula on an edge's row at blur 4, min(255, 2 x blurred); only masked, it pastes the blurred mask."""
+    row = np.array([[0, 3, 21, 67, 140, 207]], np.uint8)
+    assert Inpainting().pasted(row, "a1111").tolist() == [[0, 6, 42, 134, 255, 255]]
+    for same in (Inpainting().pasted(row), Inpainting(only_masked=True).pasted(row, "a1111")):
+        assert np.array_equal(same, row)
+    levels = box(64, 64, Window(16, 16, 32, 32))
+    options = {"blur": 4, "ring": 0, "seed": 1, "steps": 4, "strength": 0.9, "sampler": "ddim"}
+    source = pixels(64, 64)
+    made = np.asarray(pipe.inpaint(source, levels, "a", convention="a1111", **options).images[0])
+    doubled = np.minimum(masks.blur(levels, 4).astype(int) * 2, 255)
+    assert (made[doubled == 0] == source[doubled == 0]).all()
+    work = Inpaint(pipe, source, levels, "a", convention="a1111", **options)
+    assert work._patch is not None
+    assert np.array_equal(work._patch.levels, doubled)
