@@ -58,6 +58,20 @@ FOLLOWED: dict[str, dict[str, Any]] = {
     "dpmpp_3m_sde": {"algorithm_type": "sde-dpmsolver++", "solver_order": 3, "solver_type": "heun"},
     "plms": {"skip_prk_steps": True},
 }
+# Schedules of the runtime by the settings that ask for them.
+SCHEDULES = {"use_karras_sigmas": "karras", "use_exponential_sigmas": "exponential", "use_beta_sigmas": "beta"}
+# Samplers by a scheduler's class, its algorithm and its order; what else these can be is the first of them, and a note.
+SOLVERS: Mapping[tuple[str, str], Mapping[int, str]] = {
+    ("DEISMultistepScheduler", "deis"): {1: "deis_1", 2: "deis", 3: "deis_3"},
+    ("DPMSolverMultistepScheduler", "dpmsolver"): {2: "dpmsolver_2m", 3: "dpmsolver_3m"},
+    ("DPMSolverMultistepScheduler", "dpmsolver++"): {2: "dpmpp_2m", 3: "dpmpp_3m"},
+    ("DPMSolverSinglestepScheduler", "dpmsolver"): {2: "dpmsolver_2s", 3: "dpmsolver_3s"},
+    ("DPMSolverSinglestepScheduler", "dpmsolver++"): {2: "dpmpp_2s", 3: "dpmpp_3s"},
+}
+# Schedulers that the nearest sampler stands for, until there is one of their own.
+NEAREST = {
+    "SASolverScheduler": "dpmpp_2m_sde",
+}
 # These say nothing but how another setting is done.
 DETAILS = ("clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value", "flow_shift", "time_shift_type")
 
@@ -84,6 +98,7 @@ def model_facts(checkpoint: Checkpoint, name: str) -> ModelFacts:
         scheduler=schedule_facts(scheduler),
         origin={**checkpoint.origin, **({"not followed": ignored} if ignored else {})},
         conditioning_channels=unet["in_channels"] - vae["latent_channels"],
+        default_schedule=default_schedule(scheduler),
         defaults=defaults_of(default_sampler(scheduler)),
     )
 
@@ -102,6 +117,12 @@ def downscale(vae: Config) -> int:
 def default_sampler(config: Config) -> str:
     """The sampler that the checkpoint's scheduler stands for; raises `InputError` for an unknown one."""
     kind = str(config.get("_class_name"))
+    if kind in NEAREST:
+        return NEAREST[kind]
+    if sampler := _solver(config):
+        return sampler
+    if kind in ("DEISMultistepScheduler", "DPMSolverSinglestepScheduler"):
+        return "deis" if kind.startswith("DEIS") else "dpmpp_2s"
     if kind not in SAMPLERS:
         raise unknown("scheduler", kind, SAMPLERS)
     if kind == "PNDMScheduler" and not config.get("skip_prk_steps", False):
@@ -109,6 +130,20 @@ def default_sampler(config: Config) -> str:
     if kind == "DPMSolverMultistepScheduler" and str(config.get("algorithm_type")).startswith("sde"):
         return "dpmpp_3m_sde" if config.get("solver_order") == 3 else "dpmpp_2m_sde"
     return SAMPLERS[kind]
+
+
+def _solver(config: Config) -> str | None:
+    """The sampler of a solver's algorithm and order, where there is one."""
+    kind = str(config.get("_class_name"))
+    usual = "deis" if kind == "DEISMultistepScheduler" else "dpmsolver++"
+    orders = SOLVERS.get((kind, str(config.get("algorithm_type", usual))), {})
+    return orders.get(config.get("solver_order", 2))
+
+
+def default_schedule(config: Config) -> str | None:
+    """The schedule that the checkpoint's scheduler asks for by a flag; None where it takes its spacing."""
+    complete = _complete(config)
+    return next((name for flag, name in SCHEDULES.items() if complete.get(flag)), None)
 
 
 def schedule_facts(config: Config) -> Mapping[str, Any]:
@@ -125,9 +160,13 @@ def not_followed(config: Config) -> dict[str, Any]:
     Raises as `model_facts`.
     """
     sampler = default_sampler(config)
+    if (kind := str(config.get("_class_name"))) in NEAREST:
+        return {"_class_name": kind}
     done = defaults(_class(config)) | FOLLOWED.get(sampler, {})
     complete = _complete(config)
-    told = done.keys() & complete.keys() - {*SCHEDULE_FIELDS, *SAMPLER_FIELDS, *DETAILS}
+    if _solver(config):
+        done |= {name: complete[name] for name in ("solver_order", "algorithm_type")}
+    told = done.keys() & complete.keys() - {*SCHEDULE_FIELDS, *SAMPLER_FIELDS, *DETAILS, *SCHEDULES}
     return {field: complete[field] for field in sorted(told) if (complete[field] or None) != (done[field] or None)}
 
 
@@ -138,6 +177,8 @@ def _class(config: Config) -> Any:
 def _complete(config: Config) -> Mapping[str, Any]:
     """The scheduler's configuration with the defaults of its class."""
     kind = str(config.get("_class_name"))
+    if str(config.get("algorithm_type")) in ("dpmsolver", "sde-dpmsolver") and "final_sigmas_type" not in config:
+        config = {**config, "final_sigmas_type": "sigma_min"}  # older than the field, which diffusers now asks of these
     try:
         return dict(_class(config).from_config(dict(config)).config)
     except ImportError as exc:

@@ -17,7 +17,14 @@ from overpaint.engines.bundle import Bundle, Range
 from overpaint.engines.compare import worst
 from overpaint.export import bundle as stage
 from overpaint.export import export_bundle
-from overpaint.export.facts import SAMPLERS, default_sampler, model_facts, not_followed, schedule_facts
+from overpaint.export.facts import (
+    SAMPLERS,
+    default_sampler,
+    default_schedule,
+    model_facts,
+    not_followed,
+    schedule_facts,
+)
 from overpaint.export.load import supported
 from overpaint.export.publish import publish, remove_stale
 from overpaint.export.verify import compare, reference
@@ -126,10 +133,16 @@ SDE3 = {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}
         ("DDIMScheduler", {"clip_sample_range": 2.0}, {"clip_sample": True}),
         ("DDPMScheduler", {"clip_sample": False, "variance_type": "fixed_large"}, {"variance_type": "fixed_large"}),
         ("EulerDiscreteScheduler", {"use_karras_sigmas": False, "timestep_spacing": "trailing"}, {}),
-        ("EulerDiscreteScheduler", {"use_karras_sigmas": True}, {"use_karras_sigmas": True}),
+        ("EulerDiscreteScheduler", {"use_karras_sigmas": True}, {}),
+        ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min"}, {}),
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver"}, {}),
+        ("DEISMultistepScheduler", {"solver_order": 3}, {}),
+        ("DPMSolverSinglestepScheduler", {}, {}),
+        ("SASolverScheduler", {}, {"_class_name": "SASolverScheduler"}),
         ("EulerDiscreteScheduler", {"interpolation_type": "log_linear"}, {"interpolation_type": "log_linear"}),
         ("DPMSolverMultistepScheduler", {"final_sigmas_type": "sigma_min"}, {}),
-        ("DPMSolverMultistepScheduler", {"solver_order": 3}, {"solver_order": 3}),
+        ("DPMSolverMultistepScheduler", {"solver_order": 3}, {}),
+        ("DPMSolverMultistepScheduler", {"solver_order": 1}, {"solver_order": 1}),
         ("DPMSolverMultistepScheduler", {"thresholding": True}, {"thresholding": True}),
         ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, {}),
         ("DPMSolverMultistepScheduler", SDE3, {"solver_type": "midpoint"}),
@@ -140,6 +153,15 @@ SDE3 = {"algorithm_type": "sde-dpmsolver++", "solver_order": 3}
 )
 def test_settings_that_are_not_followed(kind: str, settings: dict[str, object], ignored: dict[str, object]) -> None:
     assert not_followed({"_class_name": kind, **settings}) == ignored
+
+
+@pytest.mark.parametrize("kind", ["DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "DEISMultistepScheduler"])
+@pytest.mark.parametrize("schedule", ["karras", "exponential", "beta"])
+def test_schedules_are_followed(kind: str, schedule: str) -> None:
+    config = {"_class_name": kind, f"use_{schedule}_sigmas": True}
+    assert (default_schedule(config), default_schedule({"_class_name": kind})) == (schedule, None)
+    assert default_sampler(config) in KNOWN_SAMPLERS
+    assert ModelSchedule(**schedule_facts(config)).betas is not None
 
 
 def test_settings_that_are_not_followed_are_told(copy: Path, tmp_path: Path) -> None:
