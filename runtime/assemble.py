@@ -20,6 +20,7 @@ from .imaging.tiles import Mosaic
 from .job import Edit, Job
 from .prompt.tree import Phrase
 from .request import Change, Request
+from .sampling.brownian import BrownianNoise
 from .sampling.noise import NoiseStream, centred, noise_stream, slerp
 from .state import lincomb
 from .vae import Moments
@@ -84,6 +85,7 @@ class Assembly:
             beside=beside,
             mosaic=mosaic(request, self._facts, *self._shape[1:]),
             edits=edits,
+            motion=BrownianNoise(self._stream, request.seed),
         )
 
     def _clean(self, noise: NoiseStream) -> Array:

@@ -14,6 +14,7 @@ from ..engines import buffers
 from ..engines.base import Array, ModelOutputError
 from .denoiser import Row
 from .imaging.tiles import Mosaic
+from .sampling.brownian import BrownianNoise
 from .sampling.noise import NoiseStream
 from .sampling.plan import Plan
 from .state import lincomb, new_state
@@ -74,7 +75,8 @@ class Job:
     `start` are the latents to begin with, float32 [channels, height, width]; `guides` those of every line. All arrays
     live on one device, and so does everything made of them. `noise` is drawn on the host on every noisy line.
     `beside`, float32 [channels, height, width], goes into the model below the latents. With a `mosaic` every guide is
-    one row a window, joined before anything else. `edits` are made after every line, in their order.
+    one row a window, joined before anything else. `edits` are made after every line, in their order. The `motion` gives
+    the noise of the plan's Brownian lines.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Job:
         beside: Array | None = None,
         mosaic: Mosaic | None = None,
         edits: Sequence[Edit] = (),
+        motion: BrownianNoise | None = None,
     ) -> None:
         self.plan = plan
         self.line = 0
@@ -95,6 +98,7 @@ class Job:
         self._shape = start.shape
         self._guides = guides
         self._noise = noise
+        self._motion = motion
         self._rescale = guidance_rescale
         self._beside = beside
         self._mosaic = mosaic
@@ -151,7 +155,7 @@ class Job:
         outputs = [self._outputs.pop(index) for index in range(len(guides))]
         if self._sums(guides):
             outputs = [combined(guides, outputs, self._rescale)]
-        noise = self._draw() if self.plan.noisy[line] else None
+        noise = self._draw(line) if self.plan.noisy[line] else None
         self._state.take(line, outputs, noise)
         self.line += 1
         if self.device == "cpu":
@@ -188,7 +192,7 @@ class Job:
 
     def inputs(self) -> list[Array]:
         """What differs between jobs of a form: the latents, each embedding, each line's noise, drawn by this."""
-        noises = [self._draw() for noisy in self.plan.noisy if noisy]
+        noises = [self._draw(int(line)) for line in np.flatnonzero(self.plan.noisy)]
         return [self.latents, *self._embeddings(), *noises]
 
     def over(self, inputs: Sequence[Array]) -> Job:
@@ -231,8 +235,13 @@ class Job:
         """Whether the line's outputs are summed here."""
         return bool(self._rescale and len(guides) > 1) or any(guide.area is not None for guide in guides)
 
-    def _draw(self) -> Array:
-        return buffers.to_device(self._noise(self._shape), self.device)
+    def _draw(self, line: int) -> Array:
+        """The noise of a line: of the motion, if there is one, or the next draw."""
+        if self._motion is not None and self.plan.brownian[line]:
+            drawn = self._motion(self._shape, self.plan.increment[line], self.plan.span[line])
+        else:
+            drawn = self._noise(self._shape)
+        return buffers.to_device(drawn, self.device)
 
 
 def combined(guides: Sequence[Guide], outputs: Sequence[Array], rescale: float) -> Array:

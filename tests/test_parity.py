@@ -24,6 +24,9 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "euler_a": ("EulerAncestralDiscreteScheduler", {}),
     "heun": ("HeunDiscreteScheduler", {}),
     "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
+    "dpmpp_sde": ("DPMSolverSDEScheduler", {"noise_sampler_seed": 11}),
+    "dpmpp_2s": ("DPMSolverSinglestepScheduler", {}),
+    "deis": ("DEISMultistepScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
     "lcm": ("LCMScheduler", {}),
 }

@@ -112,4 +112,6 @@ def _plan(sampler: str, schedule: str, path: Path, lines: list[Line], start: tup
         denoised=np.array([(weights.get("x", 0.0), weights.get("model", 0.0)) for weights in clean]),
         noised=np.array([strengths.mixed(path, level) for level in left[: len(lines)]]),
         pass_index=np.zeros(len(lines), np.int64),
+        increment=np.array([line.increment for line in lines]),
+        span=np.array([path.span] * len(lines)),
     )

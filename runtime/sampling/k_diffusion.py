@@ -23,7 +23,7 @@ def dpm_fast(path: Path, eta: float) -> Iterator[Line]:
     of order 3, the last ones lower. It cannot end at 0: a path that does ends at its last level, as there.
     """
     count = len(path.levels) - path.begin
-    last = path.levels[-1].ve if path.like == "k_diffusion" or not path.end.ve else path.end.ve
+    last = path.levels[-1].ve if path.k_diffusion or not path.end.ve else path.end.ve
     orders = [3] * (count // 3 - 1) + [2, 1] if count % 3 == 0 else [3] * (count // 3) + [count % 3]
     sigmas = np.geomspace(path.levels[path.begin].ve, last, len(orders) + 1)
     evaluation = 0

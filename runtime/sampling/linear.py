@@ -54,15 +54,21 @@ def total(weights: Iterable[float], arrays: Iterable[Sum]) -> Sum:
 X, MODEL, NOISE = array("x"), array("model"), array("noise")
 
 
+FRESH = (0.0, 0.0)
+"""The increment of a line whose noise is a draw of its own."""
+
+
 class Line(NamedTuple):
     """One evaluation: the user's step it belongs to, the level it happens at, and what every slot becomes.
 
-    A slot that is not named is dropped; slot "x" is always named.
+    A slot that is not named is dropped; slot "x" is always named. `increment` are the sigmas, (from, to), between which
+    a Brownian motion gives its noise; where they are equal, the noise is drawn afresh.
     """
 
     step: int
     level: Level
     slots: Mapping[str, Sum]
+    increment: tuple[float, float] = FRESH
 
 
 def slot_names(lines: Iterable[Line]) -> tuple[str, ...]:

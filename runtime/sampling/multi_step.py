@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .levels import Level
-from .linear import NOISE, Line, Sum, X, array, total
+from .linear import FRESH, NOISE, Line, Sum, X, array, total
 from .path import Path
 
 OLD, OLDER, OLDEST = array("old"), array("older"), array("oldest")
@@ -60,7 +60,7 @@ def dpmpp_2m_sde(path: Path, eta: float) -> Iterator[Line]:
             x = x + pull * (x0 + (x0 - OLD) / (2 * r))
         else:
             x = x + pull * x0
-        yield Line(step, here, {"x": x, "old": x0})
+        yield Line(step, here, {"x": x, "old": x0}, _increment(path, here, there))
         before = here
 
 
@@ -86,8 +86,14 @@ def dpmpp_3m_sde(path: Path, eta: float) -> Iterator[Line]:
             weights = _extrapolation(there, [here, *past[:2]][:order], eta)
         x, _ = exponential_step(here, there, eta)
         x = x + total(weights, [x0, OLD, OLDER])
-        yield Line(step, here, {"x": x, "old": x0} | ({"older": OLD} if past else {}))
+        slots = {"x": x, "old": x0} | ({"older": OLD} if past else {})
+        yield Line(step, here, slots, _increment(path, here, there))
         past.insert(0, here)
+
+
+def _increment(path: Path, here: Level, there: Level) -> tuple[float, float]:
+    """Where k-diffusion takes the noise of a step from, a Brownian motion; diffusers draws it."""
+    return (here.ve, there.ve) if path.k_diffusion else FRESH
 
 
 STEADY = 3.7
@@ -135,7 +141,7 @@ def allowed_order(path: Path, step: int, there: Level) -> int:
     """
     if there == path.levels[path.begin + step]:
         return 1
-    if path.like == "k_diffusion":
+    if path.k_diffusion:
         return 3 if there.sigma else 1
     left, short = len(path.levels) - path.begin - step, len(path.levels) < 15
     return left if short or (left == 1 and not there.sigma) else 3

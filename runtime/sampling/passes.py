@@ -45,12 +45,15 @@ def join(plans: Sequence[Plan]) -> Plan:
     slots = max(plan.slots for plan in plans)
     blocks = [_widened(plan.matrix, slots) for plan in plans]
     noised = [plan.noised.copy() for plan in plans]
+    increments = [plan.increment.copy() for plan in plans]
     for block, weights, after in zip(blocks, noised, plans[1:], strict=False):
         clean, noise = after.start
         block[-1, 1:] = 0.0
         block[-1, 0] *= clean
         block[-1, 0, -1] = np.hypot(block[-1, 0, -1], noise)
         weights[-1] = after.start
+    for increment in increments[:-1]:
+        increment[-1] = 0.0
 
     def joined(name: str) -> Array:
         return np.concatenate([getattr(plan, name) for plan in plans])
@@ -66,6 +69,8 @@ def join(plans: Sequence[Plan]) -> Plan:
         timesteps=joined("timesteps"),
         scale_in=joined("scale_in"),
         denoised=joined("denoised"),
+        increment=np.concatenate(increments),
+        span=joined("span"),
     )
 
 

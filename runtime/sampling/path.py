@@ -25,12 +25,26 @@ class Path:
     """Steps lead this many training timesteps down, as in DDIM's paper, rather than to the next level."""
     begin: int = 0
     like: str | None = None
-    """Whose habits of multistep samplers to keep, flaws included: "diffusers", "k_diffusion" or nobody's."""
+    """Whose habits to keep, flaws included: "diffusers", "a1111", "comfy" or nobody's."""
 
     def __iter__(self) -> Iterator[tuple[int, Level, Level]]:
         """(step, the level it starts at, the level it leads to) of the steps that run."""
         for index in range(self.begin, len(self.levels)):
             yield index - self.begin, self.levels[index], self.after(index)
+
+    @property
+    def k_diffusion(self) -> bool:
+        """Are its habits those of a program that samples with k-diffusion?"""
+        return self.like in ("a1111", "comfy")
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """(Highest, lowest) sigma of the Brownian motion that its noise is cut from, if it is; the lowest is above 0.
+
+        diffusers and A1111 take the whole schedule's, ComfyUI those that run.
+        """
+        first = self.begin if self.like == "comfy" else 0
+        return self.levels[first].ve, self.end.ve or self.levels[-1].ve
 
     def after(self, index: int) -> Level:
         """Where the step from level `index` leads."""

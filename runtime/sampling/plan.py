@@ -17,7 +17,7 @@ class Plan:
     The loop keeps `slots` arrays of the latents' shape, all zero except slot 0, which is x. Line i does::
 
         output = model(scale_in[i] * x, timesteps[i])
-        slots = matrix[i] @ (*slots, output, noise)       # noise is drawn afresh where noisy[i]
+        slots = matrix[i] @ (*slots, output, noise)       # unit noise where noisy[i], see `increment`
 
     After the last line slot 0 holds the resulting latents. The prediction type of the model is folded into the matrix.
     Raises `InputError` where the arrays do not fit each other.
@@ -45,6 +45,10 @@ class Plan:
     """[n, 2] Weights of (clean latents, unit noise) that are as noisy as x is after the line."""
     pass_index: Array
     """[n] The pass that a line belongs to, from 0; see `passes.join`."""
+    increment: Array
+    """[n, 2] The sigmas, (from, to), between which a Brownian motion gives a line's noise; equal where it is drawn."""
+    span: Array
+    """[n, 2] The (highest, lowest) sigma of that motion."""
 
     def __post_init__(self) -> None:
         lines, slots = len(self.sigmas), len(self.names)
@@ -58,6 +62,8 @@ class Plan:
             "denoised": (lines, 2),
             "noised": (lines, 2),
             "pass_index": (lines,),
+            "increment": (lines, 2),
+            "span": (lines, 2),
         }
         for name, shape in wanted.items():
             whole = name in ("step", "pass_index")
@@ -68,7 +74,7 @@ class Plan:
                 raise InputError(f"a plan's {name} has shape {array.shape}; {shape} is needed")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        if not all(np.isfinite(getattr(self, name)).all() for name in wanted if name != "sigmas"):
+        if not all(np.isfinite(getattr(self, name)).all() for name in wanted if name not in ("sigmas", "span")):
             raise InputError(f"{self.sampler} on {self.schedule} gives infinite weights; choose another schedule")
 
     def __len__(self) -> int:
@@ -103,6 +109,11 @@ class Plan:
         """[n] bool: does line i draw fresh noise?"""
         return np.asarray((self.matrix[:, :, -1] != 0.0).any(axis=1))
 
+    @cached_property
+    def brownian(self) -> Array:
+        """[n] bool: is line i's noise the increment of a Brownian motion?"""
+        return np.asarray(self.noisy & (self.increment[:, 0] != self.increment[:, 1]))
+
     @property
     def start_sigma(self) -> float:
         """The noise level at which the first evaluation happens; 0 where nothing runs."""
@@ -126,11 +137,17 @@ class Plan:
                 rows.append(f"pass {self.pass_index[i] + 1}")
             rows.append(
                 f"{i + 1:>4} {self.step[i] + 1:>4} {self.timesteps[i]:>9.3f} {self.sigmas[i]:>10.5f}"
-                f" {self.scale_in[i]:>9.6f}  {'fresh' if noisy else '-'}"
+                f" {self.scale_in[i]:>9.6f}  {self._source(i) if noisy else '-'}"
             )
             if coefficients:
                 rows += [f"{'':>10}{text}" for text in self.equations(i)]
         return "\n".join(rows)
+
+    def _source(self, line: int) -> str:
+        if not self.brownian[line]:
+            return "fresh"
+        high, low = self.increment[line]
+        return f"{high:.5g} to {low:.5g}"
 
     def __str__(self) -> str:
         clean, noise = self.start

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from .linear import NOISE, Line, X, array
 from .path import Path
 
-SAVED, HALF, SHOCK = array("saved"), array("half"), array("shock")
+SAVED, HALF = array("saved"), array("half")
 
 
 def euler(path: Path) -> Iterator[Line]:
@@ -86,14 +86,12 @@ def dpmpp_sde(path: Path, eta: float) -> Iterator[Line]:
         middle = path.between(here, there)
         down, up = ancestral(here.ve, middle.ve, eta)
         decay = down / here.ve
-        shock = {"shock": NOISE} if eta else {}
-        yield Line(step, here, {"x": decay * X + (1 - decay) * x0 + up * NOISE, "saved": X} | shock)
+        half = {"x": decay * X + (1 - decay) * x0 + up * NOISE, "saved": X}
+        yield Line(step, here, half, (here.ve, middle.ve))
         x0, _ = path.predict(middle)
         down, up = ancestral(here.ve, there.ve, eta)
         decay = down / here.ve
-        first = (here.ve - middle.ve) / (here.ve - there.ve)
-        noise = math.sqrt(first) * SHOCK + math.sqrt(1 - first) * NOISE
-        yield Line(step, middle, {"x": decay * SAVED + (1 - decay) * x0 + up * noise})
+        yield Line(step, middle, {"x": decay * SAVED + (1 - decay) * x0 + up * NOISE}, (here.ve, there.ve))
 
 
 def ancestral(high: float, low: float, eta: float) -> tuple[float, float]:

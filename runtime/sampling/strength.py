@@ -75,7 +75,7 @@ def a1111(walk: Walk, steps: int, strength: float) -> Path:
     So one step more than the strength says, and one even at strength 0.
     """
     count = int(min(strength, 0.999) * steps) + 1
-    return replace(walk(steps), begin=steps - count, like="k_diffusion")
+    return replace(walk(steps), begin=steps - count, like="a1111")
 
 
 def comfy(walk: Walk, steps: int, strength: float) -> Path:
@@ -87,7 +87,7 @@ def comfy(walk: Walk, steps: int, strength: float) -> Path:
         return replace(walk(steps), begin=steps)
     whole = int(min(steps / strength, 1e9)) if strength <= 0.9999 else steps
     try:
-        return replace(walk(whole), begin=whole - steps, like="k_diffusion")
+        return replace(walk(whole), begin=whole - steps, like="comfy")
     except InputError as exc:
         most = _longest(walk, steps, whole)
         least, fewer = math.ceil(steps * 1000 / most) / 1000, math.ceil((most + 1) * strength) - 1

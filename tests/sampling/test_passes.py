@@ -40,6 +40,7 @@ def test_joined_plans_are_the_plans_one_after_another(sampler: str) -> None:
     rng = np.random.default_rng(1)
     joined = join(plans)
     assert np.allclose(walk(joined, joined.start[0] * clean + joined.start[1] * draw(), draw), expected)
+    assert (joined.brownian == np.concatenate([plan.brownian for plan in plans])).all()
     assert (joined.passes, len(joined)) == (3, sum(map(len, plans)))
     assert joined.steps == sum(plan.steps for plan in plans)
 

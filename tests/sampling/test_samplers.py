@@ -196,14 +196,27 @@ def test_without_noise_an_sde_is_its_ode(stochastic: str, plain: str) -> None:
 
 
 def test_noise_of_dpmpp_sde_is_brownian() -> None:
-    """A step's noise has unit variance and contains that of its first half."""
+    """Both lines of a step take theirs from the step's beginning on, so the second contains the first."""
     plan = compile_plan(ModelSchedule(), sampler="dpmpp_sde", steps=4)
     high, middle, low = plan.sigmas[:3]
-    shock, noise = plan.matrix[1, 0, plan.names.index("shock")], plan.matrix[1, 0, -1]
-    up = low * math.sqrt(1 - (low / high) ** 2)
-    assert math.hypot(shock, noise) == pytest.approx(up)
+    np.testing.assert_allclose(plan.increment[:2], [[high, middle], [high, low]])
+    np.testing.assert_allclose(plan.span, [[high, plan.sigmas[-1]]] * len(plan))
+    assert plan.matrix[1, 0, -1] == pytest.approx(low * math.sqrt(1 - (low / high) ** 2))
+    assert plan.brownian.tolist() == plan.noisy.tolist() == [True] * 6 + [False]
     assert not compile_plan(ModelSchedule(), sampler="dpmpp_sde", steps=4, eta=0.0).noisy.any()
-    assert shock / up == pytest.approx(math.sqrt((high - middle) / (high - low)))
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m_sde", "dpmpp_3m_sde"])
+def test_noise_is_brownian_where_the_program_has_it_so(sampler: str) -> None:
+    """ComfyUI's motion spans the sigmas that run, A1111's those of the whole schedule."""
+    options = {"sampler": sampler, "schedule": "karras", "steps": 20, "strength": 0.5}
+    plans = {name: compile_plan(ModelSchedule(), convention=name, **options) for name in CONVENTIONS}
+    assert [name for name, plan in plans.items() if plan.brownian.any()] == ["a1111", "comfy"]
+    for plan in (plans["a1111"], plans["comfy"]):
+        np.testing.assert_array_equal(plan.increment[:-1], np.stack([plan.sigmas[:-1], plan.sigmas[1:]], axis=1))
+        assert plan.span[0, 1] == plan.sigmas[-1]
+    assert plans["comfy"].span[0, 0] == plans["comfy"].sigmas[0]
+    assert plans["a1111"].span[0, 0] == pytest.approx(ModelSchedule().ve[-1])
 
 
 def test_zero_terminal_snr_needs_another_prediction() -> None:

@@ -49,22 +49,6 @@ def scheduler_of(sampler: str, settings: frozenset[tuple[str, Any]]) -> Any:
     return kind(**config | settings)
 
 
-class Brownian:
-    """Stands in for the Brownian tree of DPMSolverSDEScheduler, on the increments of `noises`."""
-
-    def __init__(self, noises: Iterator[torch.Tensor]) -> None:
-        self.noises, self.walked = noises, {}
-
-    def __call__(self, sigma: torch.Tensor, sigma_next: torch.Tensor) -> torch.Tensor:
-        begin, end = float(sigma), float(sigma_next)
-        if begin not in self.walked:
-            first = next(self.noises)
-            self.walked = {begin: (end, first * math.sqrt(begin - end))}
-            return first
-        middle, walked = self.walked[begin]
-        return (walked + next(self.noises) * math.sqrt(middle - end)) / math.sqrt(begin - end)
-
-
 NOISE = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
 
 SCHEDULERS: dict[str, tuple[type, dict[str, Any]]] = {
@@ -139,6 +123,7 @@ def reference(
     steps: int,
     strength: float,
     leak: bool = False,
+    brownian: Callable[..., Any] = iter,
     **options: float,
 ) -> np.ndarray:
     """Text-to-image at strength 1, unless `leak`; else the image pipeline's steps."""
@@ -164,7 +149,7 @@ def reference(
             timesteps = torch.from_numpy(np.concatenate([rest[:2], rest[1:]]))
         x = scheduler.add_noise(torch.from_numpy(clean), first, timesteps[:1])
     if isinstance(scheduler, diffusers.DPMSolverSDEScheduler):
-        scheduler.noise_sampler = Brownian(noises)
+        scheduler.noise_sampler = brownian(noises)
     for i, t in enumerate(timesteps):
         if isinstance(scheduler, diffusers.LMSDiscreteScheduler) and not leak:
             options = {"order": min(i + 1, 4)}
@@ -183,7 +168,9 @@ def clean() -> np.ndarray:
 
 
 @pytest.fixture
-def compare(monkeypatch: pytest.MonkeyPatch, clean: np.ndarray, run_plan: Callable[..., np.ndarray]) -> Callable:
+def compare(
+    monkeypatch: pytest.MonkeyPatch, clean: np.ndarray, run_plan: Callable[..., np.ndarray], brownian: Callable
+) -> Callable:
     """Gives the largest relative error over every prediction type, number of steps and strength."""
 
     def compare(
@@ -206,7 +193,8 @@ def compare(monkeypatch: pytest.MonkeyPatch, clean: np.ndarray, run_plan: Callab
             scheduler.register_to_config(prediction_type=prediction)
             if sampler in SINGLE:  # it sets this for good where the order does not divide the steps
                 scheduler.register_to_config(lower_order_final=False)
-            theirs = reference(monkeypatch, scheduler, clean, n, strength, convention == "diffusers", **options)
+            leak = convention == "diffusers"
+            theirs = reference(monkeypatch, scheduler, clean, n, strength, leak, brownian, **options)
             plan = compile_plan(
                 ModelSchedule(**facts, prediction_type=prediction),
                 sampler=sampler,
