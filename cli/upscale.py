@@ -119,7 +119,7 @@ def _add_tiles(parser: Any) -> None:
     parser.add_argument(
         "--colour-match",
         metavar="HOW",
-        help="to the enlarged picture: tile (of tiles, each by itself), wavelet, histogram, mean or none (tile, or none)",
+        help="to the enlarged picture: tile (each tile by itself), wavelet, histogram, mean or none (tile, or none)",
     )
 
 

@@ -217,7 +217,7 @@ def seamed(pixels, kind, size):
 @pytest.mark.parametrize("kind", ["tint", "soft tint", "line", "dashes", "blur"])
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_made_seams_score_by_how_much_they_show(path, kind):
-    """What a model paints over an enlarged picture has detail of its own; a seam in it is found, and more of it more."""
+    """What a model paints over an enlarged picture has its own detail; a seam in it is found, and more of it more."""
     source = (enlarged(path, 256) * 0.8 + 25).astype(np.uint8)
     detail = np.random.default_rng(0).normal(0, 6, source.shape)
     painted = np.clip(source + detail, 0, 255).round().astype(np.uint8)
