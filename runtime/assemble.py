@@ -22,6 +22,7 @@ from .prompt.tree import Phrase
 from .request import Change, Request
 from .sampling.brownian import BrownianNoise
 from .sampling.noise import NoiseStream, centred, noise_stream, slerp
+from .sampling.seeds import GOES_ON, SEED_RULES
 from .state import lincomb
 from .vae import Moments
 from .watch import Watch, unwatched
@@ -75,6 +76,9 @@ class Assembly:
         if delta := request.eta_noise_seed_delta:
             noise = self._stream((request.seed + delta) % 2**64)
         beside = self._beside(noise)
+        again = SEED_RULES.get(request.convention, GOES_ON).seed(request.seed, request.noise)
+        if again is not None and not request.eta_noise_seed_delta:
+            noise = self._stream(again)
         edits = self._edits(clean, first)
         return Job(
             plan,
