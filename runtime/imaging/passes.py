@@ -23,7 +23,8 @@ class Tiling:
     """How an area of `height` x `width` pixels is cut: into tiles of `tile`, from the top left, the last ones smaller.
 
     The model sees `padding` pixels around what it replaces; masks are blurred by a Gaussian of sigma `blur` px; sides
-    of what it sees are multiples of `multiple` where the area is that large.
+    of what it sees are multiples of `multiple` where the area is that large. `corners` is the gradient around corners
+    of four tiles: "radial" ends at its tile's sides, "to_corners" at its corners, as in "Ultimate SD Upscale".
     """
 
     height: int
@@ -32,6 +33,7 @@ class Tiling:
     padding: int = 32
     blur: float = 8
     multiple: int = 8
+    corners: str = "radial"
 
     def __post_init__(self) -> None:
         """Raise `InputError` for lengths that cut nothing."""
@@ -123,7 +125,7 @@ def half_tile_intersections(tiling: Tiling) -> list[TilePass]:
         for row in range(tiling.rows - 1)
         for column in range(tiling.columns - 1)
     ]
-    return half_tile(tiling) + [_pass(tiling, window, "radial", tiling.blur) for window in corners]
+    return half_tile(tiling) + [_pass(tiling, window, tiling.corners, tiling.blur) for window in corners]
 
 
 def waves(passes: Sequence[TilePass]) -> list[list[TilePass]]:
@@ -201,8 +203,18 @@ def _columns(height: int, width: int) -> Array:
 
 
 def _radial(height: int, width: int) -> Array:
+    return _levels(1 - _distance(height, width))
+
+
+def _to_corners(height: int, width: int) -> Array:
+    return _levels(1 - _distance(height, width) / np.sqrt(2))
+
+
+def _distance(height: int, width: int) -> Array:
+    """From the middle, 1 at the middles of the sides."""
     y, x = ((np.arange(length) + 0.5) * (2 / length) - 1 for length in (height, width))
-    return _levels(1 - np.hypot(y[:, None], x[None]))
+    distance: Array = np.hypot(y[:, None], x[None])
+    return distance
 
 
 def _rise(length: int) -> Array:
@@ -220,4 +232,5 @@ GRADIENTS: dict[str, Callable[[int, int], Array]] = {
     "rows": _rows,
     "columns": _columns,
     "radial": _radial,
+    "to_corners": _to_corners,
 }

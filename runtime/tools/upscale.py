@@ -227,7 +227,9 @@ class Upscale:
 
     def _passes(self) -> tuple[list[TilePass], list[TilePass]]:
         """Those over the tiles, and those of the seam fix."""
-        return self._own.redrawn(self._sizes, *self._shape), self._own.mended(self._sizes, *self._shape)
+        return self._own.redrawn(self._sizes, *self._shape), self._own.mended(
+            self._sizes, *self._shape, self._request.convention
+        )
 
     @property
     def _joins(self) -> bool:

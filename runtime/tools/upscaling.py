@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...engines.base import InputError
 from ...engines.bundle import ModelFacts
@@ -117,9 +117,11 @@ class Upscaling:
         """The passes over all tiles of a picture."""
         return redraw(sizes.tiling(height, width), self.order)
 
-    def mended(self, sizes: Sizes, height: int, width: int) -> list[TilePass]:
-        """The passes of the seam fix."""
+    def mended(self, sizes: Sizes, height: int, width: int, convention: str = "contract") -> list[TilePass]:
+        """The passes of the seam fix; under A1111's convention with the gradients of "Ultimate SD Upscale"."""
         tiling = sizes.fixing(height, width)
+        if convention == "a1111":
+            tiling = replace(tiling, corners="to_corners")
         return bands(tiling, sizes.fix_width) if self.seam_fix == "bands" else SEAM_FIXES[self.seam_fix](tiling)
 
 

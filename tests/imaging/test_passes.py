@@ -217,7 +217,7 @@ def seamed(pixels, kind, size):
 @pytest.mark.parametrize("kind", ["tint", "soft tint", "line", "dashes", "blur"])
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_made_seams_score_by_how_much_they_show(path, kind):
-    """What a model paints over an enlarged picture has its own detail; a seam in it is found, and more of it more."""
+    """What a model paints over an enlarged picture has its own detail; a seam in it scores, more of it more."""
     source = (enlarged(path, 256) * 0.8 + 25).astype(np.uint8)
     detail = np.random.default_rng(0).normal(0, 6, source.shape)
     painted = np.clip(source + detail, 0, 255).round().astype(np.uint8)
@@ -234,3 +234,13 @@ def test_made_seams_score_by_how_much_they_show(path, kind):
 def test_an_original_of_another_size_is_refused():
     with pytest.raises(InputError, match="scale that first"):
         seams(np.zeros((64, 64, 3), np.uint8), [32], [], np.zeros((32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize("tile", [64, 512])
+def test_intersections_under_a1111_are_ultimate_sd_upscales(tile):
+    """That scales Pillow's radial gradient, which ends at the corners; of half tiles its linear one."""
+    fixes = SEAM_FIXES["half_tile_intersections"](Tiling(2 * tile, 2 * tile, tile, 0, 0, corners="to_corners"))
+    scaled = Image.radial_gradient("L").resize((tile, tile), Image.Resampling.BICUBIC)
+    np.testing.assert_allclose(fixes[-1].weights, 255 - np.asarray(scaled, int), atol=4)
+    half = np.asarray(Image.linear_gradient("L").resize((tile, tile // 2), Image.Resampling.BICUBIC), int)
+    np.testing.assert_allclose(fixes[0].weights, np.concatenate([half, half[::-1]]), atol=1)
