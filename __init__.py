@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RunTimeoutError,
     )
     from .runtime.imaging.codec import Picture, read
+    from .runtime.infotext import Infotext, from_infotext
     from .runtime.load import bundled, load
     from .runtime.loop import Step
     from .runtime.pipeline import Pipeline
@@ -52,6 +53,7 @@ _HOMES = {
     "Replay": ".runtime.replay",
     "Output": ".runtime.request",
     "Picture": ".runtime.imaging.codec",
+    "Infotext": ".runtime.infotext",
     "Pipeline": ".runtime.pipeline",
     "Plan": ".runtime.sampling.plan",
     "Region": ".runtime.request",
@@ -61,6 +63,7 @@ _HOMES = {
     "Step": ".runtime.loop",
     "Upscaler": ".runtime.upscaler",
     "bundled": ".runtime.load",
+    "from_infotext": ".runtime.infotext",
     "load": ".runtime.load",
     "load_upscaler": ".runtime.upscaler",
     "preset": ".runtime.presets",
@@ -74,6 +77,7 @@ __all__ = [
     "Checkpoint",
     "EngineError",
     "ExportError",
+    "Infotext",
     "InputError",
     "ModelOutputError",
     "Output",
@@ -92,6 +96,7 @@ __all__ = [
     "Step",
     "Upscaler",
     "bundled",
+    "from_infotext",
     "load",
     "load_upscaler",
     "preset",

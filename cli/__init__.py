@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from .. import __version__
-from . import again, bundles, completion, edit, many, paint, presets, upscale
+from . import again, bundles, completion, edit, infotext, many, paint, presets, upscale
 from .console import Console
 from .drive import Preview
 from .parser import CommandParser, Parser
@@ -38,7 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments["engine"] = {name: arguments.pop(name) for name in ENGINE if name in arguments}
     if "preview_every" in arguments:
         arguments["preview"] = Preview(arguments["preview"], arguments.pop("preview_every"))
-    return _run(partial(command, **arguments), console)
+    asked = arguments.pop("from_infotext", None)
+    work: Callable[[], int | None] = partial(command, **arguments)
+    if asked:
+        work = partial(infotext.followed, work, console, asked, arguments["model"])
+    return _run(work, console)
 
 
 def _run(command: Callable[[], int | None], console: Console) -> int:

@@ -20,6 +20,7 @@ from .common import (
 )
 from .console import Console, add_console
 from .drive import Preview, add_driving, drive
+from .infotext import add_infotext
 from .prompts import add_prompt, add_prompting, add_regions, teach
 from .saving import save
 from .values import colour, count, numbers, size
@@ -114,6 +115,7 @@ def _add_inpaint(commands: Any) -> None:
     parser.add_argument("mask", metavar="MASK", type=Path, help="white or transparent where it is repainted")
     add_prompt(parser, "what it shall become there")
     add_preset(parser, "inpaint")
+    add_infotext(parser, "inpaint")
     add_output(parser)
     add_regions(parser, "a further mask with a prompt of its own, on top; may be repeated")
     parser.add_argument("--channel", default="auto", metavar="NAME", help="of the mask: auto, luma or alpha (auto)")
@@ -146,6 +148,7 @@ def _add_outpaint(commands: Any) -> None:
     parser.add_argument("image", metavar="IN", type=Path, help="the picture")
     add_prompt(parser, "what the whole shall show")
     add_preset(parser, "outpaint")
+    add_infotext(parser, "outpaint")
     add_output(parser)
     for side in ("left", "top", "right", "bottom"):
         parser.add_argument(f"--{side}", type=int, default=0, metavar="PX", help="growth on that side (0)")

@@ -26,6 +26,7 @@ from .common import (
 )
 from .console import Console, add_console
 from .drive import Preview, drive
+from .infotext import add_infotext
 from .names import list_sampling
 from .prompts import add_embeddings, add_negative, add_prompt, add_prompting, embedding_hashes, teach
 from .saving import save
@@ -248,6 +249,7 @@ def _add_batch(commands: Any) -> None:
     add_request(parser)
     add_colour(parser)
     add_preset(parser, "batch")
+    add_infotext(parser)
     add_limit(parser)
     add_saving(parser)
     add_engine(parser)
@@ -279,6 +281,7 @@ def _add_grid(commands: Any) -> None:
     add_sizes(parser)
     add_embeddings(parser)
     add_preset(parser, "grid")
+    add_infotext(parser)
     add_limit(parser)
     add_saving(parser)
     add_engine(parser)

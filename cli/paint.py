@@ -24,6 +24,7 @@ from .common import (
 )
 from .console import Console, add_console, report
 from .drive import Preview, add_driving, drive
+from .infotext import add_infotext
 from .prompts import add_guidance, add_prompt, add_prompting, add_regions, teach
 from .saving import save
 from .values import count, size
@@ -172,6 +173,7 @@ def _add_img2img(commands: Any) -> None:
     add_request(parser)
     add_colour(parser)
     add_preset(parser, "img2img")
+    add_infotext(parser)
     add_limit(parser)
     add_saving(parser)
     add_engine(parser)
@@ -199,6 +201,7 @@ def _add_plan(commands: Any) -> None:
     parser.set_defaults(command=plan)
     parser.add_argument("--coefficients", action="store_true", help="print every line's equations too")
     add_sampling(parser)
+    add_infotext(parser)
 
 
 def _add_bench(commands: Any) -> None:

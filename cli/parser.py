@@ -41,7 +41,8 @@ class CommandParser(Parser):
 
     Options and words may stand in any order. `lists` are names to print under the help by what they are, read from the
     tables that define them only when the help is asked for; `checks` look at what was parsed;
-    `needed` are words that they insist on, though argparse does not.
+    `needed` are words that they insist on, though argparse does not. `given` are the options on the command line, by
+    their destinations, with their values' texts; `usual_prompt` stands for a prompt that is missing.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -49,6 +50,8 @@ class CommandParser(Parser):
         self.lists: dict[str, Callable[[], Iterable[str]]] = {}
         self.checks: list[Check] = []
         self.needed: set[str] = set()
+        self.given: dict[str, str] = {}
+        self.usual_prompt: str | None = None
 
     def usage_line(self) -> str:
         """The words and the options that have to be given, in a line."""
@@ -96,11 +99,16 @@ class CommandParser(Parser):
                 break
             if not self._is_option(argument):
                 words.append(argument)
-            elif argument in self._option_string_actions:
-                options += self._with_values(argument, rest)
             else:
-                options.append(argument)
+                taken = self._with_values(argument, rest) if argument in self._option_string_actions else [argument]
+                self._note_given(taken)
+                options += taken
         return [*options, "--", *words] if words else options
+
+    def _note_given(self, taken: Sequence[str]) -> None:
+        name, _, value = taken[0].partition("=")
+        if name in self._option_string_actions:
+            self.given[self._option_string_actions[name].dest] = taken[1] if len(taken) > 1 else value
 
     def _is_option(self, argument: str) -> bool:
         """Whether an argument is an option, or means to be one: text with spaces is a prompt, whatever begins it."""

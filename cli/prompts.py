@@ -34,11 +34,12 @@ def add_prompt(parser: CommandParser, text: str, usual: str | None = None, spare
         if word is not None and named is not None:
             parser.error(f"the prompt is given twice, {word!r} and --prompt {named!r}; give one")
         words = getattr(parsed, spare) if spare else []
-        if word is None and named is None and len(words) > 1:
+        other = usual if parser.usual_prompt is None else parser.usual_prompt
+        if word is None and named is None and len(words) > 1 and (other is None or not _is_file(words[-1])):
             word = words.pop()
         if word is not None and _is_file(word):
             parser.error(f"{word!r} is a file's name where the prompt belongs; add a prompt, or give it as --prompt")
-        prompt = next((text for text in (word, named, usual) if text is not None), None)
+        prompt = next((text for text in (word, named, other) if text is not None), None)
         if prompt is None:
             parser.error("the prompt is missing; give it after the picture, or as --prompt")
         parsed.prompt = prompt

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .common import add_engine, add_limit, add_output, add_preset, add_request, add_sampling, add_saving, add_seed
 from .console import Console, add_console
 from .drive import Preview, add_driving
+from .infotext import add_infotext
 from .prompts import add_prompt, add_prompting, teach
 from .saving import save
 from .values import count
@@ -96,6 +97,7 @@ def add(commands: Any) -> None:
     add_prompting(parser)
     add_request(parser, noise="field")
     add_preset(parser, "upscale")
+    add_infotext(parser, "upscale")
     add_limit(parser)
     add_saving(parser)
     add_engine(parser)
