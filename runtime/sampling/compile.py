@@ -9,13 +9,15 @@ from numbers import Real
 import numpy as np
 
 from ...engines.base import InputError
+from .. import conventions
+from . import programs
 from . import strength as strengths
 from .levels import SPACINGS, ModelSchedule
 from .linear import Line, matrix, slot_names
 from .names import resolve
 from .path import Path
 from .plan import Plan
-from .samplers import SAMPLERS, Sampler, spacing_of, walk, walk_sigmas, walk_times
+from .samplers import SAMPLERS, spacing_of, walk, walk_sigmas, walk_times
 
 MAX_STEPS = 1000
 
@@ -37,30 +39,42 @@ def compile_plan(
 
     Give one of `steps` (1 to 1000, of the whole schedule), `timesteps` (falling) or `sigmas` (falling, the last being
     the end, usually 0). Names are those of this package, diffusers, A1111 or ComfyUI; schedule None is the model's own,
-    or the sampler's default in diffusers. `eta`, 0 to 1, scales the fresh noise of the samplers that draw any (TCD: it
-    is gamma). `convention` is one of `strength.CONVENTIONS`, `inpaints` whether it works under a mask.
-    Raises `InputError`, naming the mend, for anything else.
+    or the sampler's default in diffusers, or what the convention has (see `conventions`). `eta`, 0 to 1, scales the
+    fresh noise of the samplers that draw any (TCD: it is gamma). `convention` is one of `strength.CONVENTIONS`,
+    `inpaints` whether it works under a mask. Raises `InputError`, naming the remedy, for anything else.
     """
     name, curve = resolve(sampler, schedule)
-    kind = SAMPLERS[name]
-    options = _options(name, kind, eta)
+    kind, habit = SAMPLERS[name], conventions.convention(convention)
+    options = _options(name, eta, dict(habit.etas).get(name, kind.eta))
     strength = _share("strength", strength)
     if sum(given is not None for given in (steps, timesteps, sigmas)) != 1:
         raise InputError("give one of steps, timesteps and sigmas")
     if steps is None and (curve or convention == "comfy"):
         raise InputError("listed timesteps or sigmas are a schedule: name no other, and not the convention 'comfy'")
 
+    follows = steps is not None and programs.follows(habit, name, curve)
+    by_times = follows and curve is None and name in habit.by_timesteps
+    if follows and not by_times:
+        curve = curve or habit.schedule_of(name)
+
     def whole(count: int) -> Path:
         if timesteps is not None:
             return walk_times(model, kind, timesteps)
         if sigmas is not None:
             return walk_sigmas(model, kind, sigmas)
+        if follows and curve:
+            return programs.walk_program(habit, model, name, kind, curve, _checked(count, model))
         return walk(model, kind, curve, _checked(count, model))
 
     count = _checked(steps, model) if steps is not None else len(whole(0).levels)
-    path = strengths.enter(convention, whole, count, strength)
+    if by_times:
+        path = programs.enter_timesteps(habit, model, name, kind, count, strength)
+    else:
+        path = strengths.enter(convention, whole, count, strength)
     lines = list(kind.lines(path, **options)) if path.begin < len(path.levels) else []
-    spacing = curve if curve in SPACINGS else spacing_of(model, kind)
+    if lines and (scale := programs.undo_scale(path)) != 1.0:
+        lines[-1] = lines[-1]._replace(slots={**lines[-1].slots, "x": lines[-1].slots["x"] * scale})
+    spacing = curve if curve in SPACINGS else "leading" if by_times else spacing_of(model, kind)
     listed = "timesteps" if timesteps is not None else "sigmas" if sigmas is not None else None
     start = (1.0, 0.0)
     if lines:
@@ -69,12 +83,12 @@ def compile_plan(
     return _plan(name, curve or listed or own, path, lines, start)
 
 
-def _options(name: str, kind: Sampler, eta: float | None) -> dict[str, float]:
-    if kind.eta is None:
+def _options(name: str, eta: float | None, usual: float | None) -> dict[str, float]:
+    if usual is None:
         if eta is not None:
             raise InputError(f"the sampler {name!r} takes no eta; leave it out")
         return {}
-    return {"eta": kind.eta if eta is None else _share("eta", eta)}
+    return {"eta": usual if eta is None else _share("eta", eta)}
 
 
 def _share(name: str, value: object) -> float:

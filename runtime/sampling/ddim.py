@@ -28,8 +28,8 @@ def lcm(path: Path) -> Iterator[Line]:
     data, scaling = 0.5, 10.0
     for step, here, there in path:
         x0, _ = path.predict(here)
-        time = scaling * here.timestep
-        clean = time / math.hypot(time, data) * x0 + data**2 / (time**2 + data**2) * X
+        time = scaling * here.timestep if path.habit.lcm_boundary else math.inf
+        clean = x0 if time == math.inf else time / math.hypot(time, data) * x0 + data**2 / (time**2 + data**2) * X
         yield Line(step, here, {"x": there.alpha * clean + there.sigma * NOISE})
 
 

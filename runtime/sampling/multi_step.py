@@ -26,7 +26,10 @@ def lms(path: Path) -> Iterator[Line]:
         order = min(4, 1 + (index if path.like == "diffusers" else step))
         nodes = [path.levels[index - k].ve for k in range(order)]
         slopes = [eps, OLD, OLDER, OLDEST][: step + 1]
-        x = X + total(adams_bashforth(nodes, there.ve), slopes)
+        if path.habit.lms_ends_denoised and not there.ve:
+            x = X - here.ve * eps
+        else:
+            x = X + total(adams_bashforth(nodes, there.ve), slopes)
         yield Line(step, here, {"x": x} | dict(zip(("old", "older", "oldest"), slopes, strict=False)))
 
 
@@ -51,13 +54,26 @@ def dpmpp_2m(path: Path) -> Iterator[Line]:
 
 def dpmpp_2m_sde(path: Path, eta: float) -> Iterator[Line]:
     """The SDE of DPM-Solver++(2M), section 6 of the paper; `eta` scales its noise as in k-diffusion."""
+    return _dpmpp_2m(path, eta, heun=False)
+
+
+def dpmpp_2m_sde_heun(path: Path, eta: float) -> Iterator[Line]:
+    """`dpmpp_2m_sde` with the slope weighed by phi2 rather than at the midpoint: solver_type "heun"."""
+    return _dpmpp_2m(path, eta, heun=True)
+
+
+def _dpmpp_2m(path: Path, eta: float, heun: bool) -> Iterator[Line]:
     before = None
     for step, here, there in path:
         x0, _ = path.predict(here)
         x, pull = exponential_step(here, there, eta)
         if before is not None and allowed_order(path, step, there) > 1:
-            r = (here.log_snr - before.log_snr) / (there.log_snr - here.log_snr)
-            x = x + pull * (x0 + (x0 - OLD) / (2 * r))
+            h = there.log_snr - here.log_snr
+            r = (here.log_snr - before.log_snr) / h
+            if heun:
+                x = x + pull * x0 + there.alpha * _phi2((1 + eta) * h) / r * (x0 - OLD)
+            else:
+                x = x + pull * (x0 + (x0 - OLD) / (2 * r))
         else:
             x = x + pull * x0
         yield Line(step, here, {"x": x, "old": x0}, _increment(path, here, there))
@@ -115,7 +131,7 @@ def _extrapolation(there: Level, levels: list[Level], eta: float) -> list[float]
         h = there.log_snr - now.log_snr
         r0 = (now.log_snr - past[0].log_snr) / h
         slope = (predictions[0] - predictions[1]) / r0
-        phi2 = math.expm1(-(1 + eta) * h) / ((1 + eta) * h) + 1
+        phi2 = _phi2((1 + eta) * h)
         if len(past) > 1:
             r1 = (past[0].log_snr - past[1].log_snr) / h
             bend = (slope - (predictions[1] - predictions[2]) / r1) / (r0 + r1)
@@ -124,6 +140,11 @@ def _extrapolation(there: Level, levels: list[Level], eta: float) -> list[float]
             result = result - there.alpha * phi3 * bend
         result = result + there.alpha * phi2 * slope
     return [result.weights.get(name, 0.0) for name in "abc"[: len(levels)]]
+
+
+def _phi2(h: float) -> float:
+    """h * phi_2(-h) of exponential integrators: (e^-h - 1) / h + 1."""
+    return math.expm1(-h) / h + 1
 
 
 def exponential_step(here: Level, there: Level, eta: float) -> tuple[Sum, float]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...engines.base import InputError
+import numpy as np
+
+from ...engines.base import Array, InputError
+from ..conventions import CONTRACT, Convention
 from .levels import Level, ModelSchedule
 from .linear import MODEL, Sum, X
 
@@ -26,6 +29,10 @@ class Path:
     begin: int = 0
     like: str | None = None
     """Whose habits to keep, flaws included: "diffusers", "a1111", "comfy" or nobody's."""
+    habit: Convention = CONTRACT
+    """How its steps are taken: those of A1111 or ComfyUI where it is theirs."""
+    start: Level | None = None
+    """The level that noise is added for, where it is not the first evaluation's."""
 
     def __iter__(self) -> Iterator[tuple[int, Level, Level]]:
         """(step, the level it starts at, the level it leads to) of the steps that run."""
@@ -64,8 +71,9 @@ class Path:
         return self.at((high.ve * low.ve) ** 0.5)
 
     def at(self, ve: float) -> Level:
-        """The level of a sigma, with the fractional timestep that the model is told there."""
-        return Level.of_ve(ve, float(self.model.time_of(ve)))
+        """The level of a sigma, with the timestep that the model is given there."""
+        time = whole_times(self.model, ve) if self.habit.whole_timesteps else self.model.time_of(ve)
+        return Level.of_ve(ve, float(time))
 
     def predict(self, level: Level, x: Sum = X, output: Sum = MODEL) -> tuple[Sum, Sum]:
         """(clean image, unit noise) as the model's `output` says, told at `level` of the sampler's state `x`.
@@ -83,3 +91,8 @@ class Path:
         if alpha == 0.0:
             raise InputError("a model that predicts noise cannot start at zero terminal SNR; use leading or linspace")
         return (x - sigma * output) / alpha, output
+
+
+def whole_times(model: ModelSchedule, sigmas: float | Array) -> Array:
+    """The whole timesteps whose sigmas are nearest in their logarithm; of half-way ones the upper."""
+    return np.asarray(np.floor(model.time_of(sigmas) + (0.5 + 1e-4)))

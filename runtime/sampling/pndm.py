@@ -16,14 +16,17 @@ def plms(path: Path) -> Iterator[Line]:
     """Liu et al., "Pseudo Numerical Methods for Diffusion Models" (arXiv:2202.09778): linear multistep, section 3.3.
 
     Its first step is taken again with the mean of both its ends, so the second level is evaluated twice. diffusers
-    doubles it before it cuts the schedule to a strength, after which a later level stands in for it.
+    doubles it before it cuts the schedule to a strength, after which a later level stands in for it. A1111 evaluates
+    twice even where one step leads to the end.
     """
     if path.like == "diffusers":
         indices = _second_twice(range(len(path.levels)))[path.begin :]
     else:
         indices = _second_twice(range(path.begin, len(path.levels)))
+        if len(indices) == 1 and path.start is not None:
+            indices.append(len(path.levels))
     for count, index in enumerate(indices):
-        step, here = max(0, count - 1), path.levels[index]
+        step, here = max(0, count - 1), (*path.levels, path.end)[index]
         if count == 1:
             x = transfer(path, path.before(index), here, SAVED, 0.5 * (MODEL + OLD))
             yield Line(step, here, {"x": x, "old": OLD})

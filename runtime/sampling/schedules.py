@@ -138,6 +138,18 @@ def kl_optimal(model: ModelSchedule, steps: int, high: float, low: float) -> Arr
     return np.asarray(np.tan(np.linspace(math.atan(high), math.atan(low), steps)))
 
 
+def linear_quadratic(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+    """A line over the first half of the steps, 2.5 % of the way down, then a parabola to 0; ComfyUI's, as Mochi."""
+    bend, first = 0.025, steps // 2
+    if steps == 1:
+        return np.array([high])
+    k = np.arange(steps - first)
+    line, slope = np.arange(first) * bend / first, bend / first
+    left = steps - first
+    curve = bend + slope * k + (1 - bend - slope * left) * (k / left) ** 2
+    return np.asarray((1 - np.concatenate([line, curve])) * high)
+
+
 def beta_quantile(levels: Array, shape: float) -> Array:
     """Quantiles, in [0, 1], of the symmetric distribution Beta(shape, shape), to about 1e-15.
 
@@ -170,5 +182,6 @@ SIGMA_SCHEDULES: dict[str, Callable[[ModelSchedule, int, float, float], Array]] 
         align_your_steps,
         align_your_steps_xl,
         kl_optimal,
+        linear_quadratic,
     )
 }

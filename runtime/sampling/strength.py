@@ -87,7 +87,8 @@ def comfy(walk: Walk, steps: int, strength: float) -> Path:
         return replace(walk(steps), begin=steps)
     whole = int(min(steps / strength, 1e9)) if strength <= 0.9999 else steps
     try:
-        return replace(walk(whole), begin=whole - steps, like="comfy")
+        path = walk(whole)
+        return replace(path, begin=max(len(path.levels) - steps, 0) if strength <= 0.9999 else 0, like="comfy")
     except InputError as exc:
         most = _longest(walk, steps, whole)
         least, fewer = math.ceil(steps * 1000 / most) / 1000, math.ceil((most + 1) * strength) - 1
@@ -139,7 +140,7 @@ def start(
     """
     if from_noise(convention, strength, inpaints):
         return (0.0, math.hypot(first.ve, 1.0 if leading else 0.0)) if path.ve else (0.0, 1.0)
-    scale, noise = mixed(path, first)
+    scale, noise = mixed(path, path.start or first)
     top = float(path.model.ve[-1])
     if convention == "comfy" and (first.ve > top or math.isclose(first.ve, top, rel_tol=1e-5)):
         return scale, math.hypot(first.ve, 1.0) if path.ve else 1.0

@@ -11,30 +11,49 @@ from .levels import Level
 from .linear import Line, Sum, X, array, total
 from .path import Path
 
-LAST, OLD, OLDER = array("last"), array("old"), array("older")
+LAST, OLD, OLDER, OLDEST = array("last"), array("old"), array("older"), array("oldest")
 
 
 def unipc(path: Path) -> Iterator[Line]:
-    """Zhao et al., "UniPC" (arXiv:2302.04867), Algorithms 5 and 6 (predicting the image), order 2, B(h) = e^h - 1.
+    """UniPC with the B(h) and the highest order of the path's habit: in diffusers e^h - 1 ("bh2") and 2."""
+    return _unipc(path, *path.habit.unipc)
 
-    Slot "last" is the corrected x that the newest step began at, "old" and "older" are the predictions there and one
-    step before. The last step is of order 1, as in diffusers.
+
+def unipc_bh2(path: Path) -> Iterator[Line]:
+    """UniPC with B(h) = e^h - 1 whatever the habit; ComfyUI has it besides the one with B(h) = h."""
+    return _unipc(path, "bh2", path.habit.unipc[1])
+
+
+def _unipc(path: Path, kind: str, highest: int) -> Iterator[Line]:
+    """Zhao et al., "UniPC" (arXiv:2302.04867), Algorithms 5 and 6 (predicting the image).
+
+    Slot "last" is the corrected x that the newest step began at, "old" and those after it are the predictions there and
+    at the steps before. The orders fall to 1 towards the end, as in diffusers, A1111 and ComfyUI.
     """
     past: list[Level] = []
+    kept = (OLD, OLDER, OLDEST)
     order = 0
     for step, here, there in path:
         x0, _ = path.predict(here)
         x = X
         if past:
-            x = _step(past[-1], here, LAST, OLD, [(past[-2], OLDER)] if order > 1 else [], corrector=x0)
-        order = min(2, step + 1, len(path.levels) - path.begin - step)
-        predicted = _step(here, there, x, x0, [(past[-1], OLD)] if order > 1 else [])
-        yield Line(step, here, {"x": predicted, "last": x, "old": x0} | ({"older": OLD} if past else {}))
+            history = list(zip(past[-2::-1], kept[1:], strict=False))[: order - 1]
+            x = _step(past[-1], here, LAST, OLD, history, kind, corrector=x0)
+        order = min(highest, step + 1, len(path.levels) - path.begin - step)
+        predicted = _step(here, there, x, x0, list(zip(past[::-1], kept, strict=False))[: order - 1], kind)
+        olds = dict(zip(("old", "older", "oldest")[:highest], [x0, *kept[: len(past)]], strict=False))
+        yield Line(step, here, {"x": predicted, "last": x} | olds)
         past.append(here)
 
 
 def _step(
-    here: Level, there: Level, x: Sum, x0: Sum, history: list[tuple[Level, Sum]], corrector: Sum | None = None
+    here: Level,
+    there: Level,
+    x: Sum,
+    x0: Sum,
+    history: list[tuple[Level, Sum]],
+    kind: str,
+    corrector: Sum | None = None,
 ) -> Sum:
     """From `here`, where the image was predicted as `x0`, to `there`, with the predictions of `history` before it.
 
@@ -46,16 +65,19 @@ def _step(
     slopes = [(prediction - x0) / ratio for (_, prediction), ratio in zip(history, ratios, strict=True)]
     if corrector is not None:
         ratios, slopes = [*ratios, 1.0], [*slopes, corrector - x0]
+    scale = shrink if kind == "bh2" else -h
     # In order 1 and for the predictor of order 2 the paper's equation degenerates; it sets the weight to 1/2.
-    weights = _weights(ratios, h) if len(ratios) > 1 else [0.5]
+    weights = _weights(ratios, h, scale) if len(ratios) > 1 else [0.5]
+    if kind == "bh1":
+        weights = [weight * scale / shrink for weight in weights]
     return there.sigma / here.sigma * x - there.alpha * shrink * (x0 + total(weights, slopes))
 
 
-def _weights(ratios: list[float], h: float) -> list[float]:
-    """The paper's equation 5 for B(h) = e^h - 1, in data prediction: sum over m of ratio_m^(k-1) a_m = b_k."""
+def _weights(ratios: list[float], h: float, scale: float) -> list[float]:
+    """The paper's equation 5 in data prediction, for B(-h) = `scale`: sum over m of ratio_m^(k-1) a_m = b_k."""
     phi, factorial, right = math.expm1(-h) / -h - 1, 1.0, []
     for k in range(1, len(ratios) + 1):
-        right.append(phi * factorial / math.expm1(-h))
+        right.append(phi * factorial / scale)
         factorial *= k + 1
         phi = phi / -h - 1 / factorial
     powers = np.vander(ratios, increasing=True).T

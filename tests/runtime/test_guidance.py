@@ -62,9 +62,9 @@ def test_editing_goes_by_the_steps_that_run(fake: Pipeline, picture: Pixels) -> 
 
 
 def test_editing_by_a1111_counts_the_whole_schedule(fake: Pipeline, picture: Pixels) -> None:
-    lines = told(fake, picture, prompt="[a:b:0.5]", steps=8, strength=0.5, convention="a1111")
+    lines = told(fake, picture, prompt="[a:b:0.5]", steps=8, strength=0.5, convention="a1111", sampler="euler")
     assert [line[0][0] for line in lines] == ["a"] * 5  # up to the fifth evaluation of eight
-    lines = told(fake, picture, prompt="[a:b:0.4]", steps=8, strength=0.5, convention="a1111")
+    lines = told(fake, picture, prompt="[a:b:0.4]", steps=8, strength=0.5, convention="a1111", sampler="euler")
     assert [line[0][0] for line in lines] == ["a"] * 4 + ["b"]
 
 

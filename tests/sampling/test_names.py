@@ -34,7 +34,7 @@ from overpaint.runtime.sampling.schedules import SIGMA_SCHEDULES
         ("PLMS", "plms", None),
         ("PNDMScheduler", "plms", None),
         ("UniPC", "unipc", None),
-        ("uni_pc_bh2", "unipc", None),
+        ("uni_pc_bh2", "unipc_bh2", None),
         ("DDIM", "ddim", None),
         ("LCM SGM Uniform", "lcm", "sgm_uniform"),
     ],

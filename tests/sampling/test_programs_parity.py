@@ -33,7 +33,7 @@ PROGRAMS = {
         "dpmpp_sde": None,
         "dpmpp_2m_sde": None,
         "dpmpp_3m_sde": None,
-        "dpm_fast": None,
+        "dpm_fast": 0.0,
     },
 }
 """Of each program, its samplers and the eta that it gives them."""

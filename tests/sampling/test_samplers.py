@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overpaint.engines.base import InputError
+from overpaint.runtime.conventions import A1111
 from overpaint.runtime.sampling.compile import compile_plan
 from overpaint.runtime.sampling.levels import PREDICTIONS, SPACINGS, ModelSchedule
 from overpaint.runtime.sampling.linear import MODEL, Line, Sum, X, array, matrix, slot_names, total
 from overpaint.runtime.sampling.names import SCHEDULES
 from overpaint.runtime.sampling.plan import Plan
+from overpaint.runtime.sampling.programs import UNIPC_END
 from overpaint.runtime.sampling.samplers import SAMPLERS
 from overpaint.runtime.sampling.strength import CONVENTIONS
 
@@ -64,6 +66,10 @@ def test_a_perfect_model_gives_its_image(
         return  # they take the mean of outputs at several levels, which only an epsilon keeps, as in diffusers
     if sampler == "lcm" and schedule:
         return  # by its definition LCM gives back x at timestep 0, which these schedules reach
+    if convention == "a1111" and (schedule == "kl_optimal" or (not schedule and sampler in A1111.by_timesteps)):
+        return  # these end at the lowest sigma there, as test vectors show
+    if sampler == "dpm_fast" and convention in ("a1111", "comfy"):
+        return  # there it ends at the schedule's last level, of which sgm_uniform's is high
     facts = ModelSchedule(prediction_type=prediction, set_alpha_to_one=True)
     try:
         plan = compile_plan(
@@ -84,7 +90,10 @@ def test_a_perfect_model_gives_its_image(
         assert np.abs(slots[0] - CLEAN).max() < 5 * facts.level(0).ve
     else:  # LCM keeps a little of x: its skip is 1.6e-5 at timestep 12
         # PNDM's half steps are cut to whole timesteps, as in diffusers, so they are no halves of an odd step.
-        np.testing.assert_allclose(slots[0], CLEAN, atol={"lcm": 1e-2, "pndm": 3e-2}.get(sampler, 1e-8))
+        close = {"lcm": 1e-2, "pndm": 3e-2}.get(sampler, 1e-8)
+        if convention == "comfy" and sampler.startswith("unipc"):
+            close = 5 * UNIPC_END
+        np.testing.assert_allclose(slots[0], CLEAN, atol=close)
 
 
 @settings(deadline=None, max_examples=150)
@@ -104,7 +113,8 @@ def test_noise_falls(sampler: str, schedule: str | None, steps: int, strength: f
         assert str(error)  # noqa: PT017
         return
     begins = np.flatnonzero(np.diff(plan.step, prepend=-1))
-    if sampler != "restart":  # which goes back up
+    # Restart goes back up, and so does DPM fast with the fresh noise that A1111 gives it.
+    if sampler != "restart" and (sampler, convention) != ("dpm_fast", "a1111"):
         assert (np.diff(plan.sigmas[begins]) < 0).all()
     assert plan.steps == len(begins) <= len(plan)
     assert (plan.timesteps >= 0).all()
@@ -176,8 +186,9 @@ def test_the_order_stays_where_steps_are_even_and_under_other_programs_conventio
         for steps in (8, 20, 50):
             kept, formula = (prediction_weights(schedule, steps, name) for name in ("contract", "diffusers"))
             np.testing.assert_array_equal(kept, formula)
-    for convention in ("diffusers", "a1111", "comfy"):
+    for convention in ("diffusers", "comfy"):
         assert prediction_weights("normal", 20, convention).max() > 40
+    assert prediction_weights("normal", 20, "a1111").max() < 5  # it drops the sigma before the last, for this
 
 
 def test_k_diffusion_does_not_lower_the_order_of_short_schedules() -> None:
@@ -252,6 +263,8 @@ def test_lines_become_a_matrix() -> None:
 def test_plans_that_end_at_the_lowest_sigma_are_finite(sampler: str, convention: str) -> None:
     model = ModelSchedule(final_sigmas_type="sigma_min")
     for schedule, steps in itertools.product((None, *SCHEDULES), (1, 2, 5, 20)):
+        if schedule == "linear_quadratic" and (sampler == "lms" or steps == 2):
+            continue  # it goes down 2.5 % in half of the steps and then to the end, too far for an extrapolation
         strengths = (1.0, 0.5) if steps > 1 else (1.0,)
         for strength in strengths:
             plan = compile_plan(
