@@ -63,13 +63,16 @@ def add_sampling(parser: Any) -> None:
     list_sampling(parser)
 
 
-def add_request(parser: Any, noise: str = "cpu") -> None:
+def add_request(parser: Any, noise: str | None = None) -> None:
     """What noise and latents are drawn from."""
+    usual = noise or "the convention's, usually cpu"
     parser.add_argument(
-        "--noise", default=noise, metavar="KIND", help=f"whose seeds: cpu, gpu, or field, by place ({noise})"
+        "--noise", default=noise, metavar="KIND", help=f"whose seeds: cpu, gpu, or field, by place ({usual})"
     )
     parser.add_argument(
-        "--posterior", default="sample", metavar="HOW", help="the VAE's latents: sample or mode (sample)"
+        "--posterior",
+        metavar="HOW",
+        help="the VAE's latents: sample or mode (the convention's: sample, but mode of a1111 and comfy)",
     )
 
 

@@ -68,7 +68,7 @@ class Console:
     def ran(self, result: Result) -> None:
         """Say what a run took; the timings of several runs are summed."""
         document = self._document
-        document["plan"] = document["plan"] or _plan(result.plan)
+        document["plan"] = document["plan"] or plan_document(result.plan)
         document["engines"] |= result.engines
         for stage, seconds in result.timings.items():
             document["timings"][stage] = document["timings"].get(stage, 0.0) + seconds
@@ -95,12 +95,14 @@ class Console:
         return sys.stderr.isatty() and not self.quiet
 
 
-def _plan(plan: Plan) -> Mapping[str, Any]:
+def plan_document(plan: Plan) -> Mapping[str, Any]:
+    """A plan as JSON has it: the sigma and the timestep of every evaluation, the noise that it starts with."""
     return {
         "sampler": plan.sampler,
         "schedule": plan.schedule,
         "steps": plan.steps,
         "evaluations": len(plan),
+        "start": plan.start.tolist(),
         "timesteps": plan.timesteps.tolist(),
         # JSON has no infinity, where pure noise begins.
         "sigmas": [sigma if math.isfinite(sigma) else None for sigma in plan.sigmas.tolist()],

@@ -22,7 +22,7 @@ from .common import (
     add_together,
     add_variation,
 )
-from .console import Console, add_console, report
+from .console import Console, add_console, plan_document, report
 from .drive import Preview, add_driving, drive
 from .infotext import add_infotext
 from .prompts import add_guidance, add_prompt, add_prompting, add_regions, teach
@@ -96,7 +96,9 @@ def img2img(
         console.ran(result)
 
 
-def plan(model: str, sampler: str | None, schedule: str | None, coefficients: bool, **options: Any) -> None:
+def plan(
+    model: str, sampler: str | None, schedule: str | None, coefficients: bool, document: bool, **options: Any
+) -> None:
     """Print the table that a request would run, without running it."""
     from ..engines.bundle import Bundle
     from ..runtime.defaults import sampling, values
@@ -108,7 +110,10 @@ def plan(model: str, sampler: str | None, schedule: str | None, coefficients: bo
     options = values(options, bundle.model.defaults["img2img"])
     del options["guidance_scale"]
     made = compile_plan(read_schedule(bundle), sampler=own, schedule=curve, **options)
-    print(made.table(coefficients=True) if coefficients else made)
+    if document:
+        print(json.dumps(plan_document(made), allow_nan=False))
+    else:
+        print(made.table(coefficients=True) if coefficients else made)
 
 
 def bench(
@@ -200,6 +205,12 @@ def _add_plan(commands: Any) -> None:
     parser = commands.add_parser("plan", help="print the table of a run without running it", description=plan.__doc__)
     parser.set_defaults(command=plan)
     parser.add_argument("--coefficients", action="store_true", help="print every line's equations too")
+    parser.add_argument(
+        "--json",
+        dest="document",
+        action="store_true",
+        help="a JSON document: sigma and timestep of every evaluation",
+    )
     add_sampling(parser)
     add_infotext(parser)
 

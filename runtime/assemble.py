@@ -66,19 +66,20 @@ class Assembly:
     def job(self) -> Job:
         """The job at its first line.
 
-        Random draws come in diffusers' order: the picture's latents, the first noise, the masked picture's latents.
+        Random draws come in diffusers' order: the picture's latents, the first noise, the masked picture's latents. In
+        A1111 and ComfyUI the first noise comes first; latents that a request wants drawn have a stream of their own.
         """
         request, plan = self._request, self._task.plan
         told = guides(request, plan, self._encode_text, self._areas())
         noise = self._stream(request.seed)
-        clean = self._clean(noise)
+        draws = noise if request.habit.first_draw == "latents" else self._stream(request.seed)
+        clean = self._clean(draws)
         first = to_device(self._first(noise), self._device)
+        beside = self._beside(draws)
+        if request.habit.step_noise == "restarts":
+            noise = self._stream(request.seed)
         if delta := request.eta_noise_seed_delta:
             noise = self._stream((request.seed + delta) % 2**64)
-        beside = self._beside(noise)
-        again = SEED_RULES.get(request.convention, GOES_ON).seed(request.seed, request.noise)
-        if again is not None and not request.eta_noise_seed_delta:
-            noise = self._stream(again)
         edits = self._edits(clean, first)
         return Job(
             plan,
@@ -112,7 +113,7 @@ class Assembly:
             moments, cached = vae.encode(pixels, self._watch)
             self._tally.encodings += _made_by_vae(moments)
             self._tally.cached["encode"] += cached
-            drawn = self._request.posterior == "sample"
+            drawn = self._request.latents_from == "sample"
             return to_device(vae.latents(moments, (lambda: noise(self._shape)) if drawn else None), self._device)
 
     def _trip(self, clean: Array) -> Array:
@@ -134,7 +135,7 @@ class Assembly:
 
     def _stream(self, seed: int) -> NoiseStream:
         left, top = (length // self._facts.downscale for length in self._request.origin)
-        return noise_stream(self._request.noise, seed, origin=(top, left))
+        return noise_stream(self._request.noise_kind, seed, origin=(top, left))
 
     def _first(self, noise: NoiseStream) -> Array:
         """The noise to begin with, drawn towards another seed's where a variation is asked for; that of another size in
@@ -158,7 +159,8 @@ class Assembly:
         """
         change = self._task.change
         if not self._facts.inpaints:
-            if change is not None and self._request.posterior == "sample" and self._request.noise != "field":
+            drawn = self._request.latents_from == "sample" and self._request.noise_kind != "field"
+            if change is not None and drawn:
                 noise(self._shape)
             return None
         pixels = self._task.picture.on_white

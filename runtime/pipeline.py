@@ -294,9 +294,9 @@ class Pipeline:
         if plan.schedule in SCHEDULES and find_schedule(schedule) != plan.schedule:
             extra["Schedule name"] = plan.schedule
         extra |= {
-            "RNG": A1111_NOISE.get(request.noise, request.noise),
+            "RNG": A1111_NOISE.get(request.noise_kind, request.noise_kind),
             "Strength convention": request.convention,
-            "Posterior": request.posterior,
+            "Posterior": request.latents_from,
             "Resize": request.fit_mode,
         }
         if request.eta is not None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..engines.base import Array, InputError
 from . import checks
+from .conventions import Convention, convention
 from .defaults import OWN, Times
 from .imaging.codec import MAX_SIDE, Picture
 from .imaging.compose import Certificate
@@ -28,7 +29,6 @@ from .sampling.strength import CONVENTIONS, from_noise
 POSTERIORS = ("sample", "mode")
 CONTENTS = ("original", "noise", "nothing")
 # The conventions whose programs round the picture's levels down.
-TRUNCATING = ("a1111", "comfy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +81,9 @@ class Request:
     `strength` picks the part that is run, by `convention`. `guidance_scale` at most 1 means no guidance, one model
     evaluation a step. `guidance_rescale` in [0, 1]. `clip_skip` counts the text encoder's last layers passed over.
     `size` is (width, height) in pixels, None the input's own. `resize_mode` None is "none" without a size and "crop"
-    with one. `posterior` says whether the VAE's latents are drawn ("sample", as diffusers and A1111 do) or their mean.
+    with one. `posterior` says whether the VAE's latents are drawn ("sample", as diffusers does) or their mean ("mode").
     `noise` "cpu" carries the seeds of torch's CPU generator, "gpu" of torch-CUDA's, "field" keys noise by position.
+    `schedule`, `posterior` and `noise` None are the convention's, see `conventions`.
 
     `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see `prompt.prompt.parse` and
     `prompt.emphasis`; weighting None goes with the syntax. `prompts` are (share of the steps, prompt) pairs instead of
@@ -111,8 +112,8 @@ class Request:
     eta: float | None = None
     clip_skip: int = 0
     seed: int = 0
-    noise: str = "cpu"
-    posterior: str = "sample"
+    noise: str | None = None
+    posterior: str | None = None
     size: tuple[int, int] | None = None
     resize_mode: str | None = None
     prompt_syntax: str | None = None
@@ -155,8 +156,10 @@ class Request:
             resolve(self.sampler, self.schedule)
         find_schedule(self.schedule)
         checks.choice("strength convention", self.convention, CONVENTIONS)
-        checks.choice("noise", self.noise, NOISE_KINDS)
-        checks.choice("posterior", self.posterior, POSTERIORS)
+        if self.noise is not None:
+            checks.choice("noise", self.noise, NOISE_KINDS)
+        if self.posterior is not None:
+            checks.choice("posterior", self.posterior, POSTERIORS)
         if self.prompt_syntax is not None:
             checks.choice("prompt syntax", self.prompt_syntax, SYNTAXES)
         if self.weighting is not None:
@@ -250,7 +253,22 @@ class Request:
     @property
     def truncates(self) -> bool:
         """Whether levels are rounded down to 8 bits, as the convention's program does, instead of to nearest."""
-        return self.convention in TRUNCATING
+        return self.habit.eight_bits == "cut"
+
+    @property
+    def habit(self) -> Convention:
+        """What the convention says of everything that is left open."""
+        return convention(self.convention)
+
+    @property
+    def noise_kind(self) -> str:
+        """The noise that applies."""
+        return self.noise or self.habit.noise
+
+    @property
+    def latents_from(self) -> str:
+        """The posterior that applies."""
+        return self.posterior or self.habit.posterior
 
     @property
     def from_noise(self) -> bool:
