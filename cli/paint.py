@@ -97,7 +97,13 @@ def img2img(
 
 
 def plan(
-    model: str, sampler: str | None, schedule: str | None, coefficients: bool, document: bool, **options: Any
+    model: str,
+    sampler: str | None,
+    schedule: str | None,
+    coefficients: bool,
+    document: bool,
+    convention: str,
+    **options: Any,
 ) -> None:
     """Print the table that a request would run, without running it."""
     from ..engines.bundle import Bundle
@@ -106,10 +112,10 @@ def plan(
     from ..runtime.sampling.compile import compile_plan
 
     bundle = Bundle.read(find(model), verify=False)
-    own, curve = sampling(bundle.model, sampler, schedule)
+    own, curve = sampling(bundle.model, sampler, schedule, convention)
     options = values(options, bundle.model.defaults["img2img"])
     del options["guidance_scale"]
-    made = compile_plan(read_schedule(bundle), sampler=own, schedule=curve, **options)
+    made = compile_plan(read_schedule(bundle), sampler=own, schedule=curve, convention=convention, **options)
     if document:
         print(json.dumps(plan_document(made), allow_nan=False))
     else:

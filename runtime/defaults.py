@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..engines.bundle import Defaults, ModelFacts
+from . import conventions
 from .sampling.names import find_schedule, resolve
 
 if TYPE_CHECKING:
@@ -61,8 +62,15 @@ def settled(request: Request, own: Defaults) -> Request:
     return request if made == given else replace(request, **made)
 
 
-def sampling(facts: ModelFacts, sampler: str | None, schedule: str | None) -> tuple[str, str | None]:
-    """The sampler and the schedule that a request means; the model's own schedule goes with its own sampler."""
+def sampling(
+    facts: ModelFacts, sampler: str | None, schedule: str | None, convention: str = "contract"
+) -> tuple[str, str | None]:
+    """The sampler and the schedule that a request means; the model's own schedule goes with its own sampler.
+
+    Under the conventions of programs that know no schedule of a model's, theirs go before it.
+    """
+    if conventions.convention(convention).grid != "diffusers":
+        return sampler or facts.default_sampler, schedule
     if find_schedule(schedule) is None and facts.default_schedule is not None:
         own = sampler is None or resolve(sampler, None) == (facts.default_sampler, None)
         schedule = facts.default_schedule if own else None

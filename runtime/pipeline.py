@@ -239,7 +239,7 @@ class Pipeline:
     def plan(self, request: Request) -> Plan:
         """The table that a request runs, without running it; raises `InputError` where there is none."""
         request = settled(request, self.bundle.model.defaults["img2img"])
-        sampler, schedule = sampling(self.bundle.model, request.sampler, request.schedule)
+        sampler, schedule = sampling(self.bundle.model, request.sampler, request.schedule, request.convention)
         plans = [
             self._compile(
                 sampler=sampler,

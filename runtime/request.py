@@ -28,7 +28,6 @@ from .sampling.strength import CONVENTIONS, from_noise
 
 POSTERIORS = ("sample", "mode")
 CONTENTS = ("original", "noise", "nothing")
-# The conventions whose programs round the picture's levels down.
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,11 @@ _A1111_SCHEDULES = {
     "kl_optimal": "KL Optimal",
 }
 # What is nearest there: it has no spacings, and takes the table of Align Your Steps that suits the model.
-_A1111_NEAREST = {**dict.fromkeys(SPACINGS, "Uniform"), "align_your_steps_xl": "Align Your Steps"}
+_A1111_NEAREST = {
+    **dict.fromkeys(SPACINGS, "Uniform"),
+    "align_your_steps_xl": "Align Your Steps",
+    "linear_quadratic": "Normal",
+}
 
 # Case, spaces, dots and dashes do not count, nor does a leading "k_": see `_key`.
 _SAMPLER_ALIASES = {

@@ -33,7 +33,8 @@ def test_what_was_run_is_said(report: Report) -> None:
 
 def test_no_picture_is_found_in_a_cache(fake_folder: Path) -> None:
     lines: list[str] = []
-    report = bench(fake_folder, repeats=2, loading=FAKE, progress=lines.append, steps=2, strength=1, convention="diffusers")
+    options = {"steps": 2, "strength": 1, "convention": "diffusers"}
+    report = bench(fake_folder, repeats=2, loading=FAKE, progress=lines.append, **options)
     assert [line.partition(":")[0] for line in lines] == ["warm-up 1 of 1", "picture 1 of 2", "picture 2 of 2"]
     assert report.stages["encode"].median > 0
 

@@ -128,6 +128,8 @@ def test_labels_of_a1111_are_read_back() -> None:
         for schedule in (*SCHEDULES, "distilled", "timesteps", "sigmas"):
             label, type_label = a1111_labels(sampler, schedule)
             assert find_sampler(label) == (sampler, None)
-            nearest = {"align_your_steps_xl": "align_your_steps", **dict.fromkeys(SPACINGS, "normal")}
+            nearest = {"align_your_steps_xl": "align_your_steps"} | dict.fromkeys(
+                (*SPACINGS, "linear_quadratic"), "normal"
+            )
             own = schedule if schedule in SIGMA_SCHEDULES else None
             assert find_schedule(type_label) == nearest.get(schedule, own)

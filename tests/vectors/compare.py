@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-import torch
-import torchsde
 
 from overpaint.engines.base import InputError
 from overpaint.runtime.conventions import CONVENTIONS, Convention
+from overpaint.runtime.sampling.brownian import BrownianNoise
 from overpaint.runtime.sampling.compile import compile_plan
 from overpaint.runtime.sampling.levels import ModelSchedule
 from overpaint.runtime.sampling.names import find_sampler, find_schedule
@@ -71,7 +70,7 @@ def compare(program: str, vector: Vector) -> Difference:
     more = len(plan) - len(vector.times)
     times = 0.0 if more or not len(plan) else float(np.abs(plan.timesteps - vector.times).max())
     assert vector.latents is not None
-    latents = run(plan, step_noise(habit, sampler, plan, vector)).reshape(-1)[KEPT]
+    latents = run(plan, step_noise(habit, plan)).reshape(-1)[KEPT]
     return Difference(vector, more, times, float(np.abs(latents - vector.latents).max()))
 
 
@@ -86,36 +85,15 @@ def run(plan: Plan, noises: Callable[[int], np.ndarray]) -> np.ndarray:
     return slots[0]
 
 
-def step_noise(habit: Convention, sampler: str, plan: Plan, vector: Vector) -> Callable[[int], np.ndarray]:
-    """What the program draws at the lines of a plan."""
-    if sampler in habit.brownian:
-        return _brownian(habit, plan, vector)
+def step_noise(habit: Convention, plan: Plan) -> Callable[[int], np.ndarray]:
+    """What the program draws at the lines of a plan: draws of the seed's generator, or increments of its motion."""
     stream = noise_stream("cpu", SEED)
     if habit.step_noise == "continues":
         stream(SHAPE)
-    return lambda line: stream(SHAPE)
-
-
-@cache
-def _whole_schedules(program: str) -> dict[tuple[str, str, int], np.ndarray]:
-    return {(v.sampler, v.schedule, v.steps): v.sigmas for v in vectors(program) if v.strength == 1.0}
-
-
-def _brownian(habit: Convention, plan: Plan, vector: Vector) -> Callable[[int], np.ndarray]:
-    """torchsde's tree between the smallest and the largest sigma: of the run in ComfyUI, of the schedule in A1111."""
-    whole = vector.sigmas
-    if habit.grid == "a1111":  # the vector has the run's: the whole schedule's are those of strength 1
-        whole = _whole_schedules("a1111")[vector.sampler, vector.schedule, vector.steps]
-    low, high = float(whole[whole > 0].min()), float(whole.max())
-    zeros = torch.zeros(SHAPE)
-    tree = torchsde.BrownianTree(torch.tensor(low), zeros, torch.tensor(high), entropy=SEED)
-    levels = [*plan.sigmas, vector.sigmas[-1]]
-    if len(vector.sigmas) == len(levels):  # in float32, as rounded there: the motion is rough
-        levels = list(vector.sigmas)
+    motion = BrownianNoise(partial(noise_stream, "cpu"), SEED)
 
     def draw(line: int) -> np.ndarray:
-        down, up = (torch.tensor(np.float32(min(max(levels[i], low), high))) for i in (line + 1, line))
-        return -(tree(down, up) / (up - down).sqrt()).double().numpy()
+        return motion(SHAPE, plan.increment[line], plan.span[line]) if plan.brownian[line] else stream(SHAPE)
 
     return draw
 

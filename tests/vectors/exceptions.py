@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from overpaint.runtime.conventions import CONVENTIONS
 from tests.vectors.toy import Vector
 
 
@@ -40,9 +41,9 @@ ALLOWED = (
     *(
         Allowed(
             program,
-            "the Brownian motion is read at half-way sigmas, and is so rough that their float32 rounding shows",
-            samplers=frozenset({"dpmpp_sde"}),
-            latents=0.05,
+            "a Brownian motion is so rough that it shows where float32 rounds the program's sigmas",
+            samplers=CONVENTIONS[program].brownian,
+            latents=0.1,
             times=1.001 if program == "comfy" else 5e-3,
         )
         for program in ("a1111", "comfy")

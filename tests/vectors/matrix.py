@@ -5,7 +5,6 @@ Run it from the repository's root: `python -m tests.vectors.matrix`. It takes mi
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +24,7 @@ steps at strengths {", ".join(f"{strength:g}" for strength in STRENGTHS)}, on an
 `tests/vectors/` holds what came out and says how it was made; `tests/sampling/test_vectors.py` compares.
 
 A cell is the worst difference of final latents, whose own size is about 1, over all steps and strengths; 1e-4 is far
-below one 8-bit level. Evaluations and timesteps are equal but where a number refers to an exception. For samplers with
-Brownian noise the noise itself is torchsde's here, at the program's own sigmas.
+below one 8-bit level. Evaluations and timesteps are equal but where a number refers to an exception.
 """
 
 
@@ -86,7 +84,6 @@ class Matrix:
 
 def main() -> None:
     """Write the page."""
-    warnings.filterwarnings("ignore", message="Should have")
     parts = [HEAD]
     for program in PROGRAMS:
         matrix = Matrix(program)
