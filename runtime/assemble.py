@@ -22,7 +22,6 @@ from .prompt.tree import Phrase
 from .request import Change, Request
 from .sampling.brownian import BrownianNoise
 from .sampling.noise import NoiseStream, centred, noise_stream, slerp
-from .sampling.seeds import GOES_ON, SEED_RULES
 from .state import lincomb
 from .vae import Moments
 from .watch import Watch, unwatched
@@ -76,8 +75,9 @@ class Assembly:
         clean = self._clean(draws)
         first = to_device(self._first(noise), self._device)
         beside = self._beside(draws)
-        if request.habit.step_noise == "restarts":
-            noise = self._stream(request.seed)
+        again = request.habit.step_noise.seed(request.seed, request.noise_kind)
+        if again is not None:
+            noise = self._stream(again)
         if delta := request.eta_noise_seed_delta:
             noise = self._stream((request.seed + delta) % 2**64)
         edits = self._edits(clean, first)

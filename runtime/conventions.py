@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..engines.base import unknown
+from .sampling import seeds
+from .sampling.seeds import SeedRule
 
 # Solvers of diffusers that neither A1111 nor ComfyUI has.
 _OF_DIFFUSERS = frozenset({"tcd", "pndm", "dpmpp_3m", "dpmpp_2s", "dpmpp_3s", "deis_1", "deis_3"}) | {
@@ -33,8 +35,8 @@ class Convention:
     """The generator: torch's on a CPU, or on a GPU."""
     first_draw: str = "latents"
     """What a seed's first draw is for: the VAE's "latents", or the "noise" that the run starts with."""
-    step_noise: str = "continues"
-    """A step's noise "continues" the seed's generator after the first draw, or "restarts" it from the seed."""
+    step_noise: SeedRule = seeds.GOES_ON
+    """Does the noise of steps go on after the first noise, or begin again from the seed?"""
     brownian: frozenset[str] = frozenset()
     """Samplers whose step noise is one Brownian motion in sigma, of the seed."""
     eight_bits: str = "round"
@@ -102,7 +104,7 @@ COMFY = Convention(
     "ComfyUI 0.3.64",
     posterior="mode",  # latents are moments' means: comfy/ldm/models/autoencoder.py
     first_draw="noise",
-    step_noise="restarts",  # k_diffusion/sampling.py, default_noise_sampler; later versions: from seed + 1 on a CPU
+    step_noise=seeds.COMFY,
     brownian=_BROWNIAN,
     eight_bits="cut",
     grid="comfy",

@@ -21,8 +21,8 @@ class SeedRule:
 
 
 GOES_ON = SeedRule()
-SEED_RULES = {"comfy": SeedRule(again=True)}
-"""By convention; all others go on. ComfyUI to 0.3.64 begins again (k_diffusion/sampling.py, default_noise_sampler)."""
+COMFY = SeedRule(again=True)
+"""ComfyUI to 0.3.64 (k_diffusion/sampling.py, default_noise_sampler)."""
 
 COMFY_NEWER = SeedRule(again=True, cpu_offset=1)
 """ComfyUI later than 0.3.64, whose first step on a CPU would else have the noise of the beginning."""

@@ -12,7 +12,7 @@ from overpaint.runtime.assemble import Assembly, Tally
 from overpaint.runtime.imaging.codec import Picture
 from overpaint.runtime.request import Request
 from overpaint.runtime.sampling.noise import noise_stream
-from overpaint.runtime.sampling.seeds import COMFY_NEWER, GOES_ON, SEED_RULES
+from overpaint.runtime.sampling.seeds import COMFY, COMFY_NEWER, GOES_ON
 
 
 def noises(pipe: overpaint.Pipeline, **options: Any) -> list[Any]:
@@ -24,10 +24,10 @@ def noises(pipe: overpaint.Pipeline, **options: Any) -> list[Any]:
     return drawn[-int(task.plan.noisy.sum()) :]
 
 
-@pytest.mark.parametrize(("convention", "places"), [("comfy", (0, 1)), ("a1111", (2, 3)), ("diffusers", (2, 3))])
+@pytest.mark.parametrize(("convention", "places"), [("comfy", (0, 1)), ("a1111", (1, 2)), ("diffusers", (2, 3))])
 def test_steps_draw_what_the_program_draws(fake: overpaint.Pipeline, convention: str, places: tuple[int, ...]) -> None:
-    """ComfyUI begins again from the seed; the others go on after the picture's latents and the first noise."""
-    first, second, *_ = noises(fake, convention=convention, posterior="sample")
+    """ComfyUI begins again from the seed; A1111 goes on after the first noise, diffusers after the latents' and it."""
+    first, second, *_ = noises(fake, convention=convention, posterior="sample", noise="cpu")
     stream = noise_stream("cpu", 7)
     draws = [stream(first.shape) for _ in range(4)]
     for drawn, place in zip((first, second), places, strict=True):
@@ -35,6 +35,6 @@ def test_steps_draw_what_the_program_draws(fake: overpaint.Pipeline, convention:
 
 
 def test_rules() -> None:
-    assert SEED_RULES["comfy"].seed(7, "cpu") == SEED_RULES["comfy"].seed(7, "gpu") == 7
+    assert COMFY.seed(7, "cpu") == COMFY.seed(7, "gpu") == 7
     assert (COMFY_NEWER.seed(2**64 - 1, "cpu"), COMFY_NEWER.seed(7, "gpu")) == (0, 7)
     assert GOES_ON.seed(7, "cpu") is None

@@ -88,7 +88,7 @@ def run(plan: Plan, noises: Callable[[int], np.ndarray]) -> np.ndarray:
 def step_noise(habit: Convention, plan: Plan) -> Callable[[int], np.ndarray]:
     """What the program draws at the lines of a plan: draws of the seed's generator, or increments of its motion."""
     stream = noise_stream("cpu", SEED)
-    if habit.step_noise == "continues":
+    if not habit.step_noise.again:
         stream(SHAPE)
     motion = BrownianNoise(partial(noise_stream, "cpu"), SEED)
 
