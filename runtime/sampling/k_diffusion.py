@@ -20,10 +20,11 @@ def dpm_fast(path: Path, eta: float) -> Iterator[Line]:
     """Lu et al., "DPM-Solver" (arXiv:2206.00927), DPM-Solver-fast (section 3.4): k-diffusion's sample_dpm_fast.
 
     As many evaluations as the schedule has levels, spent on even steps in log sigma from its first level to its end,
-    of order 3, the last ones lower. It cannot end at 0: a path that does ends at its last level, as there.
+    of order 3, the last ones lower. It cannot end at 0: a path that does ends at its last level, as those of A1111 and
+    ComfyUI do; there a single evaluation leads nowhere, here to the path's end.
     """
     count = len(path.levels) - path.begin
-    last = path.levels[-1].ve if path.k_diffusion or not path.end.ve else path.end.ve
+    last = path.levels[-1].ve if (path.k_diffusion and count > 1) or not path.end.ve else path.end.ve
     orders = [3] * (count // 3 - 1) + [2, 1] if count % 3 == 0 else [3] * (count // 3) + [count % 3]
     sigmas = np.geomspace(path.levels[path.begin].ve, last, len(orders) + 1)
     evaluation = 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from .linear import NOISE, Line, X, array
 from .path import Path
 
@@ -87,11 +89,28 @@ def dpmpp_sde(path: Path, eta: float) -> Iterator[Line]:
         down, up = ancestral(here.ve, middle.ve, eta)
         decay = down / here.ve
         half = {"x": decay * X + (1 - decay) * x0 + up * NOISE, "saved": X}
-        yield Line(step, here, half, (here.ve, middle.ve))
+        high, mid, low = _increments(here.ve, there.ve, path.like == "comfy")
+        yield Line(step, here, half, (high, mid))
         x0, _ = path.predict(middle)
         down, up = ancestral(here.ve, there.ve, eta)
         decay = down / here.ve
-        yield Line(step, middle, {"x": decay * SAVED + (1 - decay) * x0 + up * NOISE}, (here.ve, there.ve))
+        yield Line(step, middle, {"x": decay * SAVED + (1 - decay) * x0 + up * NOISE}, (high, low))
+
+
+def _increments(high: float, low: float, direct: bool) -> tuple[float, float, float]:
+    """The sigmas of a step's beginning, middle and end as k-diffusion's float32 logarithms have them.
+
+    A Brownian motion tells times apart that differ by a millionth. `direct`: are the ends what they are, as in ComfyUI?
+    """
+
+    def rounded(value: float) -> float:
+        return float(np.float32(value))
+
+    ends = rounded(high), rounded(low)
+    start, end = (-rounded(math.log(sigma)) for sigma in ends)
+    middle = rounded(start + rounded(end - start) / 2)
+    first, second, third = (rounded(math.exp(-time)) for time in (start, middle, end))
+    return (ends[0], second, ends[1]) if direct else (first, second, third)
 
 
 def ancestral(high: float, low: float, eta: float) -> tuple[float, float]:

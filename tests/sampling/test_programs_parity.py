@@ -88,6 +88,8 @@ def test_latents_are_the_programs(program: str, sampler: str, run_plan: Callable
         ours = ours * (1.0 if SAMPLERS[own].ve else np.hypot(1.0, case.sigmas[-1]))  # theirs is clean + sigma * noise
         worst[case.case] = np.abs(ours - case.latents).max()
     assert len(worst) > 20
-    # The sigma half way is a float32 exponential; its last bit moves the motion's time by a millionth.
+    # A float32 exponential of dpmpp_sde may have another last bit, which moves its motion's time by a millionth.
     most = 1e-2 if own == "dpmpp_sde" else 2e-4
     assert {name: error for name, error in worst.items() if error > most} == {}
+    if program == "a1111":  # under whose convention the listed sigmas are taken; ComfyUI's ends are not rounded twice
+        assert sum(error > 2e-4 for error in worst.values()) <= len(worst) // 10

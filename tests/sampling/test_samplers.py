@@ -210,7 +210,7 @@ def test_noise_of_dpmpp_sde_is_brownian() -> None:
     """Both lines of a step take theirs from the step's beginning on, so the second contains the first."""
     plan = compile_plan(ModelSchedule(), sampler="dpmpp_sde", steps=4)
     high, middle, low = plan.sigmas[:3]
-    np.testing.assert_allclose(plan.increment[:2], [[high, middle], [high, low]])
+    np.testing.assert_allclose(plan.increment[:2], [[high, middle], [high, low]], rtol=1e-6)
     np.testing.assert_allclose(plan.span, [[high, plan.sigmas[-1]]] * len(plan))
     assert plan.matrix[1, 0, -1] == pytest.approx(low * math.sqrt(1 - (low / high) ** 2))
     assert plan.brownian.tolist() == plan.noisy.tolist() == [True] * 6 + [False]
