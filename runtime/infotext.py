@@ -10,6 +10,7 @@ from typing import Any
 
 from ..engines.base import InputError, unknown
 from ..engines.bundle import Bundle
+from .conventions import A1111
 from .expand import ALIASES
 from .imaging.infotext import Source, read_infotext
 from .imaging.metadata import split_parameters
@@ -18,10 +19,9 @@ from .infotext_rules import COMMON, MASKED, OF_SOME, OF_VERB, SAMPLING, SILENT, 
 from .sampling.names import a1111_eta, find_sampler, find_schedule
 
 VERBS = ("img2img", "inpaint", "outpaint", "upscale")
-# Samplers that A1111 runs on timesteps, whatever schedule is chosen.
-_TIMESTEPS = frozenset(("ddim", "plms", "unipc"))
-# Samplers for which "Automatic" is no uniform schedule since A1111 1.9, where schedules became an option of their own.
-_AUTOMATIC = frozenset(("dpmpp_2m", "dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde", "dpmpp_2s_a", "dpm2", "dpm2_a"))
+# Samplers for which "Automatic" is no uniform schedule since A1111 1.9, where schedules became an option of their own;
+# Restart had its own before.
+_AUTOMATIC = frozenset().union(*(samplers for _, samplers in A1111.schedules)) - {"restart"}
 _SHOWN = 60
 
 
@@ -106,7 +106,7 @@ class _Reading:
 
     def _a1111(self) -> dict[str, Any]:
         """What A1111 does where it writes nothing."""
-        usual: dict[str, Any] = {"convention": "a1111", "noise": "gpu"}
+        usual: dict[str, Any] = {"convention": A1111.name, "noise": A1111.noise}
         if self.verb == "inpaint":
             usual |= {"latent_mask": "a1111", "ring": 0}
             if MASKED & self.pairs.keys():
@@ -129,7 +129,7 @@ class _Reading:
         return {name: value for name, value in found.items() if value is not None}
 
     def _schedule(self, sampler: str | None) -> str | None:
-        if "schedule" in self.given or (sampler in _TIMESTEPS and not self._ours):
+        if "schedule" in self.given or (sampler in A1111.by_timesteps and not self._ours):
             return None
         name = next((name for name in ("Schedule name", "Schedule type") if name in self.pairs), None)
         if name is not None:

@@ -29,7 +29,7 @@ from .request import Change, Region, Request, Result
 from .run import Checkpoint, Run
 from .sampling.compile import compile_plan
 from .sampling.levels import ModelSchedule
-from .sampling.names import SCHEDULES, a1111_eta, a1111_labels, find_schedule
+from .sampling.names import SCHEDULES, a1111_eta, a1111_labels, find_schedule, resolve
 from .sampling.passes import join
 from .sampling.plan import Plan
 from .text import TextEncoder
@@ -289,10 +289,13 @@ class Pipeline:
 
     def _parameters(self, request: Request, plan: Plan, size: tuple[int, int]) -> str:
         facts = self.bundle.model
-        sampler, schedule = a1111_labels(plan.sampler, plan.schedule)
+        named = resolve(*sampling(facts, request.sampler, request.schedule, request.convention))[1]
+        # A program's own timesteps are no schedule that has a name.
+        own = "" if named is None and plan.sampler in request.habit.by_timesteps else plan.schedule
+        sampler, schedule = a1111_labels(plan.sampler, own)
         extra: dict[str, str] = {}
-        if plan.schedule in SCHEDULES and find_schedule(schedule) != plan.schedule:
-            extra["Schedule name"] = plan.schedule
+        if own in SCHEDULES and find_schedule(schedule) != own:
+            extra["Schedule name"] = own
         extra |= {
             "RNG": A1111_NOISE.get(request.noise_kind, request.noise_kind),
             "Strength convention": request.convention,

@@ -252,6 +252,7 @@ def test_what_we_write_is_what_we_read(
     if first.request.passes:
         ignored.add("strength")
     told = {name: value for name, value in vars(first.request).items() if name not in ignored}
+    told |= {"noise": first.request.noise_kind, "posterior": first.request.latents_from}
     told["resize_mode"] = first.request.fit_mode if first.request.size else None
     assert {name: vars(again.request)[name] for name in told} == told
 
