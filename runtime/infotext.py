@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from .expand import ALIASES
 from .imaging.infotext import Source, read_infotext
 from .imaging.metadata import split_parameters
 from .imaging.resize import MODES as RESIZE_MODES
-from .infotext_rules import COMMON, MASKED, OF_SOME, OF_VERB, SAMPLING, SILENT, USUAL, Rule, size
+from .infotext_rules import COMMON, MASKED, OF_METHOD, OF_SOME, OF_VERB, SAMPLING, SILENT, ULTIMATE, USUAL, Rule, size
 from .sampling.names import a1111_eta, find_sampler, find_schedule
 
 VERBS = ("img2img", "inpaint", "outpaint", "upscale")
@@ -73,7 +73,7 @@ class _Reading:
 
     verb: str
     pairs: Mapping[str, str]
-    given: Collection[str]
+    given: Mapping[str, Any]
     notes: list[str] = field(default_factory=list)
 
     def options(self) -> dict[str, Any]:
@@ -84,10 +84,20 @@ class _Reading:
         if "strength" in self.given or "passes" in self.given:
             for name in ("strength", "passes", "through_pixels", "drift_correction"):
                 followed.pop(name, None)
+        if self.verb == "upscale":
+            self._drop_other_methods(followed)
         if not {"strength", "passes"} & {*followed, *self.given}:
             self.notes.append("it has no denoising strength, as a text-to-image picture; the usual one is taken")
         self.notes += self._left()
         return {name: value for name, value in followed.items() if name not in self.given}
+
+    def _drop_other_methods(self, followed: dict[str, Any]) -> None:
+        """Take out what the method of the upscale has not."""
+        method = self.given.get("method") or followed.get("method", "joint")
+        others = frozenset().union(*OF_METHOD.values()) - OF_METHOD.get(method, frozenset())
+        for name in sorted(others & followed.keys()):
+            del followed[name]
+            self.notes.append(f"{name} is not followed: the method {method!r} has none")
 
     @property
     def _ours(self) -> bool:
@@ -111,6 +121,8 @@ class _Reading:
             usual |= {"latent_mask": "a1111", "ring": 0}
             if MASKED & self.pairs.keys():
                 usual["blur"] = (0.0, 0.0)
+        if self.verb == "upscale" and any(name.startswith(ULTIMATE) for name in self.pairs):
+            usual["method"] = "tiles"
         return usual
 
     def _sampling(self) -> dict[str, Any]:
@@ -118,7 +130,7 @@ class _Reading:
         sampler = carried = None
         if "sampler" not in self.given and "Sampler" in self.pairs:
             sampler, carried = self._converted("Sampler", find_sampler)
-        elif isinstance(self.given, Mapping) and isinstance(self.given.get("sampler"), str):
+        elif isinstance(self.given.get("sampler"), str):
             sampler, carried = find_sampler(self.given["sampler"])
         found: dict[str, Any] = {"sampler": sampler, "schedule": carried or self._schedule(sampler)}
         eta = a1111_eta(sampler or "")

@@ -39,6 +39,9 @@ _TRUTH = {"True": True, "False": False}
 _NOISE = {"GPU": "gpu", "NV": "gpu", "CPU": "cpu", "field": "field"}
 _CONTENT = {"fill": "fill", "original": "original", "latent noise": "noise", "latent nothing": "nothing"}
 
+ULTIMATE = "Ultimate SD upscale"
+"""How the names of that script's pairs begin."""
+
 # By the names that A1111 and overpaint write, an option and what its value becomes.
 COMMON: Mapping[str, Rule] = {
     "Steps": ("steps", int),
@@ -81,7 +84,15 @@ OF_VERB: Mapping[str, Mapping[str, Rule]] = {
         "Mask blur": ("mask_blur", float),
         "Tile order": ("order", str),
         "Seam fix": ("seam_fix", str),
+        f"{ULTIMATE} tile_width": ("tile", int),
+        f"{ULTIMATE} mask_blur": ("mask_blur", float),
+        f"{ULTIMATE} padding": ("padding", int),
     },
+}
+# Options of an upscale that belong to one method.
+OF_METHOD: Mapping[str, frozenset[str]] = {
+    "joint": frozenset(("overlap",)),
+    "tiles": frozenset(("padding", "mask_blur", "order", "seam_fix")),
 }
 MASKED = frozenset(OF_VERB["inpaint"])
 # Of some verb, but not of each.

@@ -116,6 +116,19 @@ def test_inpainting() -> None:
     assert notes("Mask blur: 4") == ("Mask blur: 4 is not followed by img2img",)
 
 
+def test_upscaling() -> None:
+    ours = ("Upscale by: 3", "Upscale method: tiles", "Tile size: 64", "Tile padding: 8", "Mask blur: 2")
+    made = options(*ours, "Tile order: chess", "Seam fix: bands", "Version: overpaint 0.1.0", verb="upscale")
+    names = ("scale", "method", "tile", "padding", "mask_blur", "order", "seam_fix")
+    assert [made[name] for name in names] == [3, "tiles", 64, 8, 2, "chess", "bands"]
+    assert not {"padding", "mask_blur"} & options(*ours, verb="upscale", method="joint").keys()
+    assert notes("Mask blur: 4", verb="upscale")[0] == "mask_blur is not followed: the method 'joint' has none"
+    script = "Ultimate SD upscale"
+    made = options(f"{script} tile_width: 512", f"{script} mask_blur: 8", f"{script} padding: 32", verb="upscale")
+    assert [made[name] for name in names[1:5]] == ["tiles", 512, 32, 8]
+    assert notes("Size: 8x8", verb="upscale") == ("Size: 8x8 is not followed by upscale",)
+
+
 def test_options_win() -> None:
     made = options('Passes: "0.5, 0.3"', strength=0.2, sampler="heun", cfg_scale=3, size=None)
     assert (made["strength"], made["sampler"], made["guidance_scale"], made["size"]) == (0.2, "heun", 3, None)
