@@ -61,14 +61,17 @@ ALLOWED = (
         latents=0.02,
         times=21,
     ),
-    Allowed(
-        "a1111",
-        "of one step the sigma to step down to is a difference of nearly equal float32 numbers",
-        samplers=frozenset({"dpm2_a", "dpmpp_2s_a"}),
-        schedules=frozenset({"kl_optimal"}),
-        steps=frozenset({1}),
-        latents=1e-3,
-        times=0.02,
+    *(
+        Allowed(
+            program,
+            "the sigma that a step from the highest to the lowest goes down to is a difference of nearly equal numbers",
+            samplers=frozenset({"dpm2_a", "dpmpp_2s_a"}),
+            schedules=frozenset({"kl_optimal", "exponential", "polyexponential"}),
+            steps=frozenset({1, 2}),
+            latents=1e-3,
+            times=0.02,
+        )
+        for program in ("a1111", "comfy")
     ),
     Allowed(
         "comfy",
