@@ -139,7 +139,7 @@ def _add_inpaint(commands: Any) -> None:
     )
     parser.add_argument("--only-masked", action="store_true", help="work on the mask's rectangle at the model's size")
     parser.add_argument("--padding", type=int, default=32, metavar="PX", help="around that rectangle (32)")
-    _add_shared(parser, ring=16)
+    _add_shared(parser, ring="16; 0 under a1111", latent_mask="cover; a1111 under a1111")
 
 
 def _add_outpaint(commands: Any) -> None:
@@ -162,16 +162,12 @@ def _add_outpaint(commands: Any) -> None:
     parser.add_argument(
         "--feather", type=int, default=8, metavar="PX", help="over which the new fades out of the old (8)"
     )
-    _add_shared(parser, ring=0)
+    _add_shared(parser, ring="0", latent_mask="cover")
 
 
-def _add_shared(parser: Any, ring: int) -> None:
-    parser.add_argument(
-        "--latent-mask", default="cover", metavar="HOW", help="cover, or as diffusers or a1111 do it (cover)"
-    )
-    parser.add_argument(
-        "--ring", type=int, default=ring, metavar="PX", help=f"around the mask that tell a colour shift ({ring})"
-    )
+def _add_shared(parser: Any, ring: str, latent_mask: str) -> None:
+    parser.add_argument("--latent-mask", metavar="HOW", help=f"cover, or as diffusers or a1111 do it ({latent_mask})")
+    parser.add_argument("--ring", type=int, metavar="PX", help=f"around the mask that tell a colour shift ({ring})")
     parser.add_argument("--ring-field", default="constant", metavar="NAME", help="constant, linear or quadratic")
     parser.add_argument("--size", type=size, metavar="WxH", help="the most the model works at (its own)")
     _add_run(parser)

@@ -12,6 +12,7 @@ import numpy as np
 from ..engines.base import Array
 from ..engines.buffers import namespace, to_device
 from ..engines.bundle import ModelFacts
+from .blend import Blend
 from .edits import Drift, Keep, ThroughPixels
 from .guidance import guides, shares
 from .imaging.mask import to_latents
@@ -91,12 +92,13 @@ class Assembly:
             mosaic=mosaic(request, self._facts, *self._shape[1:]),
             edits=edits,
             motion=BrownianNoise(self._stream, request.seed),
+            blend=self._blend(clean),
         )
 
     def _clean(self, noise: NoiseStream) -> Array:
         """The picture's latents; zeros where a run from noise alone keeps nothing, so that nothing of it can leak."""
         request, change = self._request, self._task.change
-        if request.from_noise and not self._keeps:
+        if request.from_noise and not self._keeps and not self._blends:
             return to_device(np.zeros(self._shape, np.float32), self._device)
         clean = self._encode(self._task.picture.on_white, noise)
         if change is None or change.content == "original":
@@ -176,7 +178,20 @@ class Assembly:
     def _keeps(self) -> bool:
         """Whether the original is put back after every line: an inpainting U-Net sees what to keep."""
         change = self._task.change
-        return change is not None and (change.gradual or not self._facts.inpaints)
+        return change is not None and not self._blends and (change.gradual or not self._facts.inpaints)
+
+    @property
+    def _blends(self) -> bool:
+        """Whether the original is put back into every prediction."""
+        change = self._task.change
+        return change is not None and not change.gradual and self._request.habit.masks.predictions
+
+    def _blend(self, clean: Array) -> Blend | None:
+        change, plan = self._task.change, self._task.plan
+        if change is None or not self._blends:
+            return None
+        timesteps = plan.sampler in self._request.habit.by_timesteps
+        return Blend(plan, clean, self._masked(change), change.softness, change.soft, timesteps)
 
     def _edits(self, clean: Array, first: Array) -> list[Edit]:
         request, plan, change = self._request, self._task.plan, self._task.change
@@ -191,9 +206,9 @@ class Assembly:
 
     def _masked(self, change: Change) -> Array:
         """A change in latents, float32 [height, width] in [0, 1]."""
-        return to_latents(
-            change.levels, self._facts.downscale, "area" if change.gradual or change.softness else change.latent_mask
-        )
+        between = "area" if change.gradual else self._request.habit.masks.soft_mask
+        mode = between if change.gradual or change.softness else change.latent_mask
+        return to_latents(change.levels, self._facts.downscale, mode)
 
     def _areas(self) -> list[Array]:
         if not self._task.regions:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..engines.base import unknown
+from . import masking
+from .masking import MaskRule
 from .sampling import seeds
 from .sampling.seeds import SeedRule
 
@@ -41,6 +43,8 @@ class Convention:
     """Samplers whose step noise is one Brownian motion in sigma, of the seed."""
     eight_bits: str = "round"
     """Pixels become 8-bit by "round" or by "cut"."""
+    masks: MaskRule = masking.OURS
+    """What it does under a mask."""
     prompt_steps: str = "steps"
     """Prompt editing counts "steps", or "evaluations" of the model, each text for one of them longer."""
 
@@ -85,6 +89,7 @@ A1111 = Convention(
     first_draw="noise",  # processing.py: p.rng is made after p.init has encoded the picture
     brownian=_BROWNIAN,
     eight_bits="cut",
+    masks=masking.A1111,
     prompt_steps="evaluations",
     grid="a1111",
     schedule="normal",  # sd_samplers_kdiffusion.py, get_sigmas: "Automatic" without a schedule in the sampler's options

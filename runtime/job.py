@@ -12,6 +12,7 @@ import numpy as np
 
 from ..engines import buffers
 from ..engines.base import Array, ModelOutputError
+from .blend import Blend
 from .denoiser import Row
 from .imaging.tiles import Mosaic
 from .sampling.brownian import BrownianNoise
@@ -76,7 +77,7 @@ class Job:
     live on one device, and so does everything made of them. `noise` is drawn on the host on every noisy line.
     `beside`, float32 [channels, height, width], goes into the model below the latents. With a `mosaic` every guide is
     one row a window, joined before anything else. `edits` are made after every line, in their order. The `motion` gives
-    the noise of the plan's Brownian lines.
+    the noise of the plan's Brownian lines. A `blend` puts what a mask keeps into every prediction.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Job:
         mosaic: Mosaic | None = None,
         edits: Sequence[Edit] = (),
         motion: BrownianNoise | None = None,
+        blend: Blend | None = None,
     ) -> None:
         self.plan = plan
         self.line = 0
@@ -103,6 +105,7 @@ class Job:
         self._beside = beside
         self._mosaic = mosaic
         self._edits = edits
+        self._blend = blend
         self._drifted: tuple[float, ...] = ()
         self._outputs: dict[int, Array] = {}
         # The state sums the outputs itself where only numbers weigh them.
@@ -129,9 +132,16 @@ class Job:
         """The model's current idea of the clean latents, float32 [channels, height, width]."""
         return self._state.denoised
 
+    @property
+    def paste_levels(self) -> Array | None:
+        """How much of the result counts, uint8 [height, width] of the latents, where the blend decides it."""
+        return self._blend.levels(self.latents) if self._blend is not None else None
+
     def rows(self) -> list[Row]:
         """The evaluations that the next line needs: guide by guide, and of each its windows."""
         latents = self._state.scaled(self.line)
+        if self._blend is not None:
+            latents = self._blend.seen(self.line, latents)
         timestep = self._state.timesteps[self.line : self.line + 1]
         if self._beside is not None:
             latents = buffers.namespace(self.device).concatenate([latents, self._beside])
@@ -155,6 +165,8 @@ class Job:
         outputs = [self._outputs.pop(index) for index in range(len(guides))]
         if self._sums(guides):
             outputs = [combined(guides, outputs, self._rescale)]
+        if self._blend is not None:
+            outputs = [self._blend.output(line, self.latents, outputs[0])]
         noise = self._draw(line) if self.plan.noisy[line] else None
         self._state.take(line, outputs, noise)
         self.line += 1
@@ -163,7 +175,9 @@ class Job:
         latents = self.latents
         for edit in self._edits:
             latents = edit(line, latents, self.denoised, noise)
-        if self._edits:
+        if self._blend is not None and self.done:
+            latents = self._blend.end(latents)
+        if latents is not self.latents:
             self._state.put(self.line, latents)
 
     def check(self) -> None:
@@ -181,7 +195,8 @@ class Job:
         """What a CUDA graph of all lines is the same for: everything but `inputs`. None where there can be no such
         graph: on the host, on the way, where something is done between lines, with windows, areas or `beside`."""
         areas = any(guide.area is not None for line in self._guides for guide in line)
-        if self.device == "cpu" or self.line or self._edits or self._mosaic or areas or self._beside is not None:
+        apart = self._edits or self._blend is not None or self._mosaic or areas or self._beside is not None
+        if self.device == "cpu" or self.line or apart:
             return None
         places = {id(embedding): place for place, embedding in enumerate(self._embeddings())}
         told = tuple(
@@ -233,7 +248,8 @@ class Job:
 
     def _sums(self, guides: Sequence[Guide]) -> bool:
         """Whether the line's outputs are summed here."""
-        return bool(self._rescale and len(guides) > 1) or any(guide.area is not None for guide in guides)
+        summed = bool(self._rescale and len(guides) > 1) or self._blend is not None
+        return summed or any(guide.area is not None for guide in guides)
 
     def _draw(self, line: int) -> Array:
         """The noise of a line: of the motion, if there is one, or the next draw."""

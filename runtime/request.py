@@ -18,6 +18,7 @@ from .imaging.compose import Certificate
 from .imaging.mask import LATENT_MODES
 from .imaging.match import METHODS as COLOUR_MATCHES
 from .imaging.resize import MODES as RESIZE_MODES
+from .imaging.soft import Soft
 from .prompt.emphasis import WEIGHTINGS
 from .prompt.prompt import BROKEN, EXACT, SYNTAXES
 from .sampling.names import find_schedule, resolve
@@ -36,9 +37,10 @@ class Change:
 
     With `gradual` the levels between are strengths of their own: 128 is half the request's. With `softness` above 0
     they are how much of the new latents counts, less where there is much noise and more towards the end (see
-    `edits.Keep`). With neither, 128 and more is all. `content` is what the latents begin with there: the original's,
-    noise alone, or nothing (zeros). `latent_mask` is how the levels come to the latents' size, see
-    `imaging.mask.to_latents`; levels between always as means.
+    `edits.Keep`, and under A1111's convention `blend.Blend`, whose other settings are `soft`). With neither, 128 and
+    more is all. `content` is what the latents begin with there: the original's, noise alone, or nothing (zeros).
+    `latent_mask` is how the levels come to the latents' size, see `imaging.mask.to_latents`; levels between always as
+    means, or as A1111 scales them.
     """
 
     levels: Array
@@ -46,6 +48,7 @@ class Change:
     softness: float = 0.0
     content: str = "original"
     latent_mask: str = "diffusers"
+    soft: Soft | None = None
 
     def __post_init__(self) -> None:
         """Raise `InputError` for levels of another kind, an unknown content, and levels that are to mean two things."""
@@ -288,6 +291,7 @@ class Output:
     `parameters` is the text that tells other programs how it was made, `record` that by which `replay` makes it again
     (see `records.Record`), `notes` are on what was done to the input on its way. `drift` is the latents' of each pass
     where there are several (see `edits.Drift`), `certificate` says of an edit under a mask what was left alone.
+    `paste_levels`, uint8 of the image's size, are how much of it counts, where A1111's soft inpainting decided that.
     """
 
     image: Image.Image
@@ -298,6 +302,7 @@ class Output:
     drift: tuple[float, ...] = ()
     recorder: Callable[[], str] | None = field(default=None, repr=False)
     certificate: Certificate | None = None
+    paste_levels: Array | None = field(default=None, repr=False)
 
     @cached_property
     def record(self) -> str | None:

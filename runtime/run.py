@@ -18,6 +18,7 @@ from . import finite
 from .assemble import Assembly, Tally
 from .imaging import resize
 from .imaging.match import match
+from .imaging.soft import paste_levels
 from .job import Job, Mark
 from .loop import Step
 from .records import recorder
@@ -191,7 +192,18 @@ class Run:
             image = self._show(index, job.latents) if job else resize.restore(task.picture.pixels, task.placement)
         notes = (*task.picture.notes, *self._notes(task))
         made = recorder(self._pipeline, task.request, image, task.plan, len(self.tasks))
-        return Output(image, task.request, task.plan, task.parameters, notes, job.drift if job else (), made)
+        drift = job.drift if job else ()
+        return Output(
+            image, task.request, task.plan, task.parameters, notes, drift, made, paste_levels=self._paste_levels(index)
+        )
+
+    def _paste_levels(self, index: int) -> Array | None:
+        task, job = self.tasks[index], self._jobs.get(index)
+        levels = job.paste_levels if job else None
+        if levels is None:
+            return None
+        shown = np.repeat(paste_levels(levels, task.picture.size)[..., None], 3, axis=2)
+        return np.array(resize.restore(shown, task.placement))[..., 0]
 
     def _notes(self, task: Task) -> Iterator[str]:
         request = task.request

@@ -166,10 +166,11 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
     "diffusers" takes every `downscale`-th pixel, 1 from level 128 on; "a1111" scales bicubically and rounds to 0 or 1;
     "cover" is 1 where any pixel that a latent stands for is at level 128 or more, so that no thin line is missed, and
     where any is above 0 in a patch that has no such pixel, so that no grey is missed, either;
-    "area" is the mean of the pixels a latent stands for, in between too, as differential diffusion wants it.
+    "area" is the mean of the pixels a latent stands for, in between too, as differential diffusion wants it;
+    "bicubic" is "a1111" without the rounding, as its soft inpainting has it.
     Raises `InputError` for sides that are no multiples of `downscale`.
     """
-    if mode not in LATENT_MODES:
+    if mode not in (*LATENT_MODES, "bicubic"):
         raise unknown("latent mask", mode, LATENT_MODES)
     height, width = levels.shape
     if height % downscale or width % downscale:
@@ -181,13 +182,19 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
         picked: Array = levels[::downscale, ::downscale] >= HALF
         return picked.astype(np.float32)
     if mode == "a1111":
-        scaled = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC))
-        return (scaled >= HALF).astype(np.float32)
+        return np.rint(_bicubic(levels, size))
+    if mode == "bicubic":
+        return _bicubic(levels, size)
     cells = levels.reshape(size[1], downscale, size[0], downscale)
     if mode == "cover":
         return _covered(cells.max(axis=(1, 3))).astype(np.float32)
     means: Array = cells.mean(axis=(1, 3), dtype=np.float32) / np.float32(255)
     return means
+
+
+def _bicubic(levels: Array, size: tuple[int, int]) -> Array:
+    scaled: Array = np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC), np.float32)
+    return scaled / np.float32(255)
 
 
 def _transparency(picture: Picture, channel: str, notes: list[str]) -> Array | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...engines.base import Array, InputError
 from .. import checks
+from ..conventions import convention
 from ..defaults import settled
 from ..expand import expand
 from ..imaging import codec, fill, mask
@@ -20,6 +21,7 @@ from ..imaging.mask import HALF, Mask, to_latents
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window
 from ..loop import Step
+from ..masking import OURS, MaskRule
 from ..request import CONTENTS, Change, Output, Region, Request, Result
 from .asked import recorded
 from .options import split
@@ -59,8 +61,10 @@ class Inpainting:
     pixels around the mask tell the colour shift that is taken out, as a `ring_field`; 0 leaves it.
 
     The peers' own: diffusers' pipeline is latent_mask="diffusers", blur=0, ring=0 and
-    convention="diffusers", and `only_masked` its `padding_mask_crop`; of A1111 are latent_mask="a1111", ring=0 and
-    convention="a1111", but it puts the original back into the model's idea of the picture, not into the latents.
+    convention="diffusers", and `only_masked` its `padding_mask_crop`. The convention "a1111" is A1111's way: where they
+    are not given, latent_mask is "a1111" and ring 0; the original is put back into the model's predictions, not into
+    the latents; and "soft" is pasted by how far latents moved (`imaging.soft`), so that some pixels beside the mask
+    can change.
     """
 
     channel: str = "auto"
@@ -117,10 +121,10 @@ class Inpainting:
         """Do latents go by what was painted before the blur?"""
         return self.levels == "hard" and self.latent_mask == "cover"
 
-    def pasted(self, levels: Array, convention: str = "contract") -> Array:
+    def pasted(self, levels: Array, rule: MaskRule = OURS) -> Array:
         """How much of the result counts at each pixel, uint8: strengths are none, and soon count in full. A1111 doubles
         a hard mask that works on the whole picture (`processing.py`, its mask for the overlay)."""
-        doubles = convention == "a1111" and self.levels == "hard" and not self.only_masked
+        doubles = rule.doubles and self.levels == "hard" and not self.only_masked
         gain = FULL if self.levels == "strength" else 2 if doubles else 1
         return np.minimum(levels.astype(np.uint16) * gain, 255).astype(np.uint8) if gain > 1 else levels
 
@@ -162,7 +166,8 @@ class Inpaint:
         """
         own, rest = split(Inpainting, options)
         self._options = {name: value for name, value in options.items() if name not in READING}
-        self._own = Inpainting(**own)
+        rule = convention(rest.get("convention") or "contract").masks
+        self._own = Inpainting(**{"latent_mask": rule.latent_mask, "ring": rule.ring, **own})
         self._picture = pipeline.read(image)
         self._notes: list[str] = []
         shapes = self._read(masks if isinstance(masks, (list, tuple)) else [masks], pipeline.max_pixels)
@@ -174,9 +179,7 @@ class Inpaint:
         size = checks.size(rest.pop("size", None))
         if rest.get("resize_mode") is not None:
             raise InputError("inpainting has no resize mode; the result has the picture's size whatever the model's is")
-        self._patch, shapes, freed = self._plan(
-            pipeline.bundle.model, shapes, size, rest.get("convention") or "contract"
-        )
+        self._patch, shapes, freed = self._plan(pipeline.bundle.model, shapes, size, rule)
         places: dict[str, Any] = {}
         source = self._picture
         if self._patch is not None:
@@ -221,11 +224,23 @@ class Inpaint:
     def _output(self, patch: Patch, output: Output) -> Output:
         # With strength 0 the model's pixels are the source's, which may have been scaled: nothing of them is wanted.
         made, notes = self._picture, tuple[str, ...]()
+        if output.paste_levels is not None:
+            patch, notes = self._adapted(patch, output.paste_levels)
+            output = replace(output, paste_levels=None)
         if len(output.plan):
-            made, notes = patch.put_back(output.image, Seam(self._own.ring, self._own.ring_field))
+            made, seam_notes = patch.put_back(output.image, Seam(self._own.ring, self._own.ring_field))
+            notes += seam_notes
         certificate = patch.certify(made)
         notes = (*output.notes, *self._notes, *notes)
         return self._recorded(replace(output, image=made.image, notes=notes, certificate=certificate))
+
+    def _adapted(self, patch: Patch, levels: Array) -> tuple[Patch, tuple[str, ...]]:
+        """The patch with the levels of A1111's soft inpainting, and notes; they go by how far latents moved."""
+        adapted = replace(patch, levels=scaled(levels, (patch.window.width, patch.window.height)))
+        beyond = np.count_nonzero((adapted.levels > 0) & (patch.levels == 0))
+        if not beyond:
+            return adapted, ()
+        return adapted, (f"soft inpainting pastes where latents changed, {beyond} pixels beyond the mask among it",)
 
     def _recorded(self, output: Output) -> Output:
         call = self._picture, self._prompts, self._options, self._masks
@@ -269,7 +284,7 @@ class Inpaint:
         return read
 
     def _plan(
-        self, facts: ModelFacts, masks: list[Array], size: Size | None, convention: str
+        self, facts: ModelFacts, masks: list[Array], size: Size | None, rule: MaskRule
     ) -> tuple[Patch | None, list[Array], Array]:
         """What is worked on, and at the working size every mask, and what latents go by; no patch where nothing is
         masked."""
@@ -289,7 +304,7 @@ class Inpaint:
             window = Window(0, 0, *area)
         scales = own.only_masked or size is not None
         work = working_size(window, most, facts.multiple) if scales else self.size
-        patch = Patch(self._picture, window, own.pasted(everything[window.slices], convention), work)
+        patch = Patch(self._picture, window, own.pasted(everything[window.slices], rule), work)
         if self._picture.alpha is not None and (patch.levels[self._picture.alpha[window.slices] < 255] > 0).any():
             self._notes.append("masked pixels are transparent: where they are repainted they become opaque")
         shapes = [scaled(shape[window.slices], work) for shape in shapes]

@@ -16,12 +16,14 @@ from overpaint.engines.base import InputError
 from overpaint.engines.wrapper import Wrapper
 from overpaint.runtime.imaging import mask as masks
 from overpaint.runtime.imaging.tiles import Window
+from overpaint.runtime.masking import A1111
 from overpaint.runtime.tools.inpaint import Inpaint, Inpainting
 from overpaint.runtime.tools.patch import Patch, Seam, working_size
 from tests.bundles import fake_bundle
 
 Pixels = NDArray[np.uint8]
 MODES = ("RGB", "RGBA", "L", "P", "LA")
+EULER = {"sampler": "euler", "steps": 6, "strength": 0.9, "seed": 3}
 RUN = {"steps": 2, "strength": 0.5, "seed": 3}
 
 
@@ -361,8 +363,8 @@ def test_nearly_black_is_kept_and_said(pipe: overpaint.Pipeline) -> None:
 def test_a1111_pastes_the_whole_picture_by_twice_its_blurred_mask(pipe: overpaint.Pipeline) -> None:
     """Its own formula on an edge's row at blur 4, min(255, 2 x blurred); only masked, it pastes the blurred mask."""
     row = np.array([[0, 3, 21, 67, 140, 207]], np.uint8)
-    assert Inpainting().pasted(row, "a1111").tolist() == [[0, 6, 42, 134, 255, 255]]
-    for same in (Inpainting().pasted(row), Inpainting(only_masked=True).pasted(row, "a1111")):
+    assert Inpainting().pasted(row, A1111).tolist() == [[0, 6, 42, 134, 255, 255]]
+    for same in (Inpainting().pasted(row), Inpainting(only_masked=True).pasted(row, A1111)):
         assert np.array_equal(same, row)
     levels = box(64, 64, Window(16, 16, 32, 32))
     options = {"blur": 4, "ring": 0, "seed": 1, "steps": 4, "strength": 0.9, "sampler": "ddim"}
@@ -373,3 +375,41 @@ def test_a1111_pastes_the_whole_picture_by_twice_its_blurred_mask(pipe: overpain
     work = Inpaint(pipe, source, levels, "a", convention="a1111", **options)
     assert work._patch is not None
     assert np.array_equal(work._patch.levels, doubled)
+
+
+def test_a1111s_own_mask_is_the_default_under_its_convention(pipe: overpaint.Pipeline) -> None:
+    source, levels = pixels(64, 64), box(64, 64, Window(16, 16, 32, 32))
+    bare = pipe.inpaint(source, levels, "a", convention="a1111", **EULER).outputs[0]
+    whole = pipe.inpaint(source, levels, "a", convention="a1111", latent_mask="a1111", ring=0, **EULER).outputs[0]
+    assert bare.request.change is not None
+    assert bare.request.change.latent_mask == "a1111"
+    assert np.array_equal(np.asarray(bare.image), np.asarray(whole.image))
+    own = Inpaint(pipe, source, levels, "a", convention="a1111", latent_mask="cover", ring=8, **EULER)
+    assert (own._own.latent_mask, own._own.ring) == ("cover", 8)
+    ours = Inpaint(pipe, source, levels, "a", **EULER)
+    assert (ours._own.latent_mask, ours._own.ring) == ("cover", 16)
+
+
+@pytest.mark.parametrize("only_masked", [False, True])
+def test_a1111s_soft_inpainting_pastes_what_moved(pipe: overpaint.Pipeline, only_masked: bool) -> None:
+    source, levels = pixels(96, 160, 4), box(96, 160, Window(32, 64, 32, 32))
+    options = {"convention": "a1111", "levels": "soft", "only_masked": only_masked, "n": 2, **EULER}
+    outputs = pipe.inpaint(source, levels, "a", **options).outputs
+    for output in outputs:
+        made, certificate = np.asarray(output.image), output.certificate
+        assert made.shape == source.shape
+        assert output.paste_levels is None
+        assert certificate is not None
+        assert certificate.exact
+        changed = (made != source).any(axis=2)
+        assert changed[40:56, 72:88].mean() > 0.9
+        assert not changed[:, :4].any()
+        assert not changed[:, -4:].any()
+        assert changed[levels == 0].any() == any("beyond the mask" in note for note in output.notes)
+    assert not np.array_equal(*(np.asarray(output.image) for output in outputs))
+
+
+def test_a1111s_soft_inpainting_of_strength_0_is_the_picture(pipe: overpaint.Pipeline) -> None:
+    source, levels = pixels(64, 64), box(64, 64, Window(16, 16, 32, 32))
+    options = {**EULER, "strength": 0, "convention": "a1111", "levels": "soft"}
+    assert np.array_equal(np.asarray(pipe.inpaint(source, levels, "a", **options).images[0]), source)
