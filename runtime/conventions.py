@@ -45,6 +45,8 @@ class Convention:
     """Pixels become 8-bit by "round" or by "cut"."""
     masks: MaskRule = masking.OURS
     """What it does under a mask."""
+    prompt_syntax: str = "a1111"
+    """How prompts are read, see `prompt.prompt.SYNTAXES`."""
     prompt_steps: str = "steps"
     """Prompt editing counts "steps", or "evaluations" of the model, each text for one of them longer."""
 
@@ -90,6 +92,7 @@ A1111 = Convention(
     brownian=_BROWNIAN,
     eight_bits="cut",
     masks=masking.A1111,
+    prompt_syntax="a1111-exact",
     prompt_steps="evaluations",
     grid="a1111",
     schedule="normal",  # sd_samplers_kdiffusion.py, get_sigmas: "Automatic" without a schedule in the sampler's options
@@ -112,6 +115,7 @@ COMFY = Convention(
     step_noise=seeds.COMFY,
     brownian=_BROWNIAN,
     eight_bits="cut",
+    prompt_syntax="comfy-exact",
     grid="comfy",
     schedule="simple",  # samplers.py, KSampler: the first of its list
     discards=frozenset({"dpm2", "dpm2_a", "unipc", "unipc_bh2"}),  # DISCARD_PENULTIMATE_SIGMA_SAMPLERS

@@ -74,8 +74,9 @@ class _Pass:
 
 def _evaluations(request: Request, plan: Plan, lines: Array, index: int) -> Evaluations:
     steps = plan.step[lines] - plan.step[lines[0]]
-    # A1111 counts the steps of the whole schedule, most of which img2img may not run.
-    count = max(int(steps[-1]) + 1, request.steps if request.convention == "a1111" else 0)
+    # A1111 counts within the whole schedule, most of which img2img may not run.
+    whole = request.habit.prompt_steps == "evaluations"
+    count = max(int(steps[-1]) + 1, request.steps if whole else 0)
     total = request.steps * (2 if plan.sampler in SECOND_ORDER else 1)
     return Evaluations(tuple(map(int, steps)), count, total, index)
 

@@ -20,7 +20,7 @@ from .imaging.match import METHODS as COLOUR_MATCHES
 from .imaging.resize import MODES as RESIZE_MODES
 from .imaging.soft import Soft
 from .prompt.emphasis import WEIGHTINGS
-from .prompt.prompt import BROKEN, EXACT, SYNTAXES
+from .prompt.prompt import BROKEN, SYNTAXES
 from .sampling.names import find_schedule, resolve
 from .sampling.noise import KINDS as NOISE_KINDS
 from .sampling.noise import drawn
@@ -244,8 +244,7 @@ class Request:
     @property
     def syntax(self) -> str:
         """The prompt syntax that applies: that of the convention where none is asked for."""
-        exact = f"{self.convention}-exact"
-        return self.prompt_syntax or (exact if exact in EXACT else "a1111")
+        return self.prompt_syntax or self.habit.prompt_syntax
 
     @property
     def emphasis(self) -> str:
