@@ -66,9 +66,7 @@ def add_sampling(parser: Any) -> None:
 def add_request(parser: Any, noise: str | None = None) -> None:
     """What noise and latents are drawn from."""
     usual = noise or "the convention's, usually cpu"
-    parser.add_argument(
-        "--noise", default=noise, metavar="KIND", help=f"whose seeds: cpu, gpu, or field, by place ({usual})"
-    )
+    parser.add_argument("--noise", metavar="KIND", help=f"whose seeds: cpu, gpu, or field, by place ({usual})")
     parser.add_argument(
         "--posterior",
         metavar="HOW",

@@ -95,7 +95,7 @@ def add(commands: Any) -> None:
     _add_seams(parser)
     add_sampling(parser)
     add_prompting(parser)
-    add_request(parser, noise="field")
+    add_request(parser, noise="field; of tiles under a1111 gpu")
     add_preset(parser, "upscale")
     add_infotext(parser, "upscale")
     add_limit(parser)
@@ -143,4 +143,6 @@ def _add_seams(parser: Any) -> None:
         metavar="SCORE",
         help="seams above it are repaired; 1 does not show (2)",
     )
-    parser.add_argument("--no-repair", dest="repair", action="store_false", help="leave seams above the limit")
+    parser.add_argument(
+        "--no-repair", dest="repair", action="store_false", default=None, help="leave seams above the limit"
+    )

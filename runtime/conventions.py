@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..engines.base import unknown
-from . import masking
+from . import masking, tiling
 from .masking import MaskRule
 from .sampling import seeds
 from .sampling.seeds import SeedRule
+from .tiling import TileRule
 
 # Solvers of diffusers that neither A1111 nor ComfyUI has.
 _OF_DIFFUSERS = frozenset({"tcd", "pndm", "dpmpp_3m", "dpmpp_2s", "dpmpp_3s", "deis_1", "deis_3"}) | {
@@ -45,6 +46,8 @@ class Convention:
     """Pixels become 8-bit by "round" or by "cut"."""
     masks: MaskRule = masking.OURS
     """What it does under a mask."""
+    tiles: TileRule = tiling.OURS
+    """How it upscales in tiles."""
     prompt_syntax: str = "a1111"
     """How prompts are read, see `prompt.prompt.SYNTAXES`."""
     prompt_steps: str = "steps"
@@ -92,6 +95,7 @@ A1111 = Convention(
     brownian=_BROWNIAN,
     eight_bits="cut",
     masks=masking.A1111,
+    tiles=tiling.ULTIMATE,
     prompt_syntax="a1111-exact",
     prompt_steps="evaluations",
     grid="a1111",

@@ -144,19 +144,26 @@ def region(levels: Array, padding: int = 0, size: tuple[int, int] | None = None)
     expand_crop_region) and `padding_mask_crop` of diffusers (`VaeImageProcessor.get_crop_region`), which agree.
     """
     masked: list[Array] = [np.any(levels, axis=axis) for axis in (1, 0)]
-    spans = [_span(line, padding) for line in masked]
-    if None in spans:
+    rows, columns = (np.flatnonzero(line) for line in masked)
+    if not rows.size:
         return None
-    (top, bottom), (left, right) = (span for span in spans if span)
+    top, left = int(rows[0]), int(columns[0])
+    return around(Window(top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left), levels.shape, padding, size)
+
+
+def around(window: Window, area: tuple[int, ...], padding: int = 0, size: tuple[int, int] | None = None) -> Window:
+    """The window with `padding` around it and of the aspect of `size`, as far as the `area` [height, width] goes."""
+    top, bottom = max(window.top - padding, 0), min(window.top + window.height + padding, area[0])
+    left, right = max(window.left - padding, 0), min(window.left + window.width + padding, area[1])
     if size is not None:
         aspect = size[0] / size[1]
         # Truncated as the peers do, so that a rectangle can be a pixel short of the aspect.
         if (right - left) / (bottom - top) > aspect:
             more = int((right - left) / aspect - (bottom - top))
-            top, bottom = _expanded(top, bottom, more, levels.shape[0])
+            top, bottom = _expanded(top, bottom, more, area[0])
         else:
             more = int((bottom - top) * aspect - (right - left))
-            left, right = _expanded(left, right, more, levels.shape[1])
+            left, right = _expanded(left, right, more, area[1])
     return Window(top, left, bottom - top, right - left)
 
 
@@ -267,13 +274,6 @@ def _widened(levels: Array) -> Array:
     np.maximum(wide[:, 1:], levels[:, :-1], out=wide[:, 1:])
     np.maximum(wide[:, :-1], levels[:, 1:], out=wide[:, :-1])
     return wide
-
-
-def _span(masked: Array, padding: int) -> tuple[int, int] | None:
-    where = np.flatnonzero(masked)
-    if not where.size:
-        return None
-    return max(int(where[0]) - padding, 0), min(int(where[-1]) + 1 + padding, len(masked))
 
 
 def _expanded(start: int, stop: int, more: int, length: int) -> tuple[int, int]:

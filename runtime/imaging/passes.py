@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...engines.base import Array, InputError, unknown
 from .codec import MAX_ASPECT
-from .mask import blur as blurred
-from .mask import blur_reach
+from .gradients import weights
+from .mask import around, blur_reach, region
 from .tiles import Window
 
 ORDERS = ("linear", "chess")
@@ -23,8 +22,10 @@ class Tiling:
     """How an area of `height` x `width` pixels is cut: into tiles of `tile`, from the top left, the last ones smaller.
 
     The model sees `padding` pixels around what it replaces; masks are blurred by a Gaussian of sigma `blur` px; sides
-    of what it sees are multiples of `multiple` where the area is that large. `corners` is the gradient around corners
-    of four tiles: "radial" ends at its tile's sides, "to_corners" at its corners, as in "Ultimate SD Upscale".
+    of what it sees are multiples of `multiple` where the area is that large. `ultimate` passes are those of "Ultimate
+    SD Upscale" (scripts/ultimate-upscale.py): the model sees the rectangle of a pass's mask, scaled to a tile's side,
+    or for tiles to the 64s that hold tile and padding; the gradient around corners ends at its tile's corners, not
+    at its sides.
     """
 
     height: int
@@ -33,7 +34,7 @@ class Tiling:
     padding: int = 32
     blur: float = 8
     multiple: int = 8
-    corners: str = "radial"
+    ultimate: bool = False
 
     def __post_init__(self) -> None:
         """Raise `InputError` for lengths that cut nothing."""
@@ -61,11 +62,18 @@ class Tiling:
 class TilePass:
     """One run of the model: the `window` that it sees, and how much of that is replaced by what it makes of it, as the
     mask `weights`, uint8 [window.height, window.width], read-only, which `compose.paste` takes; it `fades` where that
-    falls from the middle to the sides: then the model may change all that it sees, so that the sides fit, too."""
+    falls from the middle to the sides: then the model may change all that it sees, so that the sides fit, too.
+    With a `size` (width, height) the model works at that, and under the mask, as A1111 does."""
 
     window: Window
     weights: Array
     fades: bool = False
+    size: tuple[int, int] | None = None
+
+    @property
+    def work_size(self) -> tuple[int, int]:
+        """(width, height) of what goes through the model."""
+        return self.size or (self.window.width, self.window.height)
 
 
 def redraw(tiling: Tiling, order: str = "linear") -> list[TilePass]:
@@ -125,7 +133,8 @@ def half_tile_intersections(tiling: Tiling) -> list[TilePass]:
         for row in range(tiling.rows - 1)
         for column in range(tiling.columns - 1)
     ]
-    return half_tile(tiling) + [_pass(tiling, window, tiling.corners, tiling.blur) for window in corners]
+    shape = "to_corners" if tiling.ultimate else "radial"
+    return half_tile(tiling) + [_pass(tiling, window, shape, tiling.blur) for window in corners]
 
 
 def waves(passes: Sequence[TilePass]) -> list[list[TilePass]]:
@@ -159,6 +168,8 @@ SEAM_FIXES: dict[str, Callable[[Tiling], list[TilePass]]] = {
 
 def _pass(tiling: Tiling, core: Window, shape: str, blur: float) -> TilePass:
     """A pass that replaces `core`, which may reach beyond the area, by a gradient of `shape`."""
+    if tiling.ultimate:
+        return _ultimate_pass(tiling, core, shape, blur)
     # No model takes a shape beyond the greatest aspect, and what it makes of narrow ones is dashes: of a band it sees
     # at least a tile's breadth.
     slimmest = max(-(-max(core.height, core.width) // MAX_ASPECT), tiling.tile)
@@ -166,7 +177,31 @@ def _pass(tiling: Tiling, core: Window, shape: str, blur: float) -> TilePass:
     top, height = _seen(core.top, core.height, around, tiling.height, tiling.multiple)
     left, width = _seen(core.left, core.width, around, tiling.width, tiling.multiple)
     inner = Window(core.top - top, core.left - left, core.height, core.width)
-    return TilePass(Window(top, left, height, width), _weights(shape, inner, height, width, blur), shape != "flat")
+    return TilePass(Window(top, left, height, width), weights(shape, inner, height, width, blur), shape != "flat")
+
+
+def _ultimate_pass(tiling: Tiling, core: Window, shape: str, blur: float) -> TilePass:
+    """Such a pass as A1111 inpaints "only masked": on the rectangle of what its blurred mask has."""
+    side, padding = tiling.tile, 0 if shape == "to_corners" else tiling.padding
+    if shape == "flat":
+        # Pillow's rectangles have their last row and column, too.
+        core = replace(core, height=core.height + 1, width=core.width + 1)
+        side = -(-(tiling.tile + padding) // 64) * 64
+    area = tiling.height, tiling.width
+    near = around(core, area, 2 * blur_reach(blur))
+    levels = weights(shape, core.within(near), near.height, near.width, blur)
+    masked = region(levels)
+    assert masked is not None, "a pass's middle is in the area"
+    own = replace(masked, top=near.top + masked.top, left=near.left + masked.left)
+    window = around(own, area, padding, (side, side))
+    placed = np.zeros((window.height, window.width), np.uint8)
+    placed[own.within(window).slices] = levels[masked.slices]
+    placed.setflags(write=False)
+    scale = side / max(window.width, window.height)
+    width, height = (
+        max(round(length * scale / tiling.multiple), 1) * tiling.multiple for length in (window.width, window.height)
+    )
+    return TilePass(window, placed, shape != "flat", (width, height))
 
 
 def _seen(start: int, length: int, around: int, whole: int, multiple: int) -> tuple[int, int]:
@@ -175,62 +210,3 @@ def _seen(start: int, length: int, around: int, whole: int, multiple: int) -> tu
     spare = (start - around) % multiple
     seen = min(-(-(length + 2 * around + spare) // multiple) * multiple, whole)
     return min(max(start - around - spare, 0), whole - seen), seen
-
-
-# Passes away from the edges share their weights, and those of a large picture are many.
-@lru_cache(maxsize=64)
-def _weights(shape: str, inner: Window, height: int, width: int, blur: float) -> Array:
-    gradient = GRADIENTS[shape](inner.height, inner.width)
-    top, left = max(inner.top, 0), max(inner.left, 0)
-    part = gradient[top - inner.top : height - inner.top, left - inner.left : width - inner.left]
-    levels = np.zeros((height, width), np.uint8)
-    levels[top : top + part.shape[0], left : left + part.shape[1]] = part
-    weights = blurred(levels, blur)
-    weights.setflags(write=False)
-    return weights
-
-
-def _flat(height: int, width: int) -> Array:
-    return np.full((height, width), 255, np.uint8)
-
-
-def _rows(height: int, width: int) -> Array:
-    return np.repeat(_rise(height)[:, None], width, axis=1)
-
-
-def _columns(height: int, width: int) -> Array:
-    return np.repeat(_rise(width)[None], height, axis=0)
-
-
-def _radial(height: int, width: int) -> Array:
-    return _levels(1 - _distance(height, width))
-
-
-def _to_corners(height: int, width: int) -> Array:
-    return _levels(1 - _distance(height, width) / np.sqrt(2))
-
-
-def _distance(height: int, width: int) -> Array:
-    """From the middle, 1 at the middles of the sides."""
-    y, x = ((np.arange(length) + 0.5) * (2 / length) - 1 for length in (height, width))
-    distance: Array = np.hypot(y[:, None], x[None])
-    return distance
-
-
-def _rise(length: int) -> Array:
-    """From nearly 0 at both ends to nearly 255 in the middle."""
-    return _levels(1 - np.abs((np.arange(length) + 0.5) * (2 / length) - 1))
-
-
-def _levels(share: Array) -> Array:
-    levels: Array = np.rint(255 * np.maximum(share, 0))
-    return levels.astype(np.uint8)
-
-
-GRADIENTS: dict[str, Callable[[int, int], Array]] = {
-    "flat": _flat,
-    "rows": _rows,
-    "columns": _columns,
-    "radial": _radial,
-    "to_corners": _to_corners,
-}

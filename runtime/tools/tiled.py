@@ -18,6 +18,7 @@ from ..loop import Step
 from ..request import Change, Output, Request
 from ..run import Run
 from ..watch import Watch
+from .patch import scaled
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -79,7 +80,7 @@ class Painter:
             outputs = yield from self.run([_placed(request, pixels, tile) for tile in tiles], meter)
             for tile, output in zip(tiles, outputs, strict=True):
                 seen = pixels[tile.window.slices]
-                painted = np.asarray(output.image)
+                painted = scaled(np.asarray(output.image), (tile.window.width, tile.window.height))
                 seen[...] = paste(seen, wavelet(painted, seen) if join else painted, tile.weights)
             first = first or outputs
         return first
@@ -91,7 +92,11 @@ def _batches(passes: Sequence[TilePass], batch: int) -> Iterator[list[TilePass]]
 
 def _placed(request: Request, pixels: Array, tile: TilePass) -> Request:
     """The request of one tile: around what it replaces, what it sees is kept as it is."""
-    window = tile.window
-    change = None if tile.fades or tile.weights.min() == 255 else Change(tile.weights)
-    image = Picture(pixels[window.slices].copy())
+    window, size = tile.window, tile.work_size
+    change = None
+    if tile.size is not None:
+        change = Change(scaled(tile.weights, size), latent_mask=request.habit.masks.latent_mask)
+    elif not tile.fades and tile.weights.min() < 255:
+        change = Change(tile.weights)
+    image = Picture(scaled(pixels[window.slices], size).copy())
     return replace(request, image=image, change=change, origin=(window.left, window.top))

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...engines.base import Array, InputError
 from ..assemble import mosaic
+from ..conventions import convention
 from ..defaults import settled
 from ..expand import ALIASES, expand
 from ..guidance import check_prompts
@@ -24,6 +25,7 @@ from ..imaging.passes import TilePass
 from ..imaging.seams import Line, Seams, seams
 from ..loop import Step
 from ..request import Output, Request, Result
+from ..tiling import OURS
 from ..upscaler import Upscaler
 from ..watch import Watch, unwatched
 from .asked import recorded
@@ -34,9 +36,6 @@ from .upscaling import Upscaling
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
-
-DEFAULTS = {"noise": "field"}
-"""What a request has here where nothing is said."""
 
 # Fields of a request that are set here.
 OWN = ("size", "resize_mode", "change", "regions", "origin", "window", "window_overlap")
@@ -79,7 +78,12 @@ class Upscale:
         own, rest = split(Upscaling, given)
         self._prompt, self._options = prompt, given
         self._own = Upscaling(**own)
-        self._sizes = self._own.sizes(pipeline.bundle.model)
+        self._rule = OURS
+        if self._own.method == "tiles":
+            self._rule = convention(rest.get("convention") or "contract").tiles
+            usual = {"colour_match": self._rule.colour_match, "repair": self._rule.repair}
+            self._own = Upscaling(**{**usual, "seam_fix_strength": self._rule.fix_strength, **own})
+        self._sizes = self._own.sizes(pipeline.bundle.model, self._rule)
         self._pipeline = pipeline
         self._watch = watch
         self._upscaler = upscaler
@@ -88,7 +92,7 @@ class Upscale:
         """(width, height) of the result."""
         if upscaler:
             rounds(self._picture.size, self.size, upscaler)
-        request = _request(self._picture, prompt, negative_prompt, seed, rest)
+        request = _request(self._picture, prompt, negative_prompt, seed, {"noise": self._rule.noise, **rest})
         self._request = settled(request, pipeline.bundle.model.defaults["upscale"])
         self._plan = pipeline.plan(self._request)
         self._fix = self._fixing()
@@ -227,9 +231,8 @@ class Upscale:
 
     def _passes(self) -> tuple[list[TilePass], list[TilePass]]:
         """Those over the tiles, and those of the seam fix."""
-        return self._own.redrawn(self._sizes, *self._shape), self._own.mended(
-            self._sizes, *self._shape, self._request.convention
-        )
+        lengths = self._sizes, *self._shape, self._rule
+        return self._own.redrawn(*lengths), self._own.mended(*lengths)
 
     @property
     def _joins(self) -> bool:
@@ -237,8 +240,8 @@ class Upscale:
         return self._own.matching == "tile"
 
     def _batch(self, passes: list[TilePass]) -> int:
-        window = passes[0].window
-        area = window.height * window.width // self._pipeline.bundle.model.downscale**2
+        width, height = passes[0].work_size
+        area = height * width // self._pipeline.bundle.model.downscale**2
         return self._own.batch or self._pipeline.denoiser.most(area)
 
     def _scores(self, pixels: Array, source: Array) -> Seams:
@@ -265,7 +268,7 @@ class Upscale:
             prompt=prompt,
             passes=(),
             pass_prompts=(),
-            seed=(request.seed + 1) % 2**64,
+            seed=(request.seed + self._rule.fix_seed) % 2**64,
             window=self._sizes.tile,
             window_overlap=self._sizes.overlap,
         )
@@ -281,7 +284,7 @@ class Upscale:
             return
         for passes, request in zip(self._passes(), (self._request, self._mending), strict=True):
             for tile in passes[:1]:
-                self._pipeline.check_size((tile.window.width, tile.window.height), request.window)
+                self._pipeline.check_size(tile.work_size, request.window)
 
     def _parameters(self, text: str) -> str:
         """A run's parameters as those of the whole: A1111's text, with what was done here at its end."""
@@ -306,8 +309,7 @@ def _request(picture: Picture, prompt: str, negative: str, seed: int | None, opt
     named = {ALIASES.get(name, name) for name in options}
     if wrong := sorted(named.intersection(OWN)):
         raise InputError(f"an upscale sets {', '.join(wrong)} itself; leave it out, and give scale and tile instead")
-    usual = {name: value for name, value in DEFAULTS.items() if name not in named}
-    (request,) = expand([picture], [prompt], [negative], seed, 1, {**usual, **options})
+    (request,) = expand([picture], [prompt], [negative], seed, 1, options)
     return request
 
 

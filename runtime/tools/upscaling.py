@@ -12,6 +12,7 @@ from ..imaging.codec import MAX_SIDE
 from ..imaging.match import METHODS as MATCHES
 from ..imaging.passes import ORDERS, SEAM_FIXES, TilePass, Tiling, bands, redraw
 from ..imaging.seams import LIMIT, Line
+from ..tiling import OURS, TileRule
 
 METHODS = ("joint", "tiles")
 MAX_SCALE = 16
@@ -89,7 +90,7 @@ class Upscaling:
     def _given(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if getattr(self, name) is not None]
 
-    def sizes(self, facts: ModelFacts) -> Sizes:
+    def sizes(self, facts: ModelFacts, rule: TileRule = OURS) -> Sizes:
         """The lengths for a model; raises `InputError` for tiles that do not suit it or what lies around them."""
         tile, unit = self.tile or min(facts.default_size), 2 * facts.multiple
         if tile % unit:
@@ -103,7 +104,7 @@ class Upscaling:
             padding if self.padding is None else self.padding,
             max(tile / 64, latent) if self.mask_blur is None else self.mask_blur,
             width if self.seam_fix_width is None else self.seam_fix_width,
-            padding if self.seam_fix_padding is None else self.seam_fix_padding,
+            max(tile // rule.fix_padding, 2 * latent) if self.seam_fix_padding is None else self.seam_fix_padding,
             max(tile / 128, latent / 2) if self.seam_fix_blur is None else self.seam_fix_blur,
             facts.multiple,
         )
@@ -113,16 +114,16 @@ class Upscaling:
                 raise InputError(f"tiles of {tile} pixels are no larger than the {name}, {length}; enlarge them")
         return sizes
 
-    def redrawn(self, sizes: Sizes, height: int, width: int) -> list[TilePass]:
+    def redrawn(self, sizes: Sizes, height: int, width: int, rule: TileRule = OURS) -> list[TilePass]:
         """The passes over all tiles of a picture."""
-        return redraw(sizes.tiling(height, width), self.order)
+        return redraw(replace(sizes.tiling(height, width), ultimate=rule.ultimate), self.order)
 
-    def mended(self, sizes: Sizes, height: int, width: int, convention: str = "contract") -> list[TilePass]:
-        """The passes of the seam fix; under A1111's convention with the gradients of "Ultimate SD Upscale"."""
+    def mended(self, sizes: Sizes, height: int, width: int, rule: TileRule = OURS) -> list[TilePass]:
+        """The passes of the seam fix; bands go their own way."""
         tiling = sizes.fixing(height, width)
-        if convention == "a1111":
-            tiling = replace(tiling, corners="to_corners")
-        return bands(tiling, sizes.fix_width) if self.seam_fix == "bands" else SEAM_FIXES[self.seam_fix](tiling)
+        if self.seam_fix == "bands":
+            return bands(tiling, sizes.fix_width)
+        return SEAM_FIXES[self.seam_fix](replace(tiling, ultimate=rule.ultimate))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -239,8 +241,69 @@ def test_an_original_of_another_size_is_refused():
 @pytest.mark.parametrize("tile", [64, 512])
 def test_intersections_under_a1111_are_ultimate_sd_upscales(tile):
     """That scales Pillow's radial gradient, which ends at the corners; of half tiles its linear one."""
-    fixes = SEAM_FIXES["half_tile_intersections"](Tiling(2 * tile, 2 * tile, tile, 0, 0, corners="to_corners"))
+    first, *_, corner = SEAM_FIXES["half_tile_intersections"](Tiling(2 * tile, 2 * tile, tile, 0, 0, ultimate=True))
     scaled = Image.radial_gradient("L").resize((tile, tile), Image.Resampling.BICUBIC)
-    np.testing.assert_allclose(fixes[-1].weights, 255 - np.asarray(scaled, int), atol=4)
     half = np.asarray(Image.linear_gradient("L").resize((tile, tile // 2), Image.Resampling.BICUBIC), int)
-    np.testing.assert_allclose(fixes[0].weights, np.concatenate([half, half[::-1]]), atol=1)
+    middle, top = np.s_[tile // 2 : -tile // 2, tile // 2 : -tile // 2], np.s_[tile // 2 : -tile // 2, :tile]
+    for item, part, expected, most in (
+        (corner, middle, 255 - np.asarray(scaled, int), 4),
+        (first, top, np.concatenate([half, half[::-1]]), 1),
+    ):
+        placed = np.zeros((2 * tile, 2 * tile), int)
+        placed[item.window.slices] = item.weights
+        np.testing.assert_allclose(placed[part], expected, atol=most)
+        placed[part] = 0
+        assert not placed.any()
+
+
+ULTIMATE = {
+    (1536, 1200): {
+        ("redraw", 0): (0, 0, 565, 565),
+        ("redraw", 1): (460, 0, 1077, 617),
+        ("redraw", 4): (460, 460, 1077, 1077),
+        ("redraw", 5): (919, 460, 1536, 1077),
+        ("fix", 0): (0, 238, 548, 786),
+        ("fix", 1): (486, 230, 1050, 794),
+        ("fix", 8): (230, 486, 794, 1050),
+        ("fix", 12): (247, 247, 777, 777),
+    },
+    (1024, 1024): {
+        ("redraw", 0): (0, 0, 565, 565),
+        ("redraw", 1): (459, 0, 1024, 565),
+        ("redraw", 3): (460, 460, 1024, 1024),
+        ("fix", 1): (476, 238, 1024, 786),
+        ("fix", 3): (238, 476, 786, 1024),
+        ("fix", 4): (247, 247, 777, 777),
+    },
+}
+"""Left, top, right and bottom that A1111's masking.py gives for the masks of "Ultimate SD Upscale", by the picture's
+(width, height), the stage and the pass's place; tiles of 512, padding 32 and 16, blur 8 and 4."""
+
+
+@pytest.mark.parametrize("size", ULTIMATE)
+def test_ultimate_passes_are_that_scripts(size):
+    width, height = size
+    stages = {
+        "redraw": redraw(Tiling(height, width, ultimate=True)),
+        "fix": SEAM_FIXES["half_tile_intersections"](Tiling(height, width, padding=16, blur=4, ultimate=True)),
+    }
+    sides = {"redraw": 576, "fix": 512}
+    for (stage, place), box in ULTIMATE[size].items():
+        item = stages[stage][place]
+        window = item.window
+        assert (window.left, window.top, window.left + window.width, window.top + window.height) == box
+        assert item.size == (sides[stage], sides[stage])
+        assert item.weights.shape == (window.height, window.width)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tilings, st.sampled_from(["redraw", "half_tile_intersections"]))
+def test_ultimate_passes_lie_in_the_area(tiling, stage):
+    tiling = replace(tiling, ultimate=True)
+    for item in redraw(tiling) if stage == "redraw" else SEAM_FIXES[stage](tiling):
+        window = item.window
+        assert item.weights.shape == (window.height, window.width)
+        assert min(window.top, window.left) >= 0
+        assert window.top + window.height <= tiling.height
+        assert window.left + window.width <= tiling.width
+        assert item.weights.any()

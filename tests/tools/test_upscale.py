@@ -21,6 +21,7 @@ from overpaint.engines.wrapper import Wrapper
 from overpaint.runtime import assemble
 from overpaint.runtime.imaging.metadata import parse_parameters, read_parameters
 from overpaint.runtime.tools.enlarge import enlarged_size, lanczos
+from overpaint.runtime.tools.upscale import Upscale
 from overpaint.runtime.tools.upscaling import METHODS, Upscaling
 
 Pixels = NDArray[np.uint8]
@@ -339,3 +340,25 @@ def test_the_command_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureF
     assert "seams: the worst of" in capsys.readouterr().out
     assert main(list(map(str, [*arguments, "--overlap", 64, "--overwrite"]))) == 2
     assert "no larger than the overlap" in capsys.readouterr().err
+
+
+def test_tiles_under_a1111_are_ultimate_sd_upscales(fake: Pipeline, small: Pixels) -> None:
+    options = {"sampler": "euler", "steps": 4, "strength": 0.6, "seed": 5, "convention": "a1111", "tile": 32}
+    options |= {"padding": 16, "mask_blur": 2, "method": "tiles", "seam_fix": "half_tile_intersections"}
+    large = np.tile(small, (2, 2, 1))
+    work = Upscale(fake, large, "a", **options)
+    redrawn, mended = work._passes()
+    assert {item.work_size for item in redrawn} == {(64, 64)}
+    assert {item.work_size for item in mended} == {(32, 32)}
+    assert (work._own.matching, work._own.repair, work._request.noise_kind) == ("none", False, "gpu")
+    assert (work._mending.seed, work._mending.strength) == (5, 0.35)
+    own = Upscale(fake, large, "a", **options, seam_fix_strength=0.5, colour_match="tile", repair=True, noise="field")
+    assert (own._own.matching, own._own.repair, own._request.noise_kind) == ("tile", True, "field")
+    assert own._mending.strength == 0.5
+    ours = Upscale(fake, large, "a", **{**options, "convention": "contract"})
+    assert (ours._own.matching, ours._own.repair, ours._request.noise_kind) == ("tile", True, "field")
+    assert (ours._mending.seed, ours._mending.strength) == (6, 0.6)
+    assert all(item.size is None for stage in ours._passes() for item in stage)
+    result = fake.upscale(large, "a", **options)
+    assert result.repaired == ()
+    assert np.array_equal(pixels(result), pixels(fake.upscale(large, "a", batch=1, **options)))
