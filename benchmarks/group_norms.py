@@ -38,7 +38,7 @@ def main() -> None:
     body = (
         f"The largest error to float64 of a float32 norm of {SHAPE[1]} channels of {SHAPE[2]}x{SHAPE[3]} in {GROUPS} "
         f"groups, its inputs normal with a mean and a deviation:\n\n{norms_table}\n\n"
-        "In tiny, as exported and with every norm centred: the VAE encoder's largest error to torch in float64 on a grey "
+        "In tiny, as exported and with every norm centred: the largest error of the VAE encoder to float64 on a grey "
         f"picture, of latents up to 42, and the time of a U-Net call, 8x8 latents, 2 rows:\n\n{tiny_table}\n\n"
         "So a norm can be exact in float32, but little is gained: on a flat picture the rounding of the convolutions, "
         "which differs from place to place, is of the same size, far below a level of 8 bits. Graphs stay as they are."
