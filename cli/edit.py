@@ -139,6 +139,7 @@ def _add_inpaint(commands: Any) -> None:
     )
     parser.add_argument("--only-masked", action="store_true", help="work on the mask's rectangle at the model's size")
     parser.add_argument("--padding", type=int, default=32, metavar="PX", help="around that rectangle (32)")
+    _add_soft(parser)
     _add_shared(parser, ring="16; 0 under a1111", latent_mask="cover; a1111 under a1111")
 
 
@@ -163,6 +164,22 @@ def _add_outpaint(commands: Any) -> None:
         "--feather", type=int, default=8, metavar="PX", help="over which the new fades out of the old (8)"
     )
     _add_shared(parser, ring="0", latent_mask="cover")
+
+
+SOFT = {
+    "preservation": "how much of the original greys keep (0.5)",
+    "bias": "towards early steps above 1, late ones below (1)",
+    "boost": "of contrast where greys blend (4)",
+    "influence": "of the mask on the threshold of the paste, 0 to 1 (0)",
+    "threshold": "how far latents move where half of the new shows (0.5)",
+    "contrast": "of the paste (2)",
+}
+
+
+def _add_soft(parser: Any) -> None:
+    for name, help_ in SOFT.items():
+        where = "" if name == "preservation" else ", under a1111"
+        parser.add_argument(f"--soft-{name}", type=float, metavar="N", help=f"of levels soft{where}: {help_}")
 
 
 def _add_shared(parser: Any, ring: str, latent_mask: str) -> None:

@@ -15,7 +15,7 @@ from ..engines.bundle import ModelFacts
 from .blend import Blend
 from .edits import Drift, Keep, ThroughPixels
 from .guidance import guides, shares
-from .imaging.mask import to_latents
+from .imaging.mask import HALF, to_latents
 from .imaging.match import settle
 from .imaging.tiles import Mosaic
 from .job import Edit, Job
@@ -166,13 +166,21 @@ class Assembly:
                 noise(self._shape)
             return None
         pixels = self._task.picture.on_white
-        levels = np.full(pixels.shape[:2], 255, np.uint8) if change is None else change.levels
+        hidden, mask = self._hidden(change or Change(np.full(pixels.shape[:2], 255, np.uint8)))
         # 127.5 is what the VAE takes as 0, which has no level of its own.
-        shown = np.where(levels[..., None] >= 128, np.float32(127.5), pixels)
-        mask = to_latents(levels, self._facts.downscale, "diffusers" if change is None else change.latent_mask)
+        shown = pixels * (1 - hidden[..., None]) + np.float32(127.5) * hidden[..., None]
         latents = self._encode(shown, noise)
         joined: Array = namespace(self._device).concatenate([to_device(mask[None], self._device), latents])
         return joined
+
+    def _hidden(self, change: Change) -> tuple[Array, Array]:
+        """How much an inpainting U-Net does not see: of pixels and of latents, float32 [height, width]."""
+        rule, scale = self._request.habit.masks, self._facts.downscale
+        own = rule.concat_mask if change.latent_mask == rule.latent_mask else None
+        if own and change.softness:
+            return change.levels / np.float32(255), to_latents(change.levels, scale, "diffusers-soft")
+        hidden = (change.levels >= HALF).astype(np.float32)
+        return hidden, to_latents(change.levels, scale, own or change.latent_mask)
 
     @property
     def _keeps(self) -> bool:

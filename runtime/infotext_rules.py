@@ -73,6 +73,12 @@ OF_VERB: Mapping[str, Mapping[str, Rule]] = {
         "Masked content": ("content", _choice("masked content", _CONTENT)),
         "Mask mode": ("invert", _choice("mask mode", {"Inpaint masked": False, "Inpaint not masked": True})),
         "Soft inpainting enabled": ("levels", _choice("soft inpainting", {"True": "soft", "False": "hard"})),
+        "Soft inpainting schedule bias": ("soft_bias", float),
+        "Soft inpainting preservation strength": ("soft_preservation", float),
+        "Soft inpainting transition contrast boost": ("soft_boost", float),
+        "Soft inpainting mask influence": ("soft_influence", float),
+        "Soft inpainting difference threshold": ("soft_threshold", float),
+        "Soft inpainting difference contrast": ("soft_contrast", float),
     },
     "upscale": {
         **_COLOUR,

@@ -13,6 +13,8 @@ class MaskRule:
     """How a hard mask comes to latents, see `imaging.mask.to_latents`."""
     soft_mask: str = "area"
     """How a soft mask comes to latents."""
+    concat_mask: str | None = None
+    """How `latent_mask` comes to an inpainting U-Net, where another way; a soft mask then is soft there, too."""
     ring: int = 16
     """The pixels around the mask that tell a colour shift, which is taken out; 0 leaves it."""
     doubles: bool = False
@@ -24,4 +26,6 @@ class MaskRule:
 OURS = MaskRule()
 
 # modules/processing.py, StableDiffusionProcessingImg2Img.init; modules/sd_samplers_cfg_denoiser.py
-A1111 = MaskRule(latent_mask="a1111", soft_mask="bicubic", ring=0, doubles=True, predictions=True)
+A1111 = MaskRule(
+    latent_mask="a1111", soft_mask="a1111-soft", concat_mask="diffusers", ring=0, doubles=True, predictions=True
+)

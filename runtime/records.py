@@ -35,6 +35,7 @@ HOMES: Mapping[str, str] = {
     "Change": ".request",
     "Region": ".request",
     "Request": ".request",
+    "Soft": ".imaging.soft",
 }
 # Pixels of a picture that a record may hold on to.
 _SMALL = 2**20

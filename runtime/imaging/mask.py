@@ -174,10 +174,10 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
     "cover" is 1 where any pixel that a latent stands for is at level 128 or more, so that no thin line is missed, and
     where any is above 0 in a patch that has no such pixel, so that no grey is missed, either;
     "area" is the mean of the pixels a latent stands for, in between too, as differential diffusion wants it;
-    "bicubic" is "a1111" without the rounding, as its soft inpainting has it.
+    "a1111-soft" and "diffusers-soft" are "a1111" and "diffusers" without the rounding, of A1111's soft inpainting.
     Raises `InputError` for sides that are no multiples of `downscale`.
     """
-    if mode not in (*LATENT_MODES, "bicubic"):
+    if mode not in (*LATENT_MODES, "a1111-soft", "diffusers-soft"):
         raise unknown("latent mask", mode, LATENT_MODES)
     height, width = levels.shape
     if height % downscale or width % downscale:
@@ -190,8 +190,10 @@ def to_latents(levels: Array, downscale: int, mode: str = "diffusers") -> Array:
         return picked.astype(np.float32)
     if mode == "a1111":
         return np.rint(_bicubic(levels, size))
-    if mode == "bicubic":
+    if mode == "a1111-soft":
         return _bicubic(levels, size)
+    if mode == "diffusers-soft":
+        return levels[::downscale, ::downscale] / np.float32(255)
     cells = levels.reshape(size[1], downscale, size[0], downscale)
     if mode == "cover":
         return _covered(cells.max(axis=(1, 3))).astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from ..imaging.codec import Picture
 from ..imaging.feather import GROWTH, covering, feather
 from ..imaging.mask import HALF, Mask, to_latents
 from ..imaging.ring import FIELDS
+from ..imaging.soft import Soft
 from ..imaging.tiles import Window
 from ..loop import Step
 from ..masking import OURS, MaskRule
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 
 CONTENT = (*CONTENTS, "fill")
 LEVELS = ("hard", "soft", "strength")
-# A1111's "preservation strength" of soft inpainting, and the share of the strength from which pixels count in full.
-SOFTNESS = 0.5
+# The share of the strength from which pixels count in full.
 FULL = 4
 MAX_BLUR = 256
 
@@ -60,6 +60,10 @@ class Inpainting:
     With `only_masked` the model works on the mask's rectangle and `padding` pixels around it, at its own size. `ring`
     pixels around the mask tell the colour shift that is taken out, as a `ring_field`; 0 leaves it.
 
+    "soft" keeps the more of the original the greater `soft_preservation` is. The other `soft_` fields are A1111's
+    (schedule bias, transition contrast boost, mask influence, difference threshold and contrast, see `imaging.soft`),
+    under its convention.
+
     The peers' own: diffusers' pipeline is latent_mask="diffusers", blur=0, ring=0 and
     convention="diffusers", and `only_masked` its `padding_mask_crop`. The convention "a1111" is A1111's way: where they
     are not given, latent_mask is "a1111" and ring 0; the original is put back into the model's predictions, not into
@@ -80,6 +84,12 @@ class Inpainting:
     padding: int = 32
     ring: int = 16
     ring_field: str = "constant"
+    soft_preservation: float = 0.5
+    soft_bias: float = 1.0
+    soft_boost: float = 4.0
+    soft_influence: float = 0.0
+    soft_threshold: float = 0.5
+    soft_contrast: float = 2.0
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used."""
@@ -91,9 +101,30 @@ class Inpainting:
         checks.choice("shift field", self.ring_field, FIELDS)
         checks.pixels({"padding": self.padding, "ring": self.ring})
         checks.pixels({"grow": self.grow}, -codec.MAX_SIDE)
+        self._check_soft()
         widths: tuple[Any, ...] = self.blur if isinstance(self.blur, tuple) else (self.blur, self.blur)
         if len(widths) != 2 or not all(isinstance(width, Real) and 0 <= float(width) <= MAX_BLUR for width in widths):
             raise InputError(f"a mask's blur is 0 to {MAX_BLUR} pixels, or that for x and y, not {self.blur!r}")
+
+    def _check_soft(self) -> None:
+        checks.number("soft_preservation", self.soft_preservation, 0, 8)
+        for name in self.soft_changes:
+            if self.levels != "soft":
+                raise InputError(f"{name} is of soft inpainting; choose levels 'soft', or leave it out")
+        if not self.soft_preservation:
+            raise InputError("soft_preservation 0 keeps nothing that is partly masked; give more, or levels 'hard'")
+        _ = self.soft
+
+    @property
+    def soft_changes(self) -> list[str]:
+        """The options of soft inpainting that are not as they come."""
+        own = [field for field in fields(self) if field.name.startswith("soft_")]
+        return [field.name for field in own if getattr(self, field.name) != field.default]
+
+    @property
+    def soft(self) -> Soft:
+        """A1111's settings; raises `InputError` for one beyond its slider."""
+        return Soft(self.soft_bias, self.soft_boost, self.soft_influence, self.soft_threshold, self.soft_contrast)
 
     @property
     def sigmas(self) -> tuple[float, float]:
@@ -133,9 +164,10 @@ class Inpainting:
         return Change(
             levels,
             gradual=self.levels == "strength",
-            softness=SOFTNESS if self.levels == "soft" else 0.0,
+            softness=self.soft_preservation if self.levels == "soft" else 0.0,
             content="original" if self.content == "fill" else self.content,
             latent_mask=self.latent_mask,
+            soft=self.soft if self.levels == "soft" else None,
         )
 
 
@@ -168,6 +200,8 @@ class Inpaint:
         self._options = {name: value for name, value in options.items() if name not in READING}
         rule = convention(rest.get("convention") or "contract").masks
         self._own = Inpainting(**{"latent_mask": rule.latent_mask, "ring": rule.ring, **own})
+        if not rule.predictions and (other := set(self._own.soft_changes) - {"soft_preservation"}):
+            raise InputError(f"{', '.join(sorted(other))}: of A1111's soft inpainting; choose the convention 'a1111'")
         self._picture = pipeline.read(image)
         self._notes: list[str] = []
         shapes = self._read(masks if isinstance(masks, (list, tuple)) else [masks], pipeline.max_pixels)

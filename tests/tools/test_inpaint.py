@@ -14,9 +14,12 @@ from PIL import Image
 import overpaint
 from overpaint.engines.base import InputError
 from overpaint.engines.wrapper import Wrapper
+from overpaint.runtime.assemble import Assembly, Tally
 from overpaint.runtime.imaging import mask as masks
+from overpaint.runtime.imaging.codec import Picture
 from overpaint.runtime.imaging.tiles import Window
 from overpaint.runtime.masking import A1111
+from overpaint.runtime.request import Change, Request
 from overpaint.runtime.tools.inpaint import Inpaint, Inpainting
 from overpaint.runtime.tools.patch import Patch, Seam, working_size
 from tests.bundles import fake_bundle
@@ -413,3 +416,44 @@ def test_a1111s_soft_inpainting_of_strength_0_is_the_picture(pipe: overpaint.Pip
     source, levels = pixels(64, 64), box(64, 64, Window(16, 16, 32, 32))
     options = {**EULER, "strength": 0, "convention": "a1111", "levels": "soft"}
     assert np.array_equal(np.asarray(pipe.inpaint(source, levels, "a", **options).images[0]), source)
+
+
+def test_soft_inpaintings_settings_are_followed(pipe: overpaint.Pipeline) -> None:
+    source, levels = pixels(64, 64), box(64, 64, Window(16, 16, 32, 32))
+    options = {"convention": "a1111", "levels": "soft", **EULER}
+    usual = np.asarray(pipe.inpaint(source, levels, "a", **options).images[0])
+    for name, value in {"preservation": 2, "bias": 0.5, "boost": 1, "threshold": 4}.items():
+        other = np.asarray(pipe.inpaint(source, levels, "a", **options, **{f"soft_{name}": value}).images[0])
+        assert not np.array_equal(other, usual), name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"soft_bias": 2.0}, "choose levels 'soft'"),
+        ({"levels": "soft", "soft_bias": 2.0}, "soft_bias: of A1111's"),
+        ({"levels": "soft", "soft_boost": 0.5, "convention": "a1111"}, "boost is 1 to 32"),
+        ({"levels": "soft", "soft_preservation": 0}, "keeps nothing"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(
+    pipe: overpaint.Pipeline, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Inpaint(pipe, pixels(64, 64), box(64, 64, Window(16, 16, 32, 32)), "a", **options)
+
+
+def test_an_inpainting_unet_sees_the_mask_as_a1111_scales_it(tmp_path: Path) -> None:
+    """Rounded and every 8th pixel (here 4th) of a hard mask; a soft one as it is, and the pixels less as it says."""
+    pipe = overpaint.load(fake_bundle(tmp_path, 5).folder, engine="fake")
+    source = Picture(pixels(64, 64))
+    grey = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    for softness, expected in ((0.0, np.rint(grey / 255)), (0.5, grey / np.float32(255))):
+        change = Change(grey, softness=softness, latent_mask="a1111")
+        request = Request(source, "a", change=change, convention="a1111", **EULER)
+        work = Assembly(pipe, pipe.task(request), Tally())
+        hidden, mask = work._hidden(change)
+        np.testing.assert_allclose(hidden, expected, atol=1e-6)
+        np.testing.assert_allclose(mask, expected[::4, ::4], atol=1e-6)
+        assert work._blends
+        assert not work._keeps
