@@ -86,7 +86,7 @@ SCHEDULERS: dict[str, tuple[type, dict[str, Any]]] = {
 
 
 SINGLE = ("dpmpp_2s", "dpmpp_3s", "dpmsolver_2s", "dpmsolver_3s")
-"""diffusers has no spacing but linspace for them."""
+"""diffusers has no spacing but linspace for them, and no zero terminal SNR."""
 
 
 def exception(sampler: str, prediction: str, steps: int, strength: float, spacing: str | None = None) -> str | None:
@@ -269,6 +269,9 @@ ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 # Where sigma is 4096, diffusers' samplers that keep x = clean + sigma * noise lose digits; its PNDM divides by the part
 # of the image that is left, and cannot start at none: 2^-24 of it make a difference of 2^-12.
 FAR_UP = ("euler", "euler_a", "heun", "dpm2", "lms", "dpmpp_sde", "plms", "pndm")
+# Its solvers on predicted noise take a step from there as a difference of numbers thousands of times larger; in float32
+# that leaves 1e-5 of many steps, and 4e-3 of a single one to the end.
+ON_NOISE = ("dpmsolver_2m", "dpmsolver_3m", "deis_1", "deis", "deis_3")
 
 
 @pytest.fixture
@@ -289,10 +292,10 @@ def rescaled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("rescaled")
-@pytest.mark.parametrize("sampler", [name for name in SCHEDULERS if name != "dpm2_a"])
+@pytest.mark.parametrize("sampler", [name for name in SCHEDULERS if name not in ("dpm2_a", *SINGLE)])
 def test_zero_terminal_snr(sampler: str, compare: Callable[..., float]) -> None:
-    tolerance = TOLERANCE_OF_FLOAT32 if sampler in FAR_UP else TOLERANCE
-    slack = 2.0 if sampler == "dpm2" else 1.0  # it loses them twice a step
+    tolerance = TOLERANCE_OF_FLOAT32 if sampler in FAR_UP + ON_NOISE else TOLERANCE
+    slack = 2.0 if sampler == "dpm2" else 5.0 if sampler in ON_NOISE else 1.0  # dpm2 loses them twice a step
     assert compare(sampler, facts=ZERO_SNR, predictions=("v_prediction",)) < tolerance * slack
 
 
