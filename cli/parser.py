@@ -132,8 +132,18 @@ class CommandParser(Parser):
 
     def _unknown(self, argument: str) -> str:
         name = argument.partition("=")[0]
-        near = difflib.get_close_matches(f"--{name.lstrip('-')}", self._option_string_actions, n=1, cutoff=0.75)
+        known, word = self._option_string_actions, name.lstrip("-")
+        here = _name_here(word)
+        near = [here] if here in known else difflib.get_close_matches(f"--{word}", known, n=1, cutoff=0.75)
         cause = f"unknown option {name}" if name.startswith("-") else f"{argument!r} is one word too many"
         hint = f"; did you mean {near[0]}?" if near and name.startswith("-") else ""
         dashed = "--prompt" in self._option_string_actions and name.startswith("-")
         return f"{cause}{hint}{' (text that begins with - goes after --, or as --prompt=-text)' if dashed else ''}"
+
+
+def _name_here(word: str) -> str:
+    """What an option of diffusers or A1111 is called here."""
+    from ..runtime.expand import ALIASES, ELSEWHERE
+
+    names = {**ALIASES, **ELSEWHERE, "cfg": "guidance_scale"}
+    return "--" + names.get(word.replace("-", "_"), word).replace("_", "-")

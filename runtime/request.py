@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -307,6 +308,22 @@ class Output:
     def record(self) -> str | None:
         """The record as it is written into files, see `records.recorder`."""
         return self.recorder() if self.recorder else None
+
+    def save(self, path: str | Path, *, quality: int = 95, strip_metadata: bool = False) -> tuple[str, ...]:
+        """Write the picture with its parameters and its record, in the format that the path's suffix names.
+
+        A file that is there is replaced. Returns notes on what the format could not keep; raises `OutputError` where
+        the file cannot be written and `InputError` for another suffix.
+        """
+        from .imaging.output import write
+        from .records import located
+
+        record = located(self.record, Path(path)) if self.record else None
+        return write(path, self.image, self.parameters, record=record, quality=quality, strip=strip_metadata)
+
+    def __repr__(self) -> str:
+        width, height = self.image.size
+        return f"Output({width}x{height}, seed {self.request.seed}, {self.plan.sampler}, {len(self.plan)} evaluations)"
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: the record's text instead of what gives it, which holds on to the pipeline."""

@@ -99,6 +99,15 @@ class TestOptions:
         assert float(parsed.guidance_scale) == 3
         assert parsed.negative_prompt == "-blurry"
 
+    @pytest.mark.parametrize(
+        ("other", "here"),
+        [("--cfg-scale", "--guidance-scale"), ("--num_inference_steps", "--steps"), ("--scheduler", "--sampler")],
+    )
+    def test_an_option_of_another_program_names_ours(
+        self, other: str, here: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert f"did you mean {here}?" in refused(capsys, "img2img", *WORDS["img2img"], "a fox", *OUT, other, "1")
+
     @pytest.mark.parametrize("command", WORDS)
     @pytest.mark.parametrize(("typo", "meant"), [("--guidence", "--guidance"), ("--modle", "--model")])
     def test_a_typo_names_the_nearest(

@@ -33,6 +33,10 @@ class Picture:
     notes: tuple[str, ...] = ()
     path: str | None = None
 
+    def __repr__(self) -> str:
+        width, height = self.size
+        return f"Picture({width}x{height}{f', {self.path}' if self.path else ''})"
+
     def __post_init__(self) -> None:
         """Make the arrays read-only, so that a picture can be shared and cached."""
         for array in (self.pixels, self.alpha):

@@ -259,3 +259,23 @@ class TestWeights:
             assert fake(picture, "(a:1e6) (b:-3)", **RUN).images
         except EngineError:
             pytest.fail("a weight that fits must run")
+
+
+class TestResults:
+    def test_a_saved_output_carries_what_made_it(
+        self, fake: overpaint.Pipeline, picture: Pixels, tmp_path: Path
+    ) -> None:
+        (output,) = fake(picture, "a", **RUN).outputs
+        assert output.save(tmp_path / "out.png") == ()
+        with Image.open(tmp_path / "out.png") as saved:
+            assert saved.info["parameters"] == output.parameters
+            assert np.array_equal(np.asarray(saved), np.asarray(output.image))
+        output.save(tmp_path / "bare.png", strip_metadata=True)
+        with Image.open(tmp_path / "bare.png") as saved:
+            assert "parameters" not in saved.info
+
+    def test_they_are_shown_on_one_line(self, fake: overpaint.Pipeline, picture: Pixels) -> None:
+        result = fake(picture, "a", **RUN)
+        assert "Output(32x32, seed 3" in repr(result)
+        assert len(repr(result)) < 1000
+        assert repr(overpaint.read(picture)) == "Picture(32x32)"
