@@ -276,6 +276,6 @@ class TestResults:
 
     def test_they_are_shown_on_one_line(self, fake: overpaint.Pipeline, picture: Pixels) -> None:
         result = fake(picture, "a", **RUN)
-        assert "Output(32x32, seed 3" in repr(result)
+        assert "Output(56x40, seed 3" in repr(result)
         assert len(repr(result)) < 1000
-        assert repr(overpaint.read(picture)) == "Picture(32x32)"
+        assert repr(overpaint.read(picture)) == "Picture(56x40)"
