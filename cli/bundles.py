@@ -34,14 +34,14 @@ def info(bundle: str, engines: bool) -> None:
         print(f"{candidate.engine} on {candidate.device}: {state}")
 
 
-def verify(bundle: str, engines: list[str], precision: str | None) -> None:
+def verify(bundle: str, engines: list[str], precision: str | None, device: str | None) -> None:
     """Compare the engines that can run a bundle here: every graph at several shapes, and a finished picture."""
     from ..engines.base import EngineError
     from ..engines.bundle import Bundle
     from ..runtime.load import find
     from ..runtime.verify import verify as run
 
-    made = run(Bundle.read(find(bundle)), engines, precision, lambda line: print(line, flush=True))
+    made = run(Bundle.read(find(bundle)), engines, precision, lambda line: print(line, flush=True), device)
     if failed := sum(not comparison.passed for comparison in made):
         raise EngineError(f"{failed} of {len(made)} comparisons failed; run those graphs on another engine")
 
@@ -318,4 +318,5 @@ def _add_verify(commands: Any) -> None:
         "--engine", dest="engines", action="append", default=[], metavar="NAME", help="may be repeated (all usable)"
     )
     parser.add_argument("--precision", metavar="NAME", help="float32, bfloat16 or float16 (the engine's fastest)")
+    parser.add_argument("--device", metavar="NAME", help="cpu or cuda (all that can run here)")
     parser.set_defaults(command=verify)

@@ -59,14 +59,19 @@ class Comparison:
 
 
 def verify(
-    bundle: Bundle, engines: Sequence[str] = (), precision: str | None = None, report: Report = lambda line: None
+    bundle: Bundle,
+    engines: Sequence[str] = (),
+    precision: str | None = None,
+    report: Report = lambda line: None,
+    device: str | None = None,
 ) -> list[Comparison]:
     """Compare engines (all that can run here, or those named) with the reference, and write the receipt.
 
-    The receipt is `verified.json` among the bundle's built engines. Raises `InputError` for a name that is unknown and
-    where there is nothing to compare, `EngineError` for a named engine that cannot run here.
+    `device` leaves the other devices out; None: all that can run here. The receipt is `verified.json` among the
+    bundle's built engines. Raises `InputError` for a name that is unknown and where there is nothing to compare,
+    `EngineError` for a named engine that cannot run here.
     """
-    chosen = _chosen(bundle, engines)
+    chosen = _chosen(bundle, engines, device)
     made = []
     for name, graph in bundle.graphs.items():
         for comparison in _graph(bundle, name, graph, chosen, precision):
@@ -79,19 +84,27 @@ def verify(
     return made
 
 
-def _chosen(bundle: Bundle, engines: Sequence[str]) -> list[Candidate]:
-    found = [candidate for candidate in candidates(bundle) if (candidate.engine, candidate.device) != REFERENCE]
+def _chosen(bundle: Bundle, engines: Sequence[str], device: str | None) -> list[Candidate]:
+    """The candidates to compare: those of the named engines, on a device if one is named, that can run here."""
+    known = candidates(bundle)
     for name in engines:
-        if name not in {candidate.engine for candidate in found}:
-            raise unknown("engine", name, {candidate.engine for candidate in found})
-    chosen = [candidate for candidate in found if candidate.engine in engines or not engines]
-    obstacles = [f"{candidate.engine}: {candidate.obstacle}" for candidate in chosen if candidate.obstacle]
-    if engines and obstacles:
-        raise EngineError("; ".join(obstacles))
-    usable = [candidate for candidate in chosen if not candidate.obstacle]
-    if not usable:
+        if name not in {candidate.engine for candidate in known}:
+            raise unknown("engine", name, {candidate.engine for candidate in known})
+    if device not in (None, *(candidate.device for candidate in known)):
+        raise unknown("device", str(device), {candidate.device for candidate in known})
+    wanted = [one for one in known if (one.engine in engines or not engines) and device in (None, one.device)]
+    usable = [candidate for candidate in wanted if not candidate.obstacle]
+    obstacles = [f"{one.engine}: {one.obstacle}" for one in wanted if one.obstacle]
+    for name in engines:
+        if name not in {candidate.engine for candidate in usable}:
+            reasons = [reason for reason in obstacles if reason.startswith(f"{name}: ")]
+            raise EngineError("; ".join(reasons) or f"{name}: does not run on {device}; leave the device out")
+    others = [candidate for candidate in usable if (candidate.engine, candidate.device) != REFERENCE]
+    # The reference is compared with itself only where it is all that was named.
+    chosen = others or (usable if engines else [])
+    if not chosen:
         raise InputError(f"only {REFERENCE[0]} can run here, nothing to compare ({'; '.join(obstacles)})")
-    return usable
+    return chosen
 
 
 def _graph(

@@ -11,7 +11,7 @@ from overpaint.engines import auto, openvino
 from overpaint.engines.auto import Candidate, candidates, fastest
 from overpaint.engines.bundle import Bundle
 from overpaint.runtime.load import MODELS
-from overpaint.runtime.verify import verify
+from overpaint.runtime.verify import _chosen, verify
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,22 @@ def test_unknown_engines_and_those_that_cannot_run_here(bundle: Bundle, monkeypa
         verify(bundle, ["openvino"])
     with pytest.raises(InputError, match="nothing to compare"):
         verify(bundle)
+
+
+def test_a_named_engine_is_compared_on_the_devices_that_can_run_here(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, cpu = Candidate("onnxruntime", "cuda", "no driver"), Candidate("onnxruntime", "cpu", None)
+    monkeypatch.setattr("overpaint.runtime.verify.candidates", lambda _: [cuda, cpu])
+    assert _chosen(bundle, ["onnxruntime"], None) == [cpu]
+    with pytest.raises(EngineError, match="onnxruntime: no driver"):
+        _chosen(bundle, ["onnxruntime"], "cuda")
+    with pytest.raises(InputError, match="unknown device 'cudda'; did you mean 'cuda'"):
+        _chosen(bundle, ["onnxruntime"], "cudda")
+    usable = Candidate("onnxruntime", "cuda", None)
+    monkeypatch.setattr("overpaint.runtime.verify.candidates", lambda _: [usable, cpu])
+    assert _chosen(bundle, ["onnxruntime"], None) == [usable]
+    assert _chosen(bundle, ["onnxruntime"], "cpu") == [cpu]
 
 
 class TestChoice:
