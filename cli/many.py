@@ -170,8 +170,9 @@ def grid(
     if replacing is not None:
         several["replacing"] = axis(REPLACE, replacing)
     made = Grid(tuple(several[name] for name in dict.fromkeys(order) if name in several))
-    given = {"seed": secrets.randbelow(2**32), **options, **single}
+    given = {**options, **single}
     given = {name: value for name, value in given.items() if value is not None and name not in several}
+    given.setdefault("seed", secrets.randbelow(2**32))
     target = Target(output, overwrite, [image], model=model)
     target.numbered(1)
     picture = read(source(image), max_pixels=max_pixels, reduce=options["size"] is not None)

@@ -105,6 +105,15 @@ class TestGrid:
         assert run("grid", FOX, "fox", "-o", tmp_path / "grid.png", *options) == 2
         assert cause in capsys.readouterr().err
 
+    def test_without_a_seed_one_is_drawn_and_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("secrets.randbelow", lambda _: 4711)
+        out = tmp_path / "grid.png"
+        assert run("grid", FOX, "fox", "-o", out, "--strength", "0.3,0.5", "--cell", 64, *FAST) == 0
+        assert "seed 4711" in capsys.readouterr().out
+        assert parse_parameters(read_parameters(out) or "").seed == 4711
+
     @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 2)])
     def test_a_large_one_asks_on_a_terminal(
         self,
