@@ -41,6 +41,12 @@ def add_prompt(parser: CommandParser, text: str, usual: str | None = None, spare
             parser.error(f"{word!r} is a file's name where the prompt belongs; add a prompt, or give it as --prompt")
         prompt = next((text for text in (word, named, other) if text is not None), None)
         if prompt is None:
+            mask = str(getattr(parsed, "mask", None) or "-")
+            if mask != "-" and not _is_file(mask) and not os.path.exists(mask):
+                parser.error(
+                    f"the mask is missing: {mask!r} is no file, and the last word is the prompt; write "
+                    f"{parser.prog} IN MASK PROMPT -o OUT"
+                )
             parser.error("the prompt is missing; give it after the picture, or as --prompt")
         parsed.prompt = prompt
 

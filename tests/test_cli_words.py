@@ -85,6 +85,13 @@ class TestPrompts:
     def test_one_that_is_missing(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert "the prompt is missing" in refused(capsys, command, *WORDS[command], *OUT)
 
+    def test_a_missing_mask_is_no_missing_prompt(self, capsys: pytest.CaptureFixture[str]) -> None:
+        printed = refused(capsys, "inpaint", FOX, "fox, ink style", *OUT)
+        assert "the mask is missing: 'fox, ink style' is no file, and the last word is the prompt" in printed
+        assert "overpaint inpaint IN MASK PROMPT -o OUT" in printed
+        assert "the prompt is missing" in refused(capsys, "inpaint", FOX, "-", *OUT)
+        assert "the prompt is missing" in refused(capsys, "inpaint", FOX, "mask-not-there.png", *OUT)
+
     def test_an_upscale_needs_none(self) -> None:
         assert parse("upscale", FOX, *OUT).prompt == ""
 
