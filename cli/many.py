@@ -87,18 +87,27 @@ def batch(
     planned = list(plan(sources, paths, prompt, wanted, journal, overwrite))
     items = [item for item in planned if isinstance(item, Item)]
     skipped = [_skip(console, item) for item in planned if not isinstance(item, Item)]
-    due = sum(len(item.todo) for item in items)
-    if due:
+    older = {path for item in items for path, _ in item.todo.values() if journal.made(path)}
+    written: list[Path] = []
+    if any(item.todo for item in items):
 
         def write(path: Path, made: Output) -> None:
             save(console, path, made, quality, strip_metadata)
+            written.append(path)
 
         work = items, settings, journal, write, together
         skipped += _worked(console, model, engine, embeddings, max_pixels, *work)
     passed = len({each.source for each in skipped})
     console.add(skipped=[{"path": str(each.source), "reason": each.reason} for each in skipped])
+    replaced = len(older.intersection(written))
+    if replaced:
+        subject = "1 image that this batch wrote with another input, prompt or options was"
+        several = f"{replaced} images that this batch wrote with another input, prompt or options were"
+        console.note(f"note: {subject if replaced == 1 else several} replaced")
+    kind = "" if n == 1 else " images"
     console.say(
-        f"{len(sources)} pictures: {sum(item.there for item in items)} images were there, {passed} pictures skipped"
+        f"{len(sources)} pictures: {len(written)}{kind} written{f' ({replaced} replaced)' if replaced else ''}, "
+        f"{sum(item.there for item in items)}{kind} already there, {passed} skipped"
     )
     return PARTLY if skipped else 0
 

@@ -49,11 +49,22 @@ class TestBatch:
         capsys.readouterr()
         monkeypatch.setattr(loading, "open_engine", lambda *_: pytest.fail("nothing is left to do"))
         assert run(*common) == 0
-        assert "3 images were there, 0 pictures skipped" in capsys.readouterr().out
+        assert "3 pictures: 0 written, 3 already there, 0 skipped" in capsys.readouterr().out
         (folder / "bad.png").write_bytes(b"bad")
         monkeypatch.undo()
         assert run(*common) == 3
         assert "skipped: " in capsys.readouterr().err
+
+    def test_its_own_files_are_replaced_and_it_says_so(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = folder.parent / "out"
+        assert run("batch", folder, "fox", "-o", out, "--seed", 1, *FAST) == 0
+        assert "2 pictures: 2 written, 0 already there, 0 skipped" in capsys.readouterr().out
+        assert run("batch", folder, "cat", "-o", out, "--seed", 1, *FAST) == 0
+        printed = capsys.readouterr()
+        assert "2 pictures: 2 written (2 replaced), 0 already there, 0 skipped" in printed.out
+        assert "2 images that this batch wrote with another input, prompt or options were replaced" in printed.err
+        assert run("batch", folder, "cat", "-o", out, "--seed", 1, "--n", 2, *FAST) == 0
+        assert "2 pictures: 4 images written, 0 images already there, 0 skipped" in capsys.readouterr().out
 
     @pytest.mark.usefixtures("no_model")
     def test_what_is_wrong_is_known_before_the_model_is_loaded(

@@ -70,6 +70,10 @@ class Journal:
         name = self._name(path)
         return name in self._keys or name in self._claimed
 
+    def made(self, path: Path) -> bool:
+        """Whether the image is there and the batch wrote it, whatever it was made from."""
+        return self._name(path) in self._keys and path.is_file()
+
     def claim(self, paths: Iterable[Path]) -> None:
         """Write down that files of these names are the batch's own, before they are written."""
         if names := [self._name(path) for path in paths if not self.owns(path)]:

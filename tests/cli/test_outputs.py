@@ -238,7 +238,7 @@ class TestBatches:
         assert run(*call) == 3
         printed = capsys.readouterr()
         assert "a.png: exists, and this batch did not write it; replace it with --overwrite" in printed.err
-        assert "2 pictures: 0 images were there, 1 pictures skipped" in printed.out
+        assert "2 pictures: 1 written, 0 already there, 1 skipped" in printed.out
         assert (originals / "a.png").read_bytes() == before
         assert (originals / "b.png").exists()
         assert run(*call, "--overwrite") == 0

@@ -79,7 +79,7 @@ def test_a_batch_names_them_as_skipped_before_the_model_is_loaded(tmp_path, caps
     assert main(["batch", str(tmp_path / "in"), "fox", "-o", str(tmp_path / "out")]) == 3
     captured = capsys.readouterr()
     assert captured.err.count("pip install 'overpaint[formats]'") == 2
-    assert "2 pictures skipped" in captured.out
+    assert "0 already there, 2 skipped" in captured.out
 
 
 def test_avif_without_pillows_own_reader(monkeypatch):
