@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from .base import EngineError, unknown
+from .base import EngineError, NoEngineError, unknown
 from .bundle import Graphs
 
 # What the others are compared with: it runs every graph as it was exported.
@@ -46,6 +46,8 @@ def fastest(bundle: Graphs, device: str | None = None) -> Candidate:
     usable = [candidate for candidate in found if candidate.obstacle is None]
     if not usable:
         reasons = "; ".join(f"{candidate.engine} on {candidate.device}: {candidate.obstacle}" for candidate in found)
+        if device is not None:
+            raise NoEngineError(f"no engine can run on device {device!r} here ({reasons}); leave the device out")
         raise EngineError(f"no engine can run here ({reasons})")
     return usable[0]
 

@@ -41,6 +41,18 @@ class OutputError(OverpaintError, OSError):
     """A result cannot be written where it was asked for."""
 
 
+class NoBundleError(BundleError, InputError):
+    """A path that was named as a bundle and is none."""
+
+
+class NoEngineError(EngineError, InputError):
+    """An engine or a device that was named and cannot run here."""
+
+
+class NoPlaceError(OutputError, InputError):
+    """A path that was named for a result and is a folder, or lies in a folder that is missing."""
+
+
 class CancelledError(OverpaintError):
     """A run was cancelled, so that it has no result."""
 

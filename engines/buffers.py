@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, EngineError, unknown
+from .base import Array, NoEngineError, unknown
 
 DEVICES = ("cpu", "cuda")
 
@@ -117,9 +117,9 @@ def _library() -> tuple[Any, Any]:
     try:
         import cupy
     except ImportError as exc:
-        raise EngineError("cupy is not installed; run: pip install 'overpaint[gpu]'") from exc
+        raise NoEngineError("cupy is not installed; run: pip install 'overpaint[gpu]'") from exc
     try:
         cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as exc:
-        raise EngineError(f"no usable GPU ({exc}); check nvidia-smi, or run on device 'cpu'") from exc
+        raise NoEngineError(f"no usable GPU ({exc}); check nvidia-smi, or run on device 'cpu'") from exc
     return cupy, cupy.cuda.Stream(non_blocking=True)

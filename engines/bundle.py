@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, Protocol
 
-from .base import BundleError, InputError, TensorSpec, unknown
+from .base import BundleError, InputError, NoBundleError, TensorSpec, unknown
 from .textfile import decode
 
 # 2 brought `conditioning_channels` and `kind`, 3 `default_schedule` and `defaults`; older manifests are read with what
@@ -341,9 +341,11 @@ def read_any(folder: Path, command: str = "overpaint export") -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise BundleError(f"{folder}: no such bundle; make one with `{command} CHECKPOINT {folder}`")
+        raise NoBundleError(f"{folder}: no such bundle; make one with `{command} CHECKPOINT {folder}`")
     if not path.is_file():
-        raise BundleError(f"{folder}: not a bundle, it has no {MANIFEST}; make one with `{command} CHECKPOINT BUNDLE`")
+        raise NoBundleError(
+            f"{folder}: not a bundle, it has no {MANIFEST}; make one with `{command} CHECKPOINT BUNDLE`"
+        )
     try:
         record = json.loads(decode(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as exc:

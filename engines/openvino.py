@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import Array, EngineError, InputError, OutputError, check_feeds, check_signature, unknown
+from .base import Array, EngineError, InputError, NoEngineError, OutputError, check_feeds, check_signature, unknown
 from .memory import unloading
 from .store import Key, Store
 
@@ -29,7 +29,7 @@ try:
     import openvino
     from openvino import opset13
 except ImportError as exc:
-    raise EngineError("openvino is not installed; run: pip install 'overpaint[cpu]'") from exc
+    raise NoEngineError("openvino is not installed; run: pip install 'overpaint[cpu]'") from exc
 
 # OpenVINO's names of the precisions, and the capability a device needs for them.
 PRECISIONS = {"float32": ("f32", "FP32"), "bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}

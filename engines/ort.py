@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .base import Array, EngineError, check_feeds, check_precision, check_signature, unknown
+from .base import Array, EngineError, NoEngineError, check_feeds, check_precision, check_signature, unknown
 from .store import Key, Store
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ try:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as _state
 except ImportError as exc:
-    raise EngineError("onnxruntime is not installed; run: pip install 'overpaint[cpu]'") from exc
+    raise NoEngineError("onnxruntime is not installed; run: pip install 'overpaint[cpu]'") from exc
 
 ERRORS: tuple[type[Exception], ...] = (
     MemoryError,

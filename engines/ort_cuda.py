@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import buffers
 from .auto import INSTALL_CUDA as INSTALL
-from .base import Array, EngineError
+from .base import Array, EngineError, NoEngineError
 from .capture import recording
 from .ort import ERRORS, OrtEngine, library, open_session, out_of_memory, session_options
 
@@ -218,7 +218,9 @@ def providers(precision: str, *, graphs: bool, biases: bool) -> list[Any]:
 
 def _check_provider(name: str) -> None:
     if PROVIDER not in library.get_available_providers():
-        raise EngineError(f"{name}: this onnxruntime {library.__version__} is built without CUDA; {INSTALL}")
+        raise NoEngineError(
+            f"{name}: this onnxruntime {library.__version__} is built without CUDA; leave the device out, or {INSTALL}"
+        )
     library.preload_dlls(directory="")
     library.set_default_logger_severity(_NOTHING_BUT_FATAL)  # what goes wrong is raised
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .base import Array, EngineError, InputError, check_feeds, check_precision, unknown
+from .base import Array, EngineError, InputError, NoEngineError, check_feeds, check_precision, unknown
 from .buffers import turn
 from .built import WEIGHTLESS, WHOLE, Mend, choose, engine_key, profiles_of, rebuild
 from .bundle import Graph, Range
@@ -38,7 +38,7 @@ def library(name: str) -> Any:
     try:
         module = import_module(name)
     except ImportError as exc:
-        raise EngineError(f"{name} is not installed, or not for this system ({exc}); {mend}") from exc
+        raise NoEngineError(f"{name} is not installed, or not for this system ({exc}); {mend}") from exc
     except (OSError, RuntimeError) as exc:
         raise EngineError(f"{name} cannot be loaded ({exc}); {mend}") from exc
     found = tuple(int(part) for part in re.findall("[0-9]+", module.__version__)[:2])

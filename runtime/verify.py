@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..engines.auto import REFERENCE, Candidate, candidates
-from ..engines.base import Array, Engine, EngineError, InputError, OutputError, unknown
+from ..engines.base import Array, Engine, InputError, NoEngineError, OutputError, unknown
 from ..engines.buffers import to_device, to_host
 from ..engines.bundle import Bundle, Graph, Range
 from ..engines.compare import SEED, psnr, random_feeds, worst
@@ -98,7 +98,7 @@ def _chosen(bundle: Bundle, engines: Sequence[str], device: str | None) -> list[
     for name in engines:
         if name not in {candidate.engine for candidate in usable}:
             reasons = [reason for reason in obstacles if reason.startswith(f"{name}: ")]
-            raise EngineError("; ".join(reasons) or f"{name}: does not run on {device}; leave the device out")
+            raise NoEngineError("; ".join(reasons) or f"{name}: does not run on {device}; leave the device out")
     others = [candidate for candidate in usable if (candidate.engine, candidate.device) != REFERENCE]
     # The reference is compared with itself only where it is all that was named.
     chosen = others or (usable if engines else [])

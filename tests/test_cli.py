@@ -140,6 +140,7 @@ def test_an_interrupt_leaves_no_file(source: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_broken_bundle_ends_with_1(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "bundle.json").write_text("[]")
     assert run("img2img", source, "fox", "-o", tmp_path / "out.png", "--model", tmp_path) == 1
     assert "bundle.json" in capsys.readouterr().err
 

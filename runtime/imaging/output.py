@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ...engines.base import InputError, OutputError, unknown
+from ...engines.base import InputError, NoPlaceError, OutputError, unknown
 from .metadata import KEY, RECORD_KEY, encode_exif
 
 _PNG_PERCEPTUAL = b"\0"
@@ -47,6 +47,7 @@ def check_writable(path: Destination, size: tuple[int, int] | None = None, param
     or cannot be written to, and for a path that is a folder or a write-protected file.
     """
     path = Path(path)
+    _check_no_folder(path)
     form = check_format(path)
     if size:
         _check_side(form, size)
@@ -58,9 +59,8 @@ def check_writable(path: Destination, size: tuple[int, int] | None = None, param
 def check_place(path: Path) -> None:
     """Raise `OutputError` where no file can be written to `path`."""
     if not os.path.isdir(path.parent):
-        raise OutputError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
-    if os.path.isdir(path):
-        raise OutputError(f"{path}: is a folder; name a file in it")
+        raise NoPlaceError(f"{path}: the folder {path.parent} does not exist; make it first or choose another")
+    _check_no_folder(path)
     try:
         path.lstat()  # a name can be too long for the file system
     except FileNotFoundError:
@@ -70,6 +70,11 @@ def check_place(path: Path) -> None:
     if os.path.exists(path) and not os.access(path, os.W_OK):
         raise OutputError(f"{path}: is write-protected; remove it or choose another name")
     replace(path, None)
+
+
+def _check_no_folder(path: Path) -> None:
+    if os.path.isdir(path):
+        raise NoPlaceError(f"{path}: is a folder; name a file in it")
 
 
 def write(
