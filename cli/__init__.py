@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments["engine"] = {name: arguments.pop(name) for name in ENGINE if name in arguments}
     if "preview_every" in arguments:
         arguments["preview"] = Preview(arguments["preview"], arguments.pop("preview_every"))
-    asked = arguments.pop("from_infotext", None)
+    parameters = arguments.pop("from_infotext", None)
     work: Callable[[], int | None] = partial(command, **arguments)
-    if asked:
-        work = partial(infotext.followed, work, console, asked, arguments["model"])
+    if parameters:
+        work = partial(infotext.followed, work, console, parameters, arguments["model"])
     return _run(work, console)
 
 

@@ -21,7 +21,7 @@ class FromInfotext(argparse.Action):
     def __init__(self, *arguments: Any, const: str, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.verb = const
-        self._asked: Infotext | None = None
+        self._parameters: Infotext | None = None
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
@@ -35,18 +35,18 @@ class FromInfotext(argparse.Action):
         given = {name: text for name, text in parser.given.items() if name != self.dest}
         try:
             # A preset has the command line parsed twice, but a pipe is read once.
-            self._asked = asked = self._asked or from_infotext(source(Path(values)), self.verb, **given)
+            self._parameters = infotext = self._parameters or from_infotext(source(Path(values)), self.verb, **given)
         except (InputError, OSError) as exc:
             raise argparse.ArgumentError(self, str(exc)) from exc
         known = {action.dest for action in parser._actions}
-        wanted = {name: value for name, value in asked.options.items() if name not in given}
+        wanted = {name: value for name, value in infotext.options.items() if name not in given}
         for name in wanted.keys() & known:
             setattr(namespace, name, wanted[name])
-        parser.usual_prompt = str(asked.options["prompt"])
+        parser.usual_prompt = str(infotext.options["prompt"])
         if "prompt" in known:
             notes = (f"{parser.prog} has no option for {name} {wanted[name]}" for name in wanted if name not in known)
-            asked = replace(asked, notes=(*asked.notes, *notes))
-        setattr(namespace, self.dest, asked)
+            infotext = replace(infotext, notes=(*infotext.notes, *notes))
+        setattr(namespace, self.dest, infotext)
 
 
 def add_infotext(parser: Any, verb: str = "img2img") -> None:
@@ -60,12 +60,12 @@ def add_infotext(parser: Any, verb: str = "img2img") -> None:
     )
 
 
-def followed(command: Callable[[], int | None], console: Console, asked: Infotext, model: str) -> int | None:
+def followed(command: Callable[[], int | None], console: Console, infotext: Infotext, model: str) -> int | None:
     """Note what an infotext asks for that is not followed, and another model than its own; then do the work."""
     from ..engines.bundle import Bundle
     from ..runtime.load import find
 
-    other = asked.unlike(Bundle.read(find(model), verify=False))
-    for note in (*asked.notes, *([other] if other else [])):
+    other = infotext.unlike(Bundle.read(find(model), verify=False))
+    for note in (*infotext.notes, *([other] if other else [])):
         console.note(f"note: infotext: {note}")
     return command()

@@ -21,7 +21,7 @@ FOLDER = "engines"
 RECORD, BLOB = "key.json", "engine"
 # Where the bundles lie that come with the package.
 PACKAGED = Path(__file__).absolute().parent.parent / "models"
-MEND = "free some space, or name another folder in OVERPAINT_ENGINES"
+HOW_TO_MAKE_ROOM = "free some space, or name another folder in OVERPAINT_ENGINES"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Store:
         """
         target, partial = self.folder / key.name, self.folder / f".{key.name}.partial"
         if self._obstacle:
-            raise OutputError(f"{self._obstacle}; {MEND}")
+            raise OutputError(f"{self._obstacle}; {HOW_TO_MAKE_ROOM}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _locked(self.folder / f".{key.name}.lock", waiting):
@@ -146,7 +146,7 @@ class Store:
         except OSError as exc:
             if isinstance(exc, OutputError):
                 raise
-            raise OutputError(f"{self.folder}: built engines cannot be kept here ({exc}); {MEND}") from exc
+            raise OutputError(f"{self.folder}: built engines cannot be kept here ({exc}); {HOW_TO_MAKE_ROOM}") from exc
         return target / BLOB
 
     def prune(self, kin: Key, keep: int) -> None:

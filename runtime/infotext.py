@@ -55,16 +55,16 @@ def from_infotext(source: Source, verb: str = "img2img", **options: Any) -> Info
     keeps its own convention. Raises `InputError` where there is no infotext, and for a sampler, a schedule or a value
     that is not known, with the nearest, unless an option replaces it.
 
-    >>> asked = overpaint.from_infotext("fox.png", strength=0.4)
-    >>> result = pipe("fox-input.png", **asked.options)
+    >>> infotext = overpaint.from_infotext("fox.png", strength=0.4)
+    >>> result = pipe("fox-input.png", **infotext.options)
     """
     if verb not in VERBS:
         raise unknown("verb", str(verb), VERBS)
     prompt, negative, pairs = split_parameters(read_infotext(source))
     options = {ALIASES.get(name, name): value for name, value in options.items()}
     reading = _Reading(verb, dict(pairs), options)
-    asked = {"prompt": prompt, "negative_prompt": negative, **reading.options(), **options}
-    return Infotext(asked, tuple(reading.notes), reading.pairs.get("Model"), reading.pairs.get("Model hash"))
+    settings = {"prompt": prompt, "negative_prompt": negative, **reading.options(), **options}
+    return Infotext(settings, tuple(reading.notes), reading.pairs.get("Model"), reading.pairs.get("Model hash"))
 
 
 @dataclass

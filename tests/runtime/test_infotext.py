@@ -39,13 +39,13 @@ def notes(*pairs: str, verb: str = "img2img", **given: Any) -> tuple[str, ...]:
 
 
 def test_what_a1111_writes() -> None:
-    asked = from_infotext(
+    infotext = from_infotext(
         "a cat, (red:1.2)\nin the rain\nNegative prompt: blurry\nSteps: 25, Sampler: DPM++ 2M, Schedule type: Karras, "
         "CFG scale: 6.5, Seed: 99, Size: 512x768, Model hash: 45dee52b, Model: sd15, Variation seed: 3, "
         "Variation seed strength: 0.2, Seed resize from: 512x512, Denoising strength: 0.55, Clip skip: 2, ENSD: 31337, "
         "RNG: CPU, Version: v1.10.1"
     )
-    assert asked.options == {
+    assert infotext.options == {
         "prompt": "a cat, (red:1.2)\nin the rain",
         "negative_prompt": "blurry",
         "steps": 25,
@@ -64,7 +64,7 @@ def test_what_a1111_writes() -> None:
         "noise": "cpu",
         "convention": "a1111",
     }
-    assert (asked.notes, asked.model, asked.model_hash) == ((), "sd15", "45dee52b")
+    assert (infotext.notes, infotext.model, infotext.model_hash) == ((), "sd15", "45dee52b")
 
 
 def test_what_a1111_does_not_write_is_its_own_way() -> None:
@@ -99,9 +99,9 @@ def test_eta_is_that_of_the_samplers_kind() -> None:
     assert options("Eta: 0.5")["eta"] == 0.5
     ddim = PAIRS.replace("Euler a", "DDIM")
     assert options("Eta DDIM: 0.3", instead=ddim)["eta"] == 0.3
-    asked = from_infotext(text("Eta DDIM: 0.3"))
-    assert "eta" not in asked.options
-    assert "eta of another kind" in asked.notes[0]
+    infotext = from_infotext(text("Eta DDIM: 0.3"))
+    assert "eta" not in infotext.options
+    assert "eta of another kind" in infotext.notes[0]
 
 
 def test_inpainting() -> None:
@@ -210,8 +210,8 @@ def test_files_without_an_infotext(tmp_path: Path) -> None:
 
 
 def test_another_models_hash_is_a_note(fake: Pipeline) -> None:
-    asked = from_infotext(text("Model hash: 45dee52b", "Model: sd15"))
-    assert "sd15 [45dee52b] made it" in (asked.unlike(fake.bundle) or "")
+    infotext = from_infotext(text("Model hash: 45dee52b", "Model: sd15"))
+    assert "sd15 [45dee52b] made it" in (infotext.unlike(fake.bundle) or "")
     assert from_infotext(text()).unlike(fake.bundle) is None
     own = fake.bundle.graph("unet").sha256[:10]
     assert from_infotext(text(f"Model hash: {own}")).unlike(fake.bundle) is None
@@ -248,10 +248,10 @@ FOLLOWED = {
     st.text('ab ,:"\\', max_size=9).map(str.strip),
 )
 def test_what_we_write_is_what_we_read(
-    fake: Pipeline, picture: NDArray[np.uint8], asked: dict[str, Any], seed: int, prompt: str
+    fake: Pipeline, picture: NDArray[np.uint8], infotext: dict[str, Any], seed: int, prompt: str
 ) -> None:
     try:
-        [first] = fake.start(picture, prompt, seed=seed, **asked).tasks
+        [first] = fake.start(picture, prompt, seed=seed, **infotext).tasks
     except InputError:  # such as brackets that are not closed, or a sampler that has no eta
         return
     read = from_infotext(first.parameters)
