@@ -16,7 +16,7 @@ from .imaging.infotext import Source, read_infotext
 from .imaging.metadata import split_parameters
 from .imaging.resize import MODES as RESIZE_MODES
 from .infotext_rules import COMMON, MASKED, OF_METHOD, OF_SOME, OF_VERB, SAMPLING, SILENT, ULTIMATE, USUAL, Rule, size
-from .sampling.names import a1111_eta, find_sampler, find_schedule
+from .sampling.names import a1111_eta, find_a1111_sampler, find_sampler, find_schedule
 
 VERBS = ("img2img", "inpaint", "outpaint", "upscale")
 # Samplers for which "Automatic" is no uniform schedule since A1111 1.9, where schedules became an option of their own;
@@ -129,7 +129,7 @@ class _Reading:
         """Sampler, schedule and eta. As in A1111, a schedule in the sampler's name wins over the schedule type."""
         sampler = carried = None
         if "sampler" not in self.given and "Sampler" in self.pairs:
-            sampler, carried = self._converted("Sampler", find_sampler)
+            sampler, carried = self._converted("Sampler", find_a1111_sampler)
         elif isinstance(self.given.get("sampler"), str):
             sampler, carried = find_sampler(self.given["sampler"])
         found: dict[str, Any] = {"sampler": sampler, "schedule": carried or self._schedule(sampler)}
@@ -174,7 +174,8 @@ class _Reading:
     def _unusable(self, name: str, cause: InputError) -> InputError:
         rule = self._rules.get(name)
         option = rule[0] if rule else SAMPLING.get(name, "size")
-        return InputError(f"the infotext's {name} cannot be followed: {cause} (the option {option} replaces it)")
+        mend = "; give --sampler to replace it" if option == "sampler" else f" (the option {option} replaces it)"
+        return InputError(f"the infotext's {name} cannot be followed: {cause}{mend}")
 
     def _left(self) -> Iterator[str]:
         """A note on every pair that is not followed."""

@@ -144,6 +144,20 @@ def find_sampler(name: str) -> tuple[str, str | None]:
     raise _unknown("sampler", name, _SAMPLER_SPELLINGS | _joined(), SAMPLERS)
 
 
+def find_a1111_sampler(name: str) -> tuple[str, str | None]:
+    """As `find_sampler`, of an infotext's name: the error lists A1111's names, at most 8, the nearest first."""
+    key = _key(_text("sampler", name))
+    try:
+        return find_sampler(name)
+    except InputError:
+        if key in _NO_TABLE:
+            raise
+    joined = {_key(label): label for label in _joined()}
+    near = [joined[close] for close in difflib.get_close_matches(key, joined, n=1, cutoff=0.85)]
+    plain = sorted(_A1111_SAMPLERS.values(), key=lambda label: -difflib.SequenceMatcher(None, key, _key(label)).ratio())
+    raise InputError(f"unknown sampler {name!r}; A1111's are, nearest first: {', '.join([*near, *plain][:8])}")
+
+
 def find_schedule(name: str | None) -> str | None:
     """The schedule's own name; None stays None, and so does A1111's "Automatic": the model's or sampler's own.
 

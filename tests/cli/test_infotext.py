@@ -115,7 +115,7 @@ def test_plan_batch_and_json(
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
-        (TEXT.replace("Euler a", "Eulr a"), "did you mean 'euler"),
+        (TEXT.replace("Euler a", "Eulr a"), "nearest first: Euler"),
         (TEXT.replace("Karras", "Karas"), "did you mean 'karras'"),
         (None, "no parameters of A1111"),
     ],

@@ -95,6 +95,20 @@ def test_samplers_and_schedules(sampler: str, kind: str | None, version: str | N
     assert (made["sampler"], made.get("schedule")) == expected
 
 
+@pytest.mark.parametrize(
+    ("sampler", "nearest"), [("Euler b", "Euler, Euler a, "), ("DPM++ 2M Karas", "DPM++ 2M Karras, DPM++ 2M, ")]
+)
+def test_an_unknown_sampler_has_the_nearest_of_a1111s_names(sampler: str, nearest: str) -> None:
+    with pytest.raises(InputError) as raised:
+        from_infotext(text(instead=PAIRS.replace("Euler a", sampler)))
+    cause = str(raised.value)
+    assert f"unknown sampler {sampler!r}; A1111's are, nearest first: {nearest}" in cause
+    assert cause.endswith("; give --sampler to replace it")
+    assert len(cause.partition("first: ")[2].partition(";")[0].split(", ")) == 8
+    replaced = from_infotext(text(instead=PAIRS.replace("Euler a", sampler)), sampler="ddim")
+    assert replaced.options["sampler"] == "ddim"
+
+
 def test_eta_is_that_of_the_samplers_kind() -> None:
     assert options("Eta: 0.5")["eta"] == 0.5
     ddim = PAIRS.replace("Euler a", "DDIM")
@@ -147,7 +161,7 @@ def test_a_schedule_in_the_name_of_a_given_sampler_wins() -> None:
 @pytest.mark.parametrize(
     ("pair", "cause"),
     [
-        ("Sampler: DPM+ 2M Karas", r"Sampler.*did you mean 'DPM\+\+ 2M Karras'.*option sampler"),
+        ("Sampler: DPM+ 2M Karas", r"Sampler.*nearest first: DPM\+\+ 2M Karras.*give --sampler"),
         ("Schedule type: Karass", "Schedule type.*'karras'"),
         ("Steps: many", "Steps.*'many'"),
         ("Size: 512", "Size.*'512'"),
