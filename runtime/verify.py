@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ def verify(
     `EngineError` for a named engine that cannot run here.
     """
     chosen = _chosen(bundle, engines, device)
+    if chosen == [SOURCE]:
+        report(f"{' on '.join(REFERENCE)} is the reference: it is compared with itself alone")
     made = []
     for name, graph in bundle.graphs.items():
         for comparison in _graph(bundle, name, graph, chosen, precision):
@@ -197,10 +200,18 @@ def _tolerance(label: str) -> tuple[float, float]:
     return max(error for error, _ in named), min(psnr for _, psnr in named)
 
 
+def _finite(number: float) -> float | None:
+    """A number as JSON has it, None for infinity and NaN."""
+    return number if math.isfinite(number) else None
+
+
 def _write(path: Path, made: Sequence[Comparison]) -> None:
-    record = {"reference": REFERENCE[0], "comparisons": [asdict(one) | {"passed": one.passed} for one in made]}
+    record = {
+        "reference": REFERENCE[0],
+        "comparisons": [asdict(one) | {"passed": one.passed, "measured": _finite(one.measured)} for one in made],
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
+        write_whole(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
     except OSError as exc:
         raise OutputError(f"{path}: the receipt cannot be written ({exc}); free some space") from exc

@@ -66,6 +66,19 @@ def test_a_named_engine_is_compared_on_the_devices_that_can_run_here(
     assert _chosen(bundle, ["onnxruntime"], "cpu") == [cpu]
 
 
+def test_the_reference_alone_says_so_and_its_receipt_is_json(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, built_engines: Path
+) -> None:
+    monkeypatch.setattr("overpaint.runtime.verify.candidates", lambda _: [Candidate("onnxruntime", "cpu", None)])
+    lines: list[str] = []
+    verify(bundle, ["onnxruntime"], report=lines.append)
+    assert lines[0] == "onnxruntime on cpu is the reference: it is compared with itself alone"
+    assert "PSNR inf dB" in lines[-1]
+    receipt = json.loads((built_engines / "verified.json").read_text(), parse_constant=pytest.fail)
+    assert receipt["comparisons"][-1]["measured"] is None
+    assert receipt["comparisons"][-1]["passed"]
+
+
 class TestChoice:
     def test_the_fastest_that_can_run_is_chosen(self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(auto, "ORDER", (("a", "cuda", (lambda _: "no GPU",)), ("b", "cpu", (lambda _: None,))))
