@@ -219,7 +219,7 @@ def providers(precision: str, *, graphs: bool, biases: bool) -> list[Any]:
 def _check_provider(name: str) -> None:
     if PROVIDER not in library.get_available_providers():
         raise NoEngineError(
-            f"{name}: this onnxruntime {library.__version__} is built without CUDA; leave the device out, or {INSTALL}"
+            f"{name}: this onnxruntime {library.__version__} is built without CUDA; {INSTALL}, or leave the device out"
         )
     library.preload_dlls(directory="")
     library.set_default_logger_severity(_NOTHING_BUT_FATAL)  # what goes wrong is raised
