@@ -332,7 +332,7 @@ def test_pictures_and_prompts_that_cannot_be_used(tmp_path: Path, capsys: pytest
         ("--pictures", broken): "picture.png",
         ("--prompts", tmp_path / "prompts.txt"): "has no prompt",
         ("--prompts", tmp_path / "nowhere.txt"): "cannot be read",
-        ("--seed", -1): "seed",
+        ("--seed", -2): "seed",
     }
     for options, cause in cases.items():
         assert run("quantize", "tiny", tmp_path / "target", *options) == 2
