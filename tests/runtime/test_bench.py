@@ -74,7 +74,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pyte
     [
         (["--engine", "onnxruntim"], 2, "did you mean 'onnxruntime'"),
         (["--engine", "onnxruntime", "--device", "tpu"], 2, "'tpu'"),
-        (["--json", "nowhere/bench.json"], 1, "does not exist"),
+        (["--json", "nowhere/bench.json"], 2, "does not exist"),
     ],
 )
 def test_bad_usage(options: list[str], code: int, cause: str, capsys: pytest.CaptureFixture) -> None:
