@@ -10,13 +10,12 @@ from overpaint.cli import main
 from overpaint.runtime import load as loading
 from overpaint.runtime import loop
 from overpaint.runtime.imaging.metadata import parse_parameters, read_parameters
+from tests.examples import noise_file
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    path = tmp_path / "in.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
-    return path
+    return noise_file(tmp_path, 64, 64)
 
 
 @pytest.fixture

@@ -11,15 +11,14 @@ from PIL import Image
 from overpaint.cli import main
 from overpaint.runtime.imaging import output
 from overpaint.runtime.imaging.metadata import read_record
+from tests.examples import noise_file
 
 RUN = ("--engine", "fake", "--steps", 4, "--strength", 0.5, "--seed", 7)
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    path = tmp_path / "in.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)).save(path)
-    return path
+    return noise_file(tmp_path, 64, 48)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from overpaint import from_infotext
 from overpaint.cli import main
 from overpaint.runtime.imaging.metadata import read_parameters, split_parameters
 from overpaint.runtime.imaging.output import write
+from tests.examples import noise_file
 
 TEXT = (
     "fox, (ink:1.1)\nNegative prompt: blurry\nSteps: 4, Sampler: Euler a, Schedule type: Karras, CFG scale: 3, "
@@ -24,9 +25,7 @@ TEXT = (
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    path = tmp_path / "in.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
-    return path
+    return noise_file(tmp_path, 64, 64)
 
 
 @pytest.fixture

@@ -19,13 +19,12 @@ from overpaint.cli.naming import FIELDS, Pattern, folder_and_pattern
 from overpaint.runtime import load as loading
 from overpaint.runtime.imaging import opening
 from overpaint.runtime.imaging.metadata import parse_parameters, read_parameters
+from tests.examples import noise_file
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    path = tmp_path / "in.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(path)
-    return path
+    return noise_file(tmp_path, 40, 40)
 
 
 @pytest.fixture
