@@ -118,7 +118,7 @@ class _Reading:
         """What A1111 does where it writes nothing."""
         usual: dict[str, Any] = {"convention": A1111.name, "noise": A1111.noise}
         if self.verb == "inpaint":
-            usual |= {"latent_mask": "a1111", "ring": 0}
+            usual |= {"latent_mask": A1111.masks.latent_mask, "ring": A1111.masks.ring}
             if MASKED & self.pairs.keys():
                 usual["blur"] = (0.0, 0.0)
         if self.verb == "upscale" and any(name.startswith(ULTIMATE) for name in self.pairs):
