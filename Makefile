@@ -28,7 +28,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.diffusers_pair --write
 	$(BIN)/python -m benchmarks.upscale --write
 	$(BIN)/python -m benchmarks.inpaint --write
-	$(BIN)/python -m benchmarks.peers --plot benchmarks/peers.png --write
+	$(BIN)/python -m benchmarks.peers --plot benchmarks/results/peers.png --write
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "overpaint needs Python 3.11 or newer: make PYTHON=python3.11")'

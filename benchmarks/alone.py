@@ -35,7 +35,7 @@ def main() -> None:
         + f"\n\nOf {given.repeats} calls each; median of the pairs' ratios {statistics.median(pairs):.3f}."
     )
     title = f"Beside OpenVINO alone, call by call: {given.model.name}, {given.size} x {given.size}"
-    publish(f"alone-{given.model.name}-{given.size}", title, body, "openvino", write=given.write)
+    publish("cpu", f"alone-{given.model.name}-{given.size}", title, body, "openvino", write=given.write)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main() -> None:
         ("img2img, 20 steps, process start to picture on disk, median s", f"{statistics.median(seconds):.2f}"),
         ("--help, median s", f"{statistics.median(helping):.3f}"),
     ]
-    publish("cold", "From a cold start", table(("what", "value"), rows), "onnxruntime", write=given.write)
+    publish("tiny", "cold", "From a cold start", table(("what", "value"), rows), "onnxruntime", write=given.write)
 
 
 def timed(command: list[str]) -> float:

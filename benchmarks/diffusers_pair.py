@@ -80,6 +80,7 @@ def main() -> None:
             rows.append((engine, name, f"{mine:.3f}", f"{other:.3f}", f"{ratio:.3f}", f"{agreement:.1f}"))
     title = f"Paired with diffusers, {given.steps} steps, strength {STRENGTH}, {image.width} x {image.height}"
     publish(
+        "tiny",
         "diffusers-pair",
         title,
         table(HEADER, rows),

@@ -43,7 +43,8 @@ def main() -> None:
         "So a norm can be exact in float32, but little is gained: on a flat picture the rounding of the convolutions, "
         "which differs from place to place, is of the same size, far below a level of 8 bits. Graphs stay as they are."
     )
-    publish("group-norms", "Group norms on flat areas", body, "onnxruntime", "openvino", "torch", write=given.write)
+    title = "Group norms on flat areas"
+    publish("engines", "group-norms", title, body, "onnxruntime", "openvino", "torch", write=given.write)
 
 
 def norms() -> list[tuple[str, ...]]:

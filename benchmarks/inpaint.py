@@ -77,7 +77,7 @@ def main() -> None:
     ]
     header = ("picture", "the model works at", "run, s", "x", "with cropping, pasting and the proof, s", "x")
     title = f"Inpainting a mask of {MASK} x {MASK} pixels with {given.model}, {given.steps} steps"
-    publish("inpaint", title, table(header, rows), "onnxruntime", "numpy", "pillow", write=given.write)
+    publish("editing", "inpaint", title, table(header, rows), "onnxruntime", "numpy", "pillow", write=given.write)
 
 
 if __name__ == "__main__":

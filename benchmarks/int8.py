@@ -123,6 +123,7 @@ def main() -> None:
     made = [f"- {name}: {origin[f'int8 {name}']}" for name in graphs]
     body += "\n".join([f"\n\nint8: {origin['int8']}.", "", *made])
     publish(
+        "int8",
         f"int8-{source.model.name}",
         f"int8 of {source.model.name}",
         body,

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import overpaint
-from benchmarks.report import RESULTS, publish, table, writer
+from benchmarks.report import RESULTS, figure, publish, table, writer
 
 UNIT = 8
 SETTLED = 50
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--least", type=int, default=32, metavar="PIXELS", help="the shortest side (32)")
     parser.add_argument("--most", type=int, default=160, metavar="PIXELS", help="the longest side (160)")
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--plot", type=Path, default=RESULTS.parent / "memory.png")
+    parser.add_argument("--plot", type=Path, default=RESULTS / "memory.png")
     given = parser.parse_args()
     with overpaint.load(given.model, engine=given.engine) as pipe:
         measured = resident(pipe, given.runs, (given.least, given.most), given.steps)
@@ -45,8 +45,9 @@ def main() -> None:
     )
     if given.write:
         plot(measured, given.plot, given.engine)
-        body += f"\n\n![resident memory over runs of random sizes]({given.plot.name})"
-    publish("memory", f"Memory over many sizes: {given.model} on {given.engine}", body, given.engine, write=given.write)
+        body += "\n\n" + figure("resident memory over runs of random sizes", given.plot)
+    title = f"Memory over many sizes: {given.model} on {given.engine}"
+    publish("engines", "memory", title, body, given.engine, write=given.write)
 
 
 def sizes_of(runs: int, sides: tuple[int, int]) -> list[tuple[int, int]]:

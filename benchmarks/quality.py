@@ -187,7 +187,7 @@ def main() -> None:
         f"{len(pictures.pixels)} pictures the U-Net was trained on, so this measures what it remembers."
     )
     body = f"{table(pictures, restored, judge, generate, args.count)}\n\n{how}"
-    report.publish("quality", "What the trained model can do", body, "torch", "diffusers", write=args.write)
+    report.publish("quality", "quality", "What the trained model can do", body, "torch", "diffusers", write=args.write)
 
 
 if __name__ == "__main__":

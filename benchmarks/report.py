@@ -1,4 +1,4 @@
-"""Where measurements go: sections of RESULTS.md, each with the machine and the command that made it."""
+"""Where measurements go: sections of the pages in results/, each with the machine and the command that made it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
+RESULTS = Path(__file__).parent / "results"
 
 
 def machine(*packages: str) -> str:
@@ -64,12 +64,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def writer() -> argparse.ArgumentParser:
     """A parser with the option that every benchmark has."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--write", action="store_true", help="replace this benchmark's section in RESULTS.md")
+    parser.add_argument("--write", action="store_true", help="replace this benchmark's section in results/")
     return parser
 
 
-def publish(name: str, title: str, body: str, *packages: str, write: bool) -> None:
-    """Print a section, and put it in RESULTS.md in place of the one of the same name where `write` asks for it."""
+def publish(page: str, name: str, title: str, body: str, *packages: str, write: bool) -> None:
+    """Print a section, and where `write` asks for it put it in place of the one of the same name.
+
+    A section stays on the page it stands on; a new one goes to the end of `page` (`results/PAGE.md`). The summary of
+    RESULTS.md is written by hand.
+    """
     # Of a package Python runs `__main__`, whose name says nothing.
     module = Path(sys.argv[0]).with_suffix("").as_posix().removesuffix("/__main__").rpartition("/")[2]
     command = shlex.join(["python", "-m", f"benchmarks.{module}", *sys.argv[1:]])
@@ -77,8 +81,19 @@ def publish(name: str, title: str, body: str, *packages: str, write: bool) -> No
     section = f"## {title}\n\n{body}\n\n`{command}`, {day}, {machine(*packages)}.\n"
     print(section)
     if write:
-        opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
-        text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n"
-        head, found, rest = text.partition(opening)
-        tail = rest.partition(closing)[2] if found else ""
-        RESULTS.write_text(f"{head if found else head + chr(10)}{opening}{section}{closing}{tail}", encoding="utf-8")
+        _put(page, name, section)
+
+
+def _put(page: str, name: str, section: str) -> None:
+    opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    standing = (path for path in sorted(RESULTS.glob("*.md")) if opening in path.read_text(encoding="utf-8"))
+    path = next(standing, RESULTS / f"{page}.md")
+    text = path.read_text(encoding="utf-8") if path.exists() else f"# {page}\n"
+    head, found, rest = text.partition(opening)
+    tail = rest.partition(closing)[2] if found else ""
+    path.write_text(f"{head if found else head + chr(10)}{opening}{section}{closing}{tail}", encoding="utf-8")
+
+
+def figure(text: str, path: Path) -> str:
+    """A plot in markdown, its path as a page of results/ has to name it."""
+    return f"![{text}]({Path(os.path.relpath(path, RESULTS)).as_posix()})"

@@ -67,7 +67,13 @@ def main() -> None:
     name = Path(given.model).name
     title = f"One run of {name}, {given.size} x {given.size}, guidance on"
     publish(
-        f"steps-{name}-{given.size}", title, table(("what", "value"), rows), "onnxruntime", "numpy", write=given.write
+        "cpu",
+        f"steps-{name}-{given.size}",
+        title,
+        table(("what", "value"), rows),
+        "onnxruntime",
+        "numpy",
+        write=given.write,
     )
 
 

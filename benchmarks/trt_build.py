@@ -46,7 +46,7 @@ def main() -> None:
 {bundle.model.name}: {total:.0f} s together, {used.ru_utime + used.ru_stime:.0f} s of a CPU; {peak() / 1e9:.2f} GB at
 the peak (resident, mapped files included); for pictures of {given.profile} pixels and batches of {given.batch}, without
 a GPU, the graphs one after the other."""
-    publish("trt-build", "Building engines", body, "tensorrt-rtx-cu13", write=given.write)
+    publish("engines", "trt-build", "Building engines", body, "tensorrt-rtx-cu13", write=given.write)
 
 
 def peak() -> int:

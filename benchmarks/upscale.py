@@ -139,7 +139,7 @@ def main() -> None:
         )
     )
     title = f"Upscaling in joint tiles, {given.model}, {given.width} px wide"
-    publish(f"upscale-{given.width}", title, body, "openvino", "numpy", write=given.write)
+    publish("editing", f"upscale-{given.width}", title, body, "openvino", "numpy", write=given.write)
 
 
 def told(reached: bool) -> str:

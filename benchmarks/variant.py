@@ -75,7 +75,7 @@ def main() -> None:
     name = Path(given.model).name
     header = ("pixels", "s as exported", "s variant", "ratio", "MB as exported", "MB variant")
     title = f"Fused attention on ONNX Runtime: the U-Net of {name}, 2 rows (memory: what 1 row adds at its peak)"
-    publish(f"variant-{name}", title, table(header, rows), "onnxruntime", "numpy", write=given.write)
+    publish("engines", f"variant-{name}", title, table(header, rows), "onnxruntime", "numpy", write=given.write)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.report import publish, table, writer
+from benchmarks.report import figure, publish, table, writer
 from overpaint.engines.compare import psnr
 
 from .peer import DIFFUSERS, FLOOR, Peer, gpu_peers, peers
@@ -77,8 +77,10 @@ def main() -> None:
         bars = [(label, middle(found, (label, "picture")), middle(found, (label, "memory"))) for label in measured]
         draw(given.plot, title, bars)
     body = _body(chosen, found, reasons, given.rounds, work, targets(given.device, work))
-    picture = f"\n\n![{title}]({given.plot.name})" if given.plot else ""
-    publish(f"peers-{given.name}", title, body + picture, *PACKAGES[given.device], write=given.write)
+    if given.plot:
+        body += "\n\n" + figure(title, given.plot)
+    page = "gpu" if on_gpu else "cpu"
+    publish(page, f"peers-{given.name}", title, body, *PACKAGES[given.device], write=given.write)
 
 
 def measure(chosen: Sequence[Peer], work: Work, place: Place, rounds: int) -> tuple[Found, dict[str, str]]:
@@ -174,7 +176,7 @@ def _say(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = writer()
     parser.description = __doc__
-    parser.add_argument("--name", default="tiny-64", help="of the section of RESULTS.md (tiny-64)")
+    parser.add_argument("--name", default="tiny-64", help="of the section in results/ (tiny-64)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where everyone runs (cpu)")
     parser.add_argument("--checkpoint", type=Path, default=Path("models/tiny-checkpoint"), help="a diffusers folder")
     parser.add_argument(
@@ -200,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=float, default=1800, help="seconds a process may take (1800)")
     parser.add_argument("--work", type=Path, default=Path("build/peers"), help="where things are kept (build/peers)")
     parser.add_argument("--venvs", type=Path, help="the environments of peers (WORK/venvs)")
-    parser.add_argument("--plot", type=Path, help="a .png beside RESULTS.md for the bar chart")
+    parser.add_argument("--plot", type=Path, help="a .png for the bar chart")
     return parser
 
 
