@@ -11,8 +11,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from .engines.base import (
+    from .errors import (
         BundleError,
         CancelledError,
         EngineError,
@@ -23,51 +25,49 @@ if TYPE_CHECKING:
         OverpaintError,
         RunTimeoutError,
     )
-    from .runtime.imaging.codec import Picture, read
-    from .runtime.infotext import Infotext, from_infotext
-    from .runtime.load import bundled, load
-    from .runtime.loop import Step
+    from .runtime.denoising.loop import Step
+    from .runtime.execution.run import Checkpoint, Run
+    from .runtime.imaging.picture import Picture, read
+    from .runtime.model.load import bundled, load
+    from .runtime.model.upscaler import Upscaler, load_upscaler
     from .runtime.pipeline import Pipeline
-    from .runtime.presets import Preset, preset
+    from .runtime.provenance.infotext import Infotext, from_infotext
     from .runtime.replay import Replay, replay
-    from .runtime.request import Change, Output, Region, Request, Result
-    from .runtime.run import Checkpoint, Run
+    from .runtime.requests.presets import Preset, preset
+    from .runtime.requests.request import Change, Output, Region, Request, Result
     from .runtime.sampling.plan import Plan
-    from .runtime.upscaler import Upscaler, load_upscaler
-
-__version__ = "0.1.0"
 
 _HOMES = {
-    "BundleError": ".engines.base",
-    "CancelledError": ".engines.base",
-    "EngineError": ".engines.base",
-    "ExportError": ".engines.base",
-    "InputError": ".engines.base",
-    "ModelOutputError": ".engines.base",
-    "OutputError": ".engines.base",
-    "OverpaintError": ".engines.base",
-    "RunTimeoutError": ".engines.base",
-    "Change": ".runtime.request",
-    "Checkpoint": ".runtime.run",
-    "Preset": ".runtime.presets",
+    "BundleError": ".errors",
+    "CancelledError": ".errors",
+    "EngineError": ".errors",
+    "ExportError": ".errors",
+    "InputError": ".errors",
+    "ModelOutputError": ".errors",
+    "OutputError": ".errors",
+    "OverpaintError": ".errors",
+    "RunTimeoutError": ".errors",
+    "Change": ".runtime.requests.request",
+    "Checkpoint": ".runtime.execution.run",
+    "Preset": ".runtime.requests.presets",
     "Replay": ".runtime.replay",
-    "Output": ".runtime.request",
-    "Picture": ".runtime.imaging.codec",
-    "Infotext": ".runtime.infotext",
+    "Output": ".runtime.requests.request",
+    "Picture": ".runtime.imaging.picture",
+    "Infotext": ".runtime.provenance.infotext",
     "Pipeline": ".runtime.pipeline",
     "Plan": ".runtime.sampling.plan",
-    "Region": ".runtime.request",
-    "Request": ".runtime.request",
-    "Result": ".runtime.request",
-    "Run": ".runtime.run",
-    "Step": ".runtime.loop",
-    "Upscaler": ".runtime.upscaler",
-    "bundled": ".runtime.load",
-    "from_infotext": ".runtime.infotext",
-    "load": ".runtime.load",
-    "load_upscaler": ".runtime.upscaler",
-    "preset": ".runtime.presets",
-    "read": ".runtime.imaging.codec",
+    "Region": ".runtime.requests.request",
+    "Request": ".runtime.requests.request",
+    "Result": ".runtime.requests.request",
+    "Run": ".runtime.execution.run",
+    "Step": ".runtime.denoising.loop",
+    "Upscaler": ".runtime.model.upscaler",
+    "bundled": ".runtime.model.load",
+    "from_infotext": ".runtime.provenance.infotext",
+    "load": ".runtime.model.load",
+    "load_upscaler": ".runtime.model.upscaler",
+    "preset": ".runtime.requests.presets",
+    "read": ".runtime.imaging.picture",
     "replay": ".runtime.replay",
 }
 __all__ = [

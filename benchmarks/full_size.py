@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from overpaint.export import export_bundle
-from tests.checkpoints import sd15_checkpoint
+from tests.support.checkpoints import sd15_checkpoint
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 import overpaint
 from benchmarks.report import publish, table, writer
-from overpaint.engines.base import Array
+from overpaint.bundles.tensor import Array
 
 SIDES = (64, 256, 1024, 4096)
 WHOLE = 256

@@ -18,12 +18,13 @@ import openvino
 
 import overpaint
 from benchmarks.report import in_turn, publish, table, writer
-from overpaint.engines.base import Array
-from overpaint.engines.bundle import Bundle, Range
+from overpaint.bundles.graph import Range
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.profile import Sizes, profiles
+from overpaint.bundles.tensor import Array
 from overpaint.engines.compare import psnr, random_feeds
-from overpaint.engines.profile import Sizes, profiles
-from overpaint.runtime.load import find
-from overpaint.runtime.trajectories import PROMPTS, read_pictures
+from overpaint.runtime.diagnostics.calibration import PROMPTS, read_pictures
+from overpaint.runtime.model.load import find
 
 Step = Callable[[dict[str, Array]], Any]
 EXAMPLES = Path(__file__).parents[1] / "models/examples"

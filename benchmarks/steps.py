@@ -12,9 +12,10 @@ import numpy as np
 
 import overpaint
 from benchmarks.report import publish, table, writer
-from overpaint.engines.base import Array, Engine
+from overpaint.bundles.tensor import Array
+from overpaint.engines.base import Engine
 from overpaint.engines.wrapper import Wrapper
-from overpaint.runtime.bench import peak_memory
+from overpaint.runtime.diagnostics.bench import peak_memory
 
 
 class Timed(Wrapper):

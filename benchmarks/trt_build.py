@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 from benchmarks.report import publish, table, writer
-from overpaint.engines.bundle import Bundle
-from overpaint.engines.profile import Sizes, parse_batch
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.profile import Sizes, parse_batch
 from overpaint.export.memory import memory_needed
 from overpaint.export.tensorrt import build, target
-from overpaint.runtime.load import find
+from overpaint.runtime.model.load import find
 
 
 def main() -> None:

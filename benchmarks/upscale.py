@@ -19,9 +19,9 @@ import numpy as np
 import overpaint
 from benchmarks.report import publish, table, writer
 from benchmarks.steps import Timed
-from overpaint.runtime.bench import peak_memory
-from overpaint.runtime.denoiser import Denoiser, Row
-from overpaint.runtime.prompt.tree import Phrase
+from overpaint.runtime.conditioning.prompt.tree import Phrase
+from overpaint.runtime.denoising.denoiser import Denoiser, Row
+from overpaint.runtime.diagnostics.bench import peak_memory
 
 MB = 1e6
 # Of one pixel: the enlarged picture and the result, as arrays (3 bytes each) and for Pillow (4).

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import in_turn, publish, table, writer
-from overpaint.engines.base import Array
-from overpaint.engines.bundle import Bundle
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.tensor import Array
 from overpaint.engines.compare import random_feeds
-from overpaint.engines.ort import OrtEngine, variant_of
+from overpaint.engines.ort.cpu import OrtEngine, variant_of
 from overpaint.engines.registry import EngineOptions
-from overpaint.runtime.load import find
+from overpaint.runtime.model.load import find
 
 KINDS = ("as exported", "variant")
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from .. import __version__
+from ..version import __version__
 from . import again, bundles, completion, edit, infotext, many, paint, presets, upscale
 from .console import Console
 from .drive import Preview
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: Callable[[], int | None], console: Console) -> int:
     """Run a command, print how it ended, and return its exit code."""
-    from ..engines.base import InputError, OverpaintError
+    from ..errors import InputError, OverpaintError
 
     error: Exception | None = None
     try:

@@ -12,16 +12,16 @@ from .console import bar, report, waiting
 from .values import count, seed
 
 if TYPE_CHECKING:
-    from ..engines.bundle import Bundle, Graphs
+    from ..bundles.manifest import Bundle, Graphs
 
 CALIBRATION = ("pictures", "prompts", "samples", "held_out", "seed", "graphs", "limit")
 
 
 def info(bundle: str, engines: bool) -> None:
     """Print what is inside a bundle, every file compared with its hash, or which engines can run it here."""
-    from ..engines.auto import candidates
-    from ..engines.upscaler import open_bundle
-    from ..runtime.load import find
+    from ..bundles.upscaler import open_bundle
+    from ..engines.select import candidates
+    from ..runtime.model.load import find
 
     found = open_bundle(find(bundle))
     if not engines:
@@ -36,10 +36,10 @@ def info(bundle: str, engines: bool) -> None:
 
 def verify(bundle: str, engines: list[str], precision: str | None, device: str | None) -> None:
     """Compare the engines that can run a bundle here: every graph at several shapes, and a finished picture."""
-    from ..engines.base import EngineError
-    from ..engines.bundle import Bundle
-    from ..runtime.load import find
-    from ..runtime.verify import verify as run
+    from ..bundles.manifest import Bundle
+    from ..errors import EngineError
+    from ..runtime.diagnostics.verify import verify as run
+    from ..runtime.model.load import find
 
     made = run(Bundle.read(find(bundle)), engines, precision, lambda line: print(line, flush=True), device)
     if failed := sum(not comparison.passed for comparison in made):
@@ -48,7 +48,7 @@ def verify(bundle: str, engines: list[str], precision: str | None, device: str |
 
 def export(checkpoint: Path, bundle: Path, int8: bool, overwrite: bool, **options: Any) -> None:
     """Turn a checkpoint into a bundle."""
-    from ..engines.base import InputError
+    from ..errors import InputError
 
     with extra("export"):
         from ..export import export_bundle
@@ -75,7 +75,7 @@ def export_upscaler(checkpoint: Path, bundle: Path, **options: Any) -> None:
 
 def quantize(bundle: str, target: Path, overwrite: bool, **calibration: Any) -> None:
     """Turn a bundle into one whose U-Net and VAE are int8, calibrated on runs of its own."""
-    from ..runtime.load import find
+    from ..runtime.model.load import find
 
     print(_quantizer(**calibration)(find(bundle), target, overwrite).describe())
 
@@ -93,12 +93,12 @@ def build(
     """Build engines for a bundle, and print each with its size and the seconds it took."""
     from tqdm import tqdm
 
-    from ..engines.base import InputError
-    from ..engines.profile import Sizes, parse_batch
-    from ..engines.upscaler import open_bundle
+    from ..bundles.profile import Sizes, parse_batch
+    from ..bundles.upscaler import open_bundle
+    from ..errors import InputError
     from ..export.tensorrt import build as run
     from ..export.tensorrt import target
-    from ..runtime.load import find
+    from ..runtime.model.load import find
 
     opened = open_bundle(find(bundle))
     if builder == "onnxruntime":
@@ -118,7 +118,7 @@ def build(
 
 def _build_variants(bundle: Graphs) -> None:
     with extra("export"):
-        from ..export.fuse import build_onnxruntime
+        from ..export.fusion.fuse import build_onnxruntime
     for path in build_onnxruntime(bundle, report):
         print(path, flush=True)
 
@@ -134,10 +134,10 @@ def _quantizer(
 ) -> Callable[[Path, Path, bool], Bundle]:
     """What quantises a bundle to a target; all that it needs is read, and so checked, beforehand."""
     with extra("int8"):
-        from ..export.quantize import LIMITS, Calibration, quantize_bundle
-    from ..runtime.demo import EXAMPLES
-    from ..runtime.load import load
-    from ..runtime.trajectories import LOADING, PROMPTS, read_pictures, read_prompts, record
+        from ..export.int8.quantize import LIMITS, Calibration, quantize_bundle
+    from ..runtime.diagnostics.calibration import LOADING, PROMPTS, read_pictures, read_prompts, record
+    from ..runtime.diagnostics.demo import EXAMPLES
+    from ..runtime.model.load import load
 
     shown = read_pictures(pictures or EXAMPLES)
     asked = read_prompts(prompts) if prompts else PROMPTS

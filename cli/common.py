@@ -18,7 +18,7 @@ PARTLY = 3
 @contextmanager
 def extra(name: str) -> Iterator[None]:
     """Say which extra to install where an import fails."""
-    from ..engines.base import ExportError
+    from ..errors import ExportError
 
     try:
         yield
@@ -170,8 +170,8 @@ class _Preset(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        from ..engines.base import InputError
-        from ..runtime.presets import preset
+        from ..errors import InputError
+        from ..runtime.requests.presets import preset
 
         try:
             chosen = preset(values, self.command)

@@ -11,9 +11,9 @@ from .console import Console
 from .values import count, seconds
 
 if TYPE_CHECKING:
-    from ..runtime.loop import Step
+    from ..runtime.denoising.loop import Step
     from ..runtime.pipeline import Work
-    from ..runtime.request import Result
+    from ..runtime.requests.request import Result
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def drive(
     """Drive runs to their ends one after the other; `timeout` is in seconds for all of them together."""
     from tqdm import tqdm
 
-    from ..runtime.within import Clock, within
+    from ..runtime.execution.clock import Clock, within
 
     clock = Clock(timeout)
     total = sum(run.evaluations for run in runs)

@@ -44,7 +44,7 @@ def inpaint(
     **options: Any,
 ) -> None:
     """Repaint what a mask shows white, or transparent; every other pixel comes back as it was."""
-    from ..runtime.imaging.codec import read
+    from ..runtime.imaging.picture import read
     from ..runtime.tools.inpaint import Inpaint
     from .outputs import Target, source
 
@@ -59,7 +59,7 @@ def inpaint(
 
 def outpaint(image: Path, prompt: str, output: Path, overwrite: bool, max_pixels: int, **options: Any) -> None:
     """Enlarge a picture by what is around it; its own pixels come back as they were."""
-    from ..runtime.imaging.codec import read
+    from ..runtime.imaging.picture import read
     from ..runtime.tools.outpaint import Outpaint
     from .outputs import Target, source
 
@@ -86,7 +86,7 @@ def _edit(
     **options: Any,
 ) -> None:
     """Load the model, have a tool work, and write what comes out."""
-    from ..runtime.load import load
+    from ..runtime.model.load import load
 
     pipe = load(model, **engine)
     pipe.max_pixels = max_pixels

@@ -12,7 +12,7 @@ from .console import Console
 from .parser import CommandParser
 
 if TYPE_CHECKING:
-    from ..runtime.infotext import Infotext
+    from ..runtime.provenance.infotext import Infotext
 
 
 class FromInfotext(argparse.Action):
@@ -27,8 +27,8 @@ class FromInfotext(argparse.Action):
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         """Read the file, and set what it asks for."""
-        from ..engines.base import InputError
-        from ..runtime.infotext import from_infotext
+        from ..errors import InputError
+        from ..runtime.provenance.infotext import from_infotext
         from .outputs import source
 
         assert isinstance(parser, CommandParser)
@@ -62,8 +62,8 @@ def add_infotext(parser: Any, verb: str = "img2img") -> None:
 
 def followed(command: Callable[[], int | None], console: Console, infotext: Infotext, model: str) -> int | None:
     """Note what an infotext asks for that is not followed, and another model than its own; then do the work."""
-    from ..engines.bundle import Bundle
-    from ..runtime.load import find
+    from ..bundles.manifest import Bundle
+    from ..runtime.model.load import find
 
     other = infotext.unlike(Bundle.read(find(model), verify=False))
     for note in (*infotext.notes, *([other] if other else [])):

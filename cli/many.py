@@ -33,7 +33,7 @@ from .saving import save
 from .values import count, ending
 
 if TYPE_CHECKING:
-    from ..runtime.request import Output
+    from ..runtime.requests.request import Output
     from ..runtime.tools.folder import Skipped
     from ..runtime.tools.grid import Axis, Grid
 
@@ -62,9 +62,9 @@ def batch(
 ) -> int:
     """Repaint every picture of a folder. A second run does what is missing or asked for otherwise; a picture that
     cannot be repainted is skipped. The text in a.txt is the prompt of a.png."""
-    from ..engines.bundle import Bundle
-    from ..runtime.defaults import values
-    from ..runtime.load import find as find_bundle
+    from ..bundles.manifest import Bundle
+    from ..runtime.model.load import find as find_bundle
+    from ..runtime.requests.defaults import values
     from ..runtime.tools.batch import Settings
     from ..runtime.tools.folder import Item, Journal, check_folder, find, name, plan
     from .naming import folder_and_pattern, named
@@ -118,8 +118,8 @@ def _worked(
     """Load the model and do a batch's work, with a bar that says how long it will take; what was skipped."""
     from tqdm import tqdm
 
-    from ..runtime.load import load
-    from ..runtime.loop import Step
+    from ..runtime.denoising.loop import Step
+    from ..runtime.model.load import load
     from ..runtime.tools.batch import Batch
     from ..runtime.tools.folder import Skipped
 
@@ -165,8 +165,8 @@ def grid(
 ) -> None:
     """Repaint a picture with every combination of lists of options, and draw a labelled contact sheet. The first list
     runs along the columns, the second down the rows, the third in blocks of rows."""
-    from ..runtime.imaging.codec import read
-    from ..runtime.load import load
+    from ..runtime.imaging.picture import read
+    from ..runtime.model.load import load
     from ..runtime.tools.grid import AXES, REPLACE, Grid, axis, thumbnail
     from .outputs import Target, put, source
 
@@ -207,7 +207,7 @@ def grid(
 
 def _ask(made: Grid, yes: bool) -> None:
     """Have a large grid confirmed: raises `InputError` where it is not."""
-    from ..engines.base import InputError
+    from ..errors import InputError
 
     if yes or len(made) <= MANY:
         return

@@ -36,6 +36,6 @@ def _conventions() -> Iterable[str]:
 
 
 def _presets(command: str) -> Iterable[str]:
-    from ..runtime.presets import PRESETS
+    from ..runtime.requests.presets import PRESETS
 
     return [preset.name for preset in PRESETS.values() if command in preset.commands]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..runtime.request import Request
+    from ..runtime.requests.request import Request
     from ..runtime.tools.batch import Settings
 
 STDOUT = Path("-")
@@ -36,7 +36,7 @@ class Pattern:
     text: str
 
     def __post_init__(self) -> None:
-        from ..engines.base import InputError, unknown
+        from ..errors import InputError, unknown
 
         try:
             parts = list(string.Formatter().parse(self.text))
@@ -94,7 +94,7 @@ def folder_and_pattern(output: Path, suffix: str | None) -> tuple[Path, Pattern 
 
     Raises `InputError` for a pattern without a known suffix, and for standard output.
     """
-    from ..engines.base import InputError
+    from ..errors import InputError
     from ..runtime.imaging.output import check_format
 
     if output == STDOUT:
@@ -124,7 +124,7 @@ def named(
     """
     import numpy as np
 
-    from ..runtime.imaging.codec import read
+    from ..runtime.imaging.picture import read
     from ..runtime.tools.folder import apart
 
     blank = read(np.zeros((64, 64, 3), np.uint8))
@@ -139,7 +139,7 @@ def named(
 
 def _prompt(source: Path, prompt: str) -> str:
     """A picture's prompt; that of all where its own cannot be read, which skips it later."""
-    from ..engines.base import InputError
+    from ..errors import InputError
     from ..runtime.tools.folder import caption
 
     try:

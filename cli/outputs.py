@@ -15,7 +15,7 @@ from .streams import PictureStream, failure
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..runtime.request import Request
+    from ..runtime.requests.request import Request
 
 _STREAMS = (STDOUT, Path("/dev/stdout"))
 
@@ -43,7 +43,7 @@ class Target:
 
     def numbered(self, count: int) -> list[Path]:
         """The paths of `count` pictures, as far as they are known before the requests; none for a pattern."""
-        from ..engines.base import InputError
+        from ..errors import InputError
         from ..runtime.imaging.output import numbered
 
         if self._output in _STREAMS:
@@ -57,7 +57,7 @@ class Target:
 
         Raises `InputError` where two have one path.
         """
-        from ..engines.base import InputError
+        from ..errors import InputError
 
         if not self._pattern:
             return self.numbered(len(requests))
@@ -92,7 +92,7 @@ class Target:
 
 def check_free(path: Path, inputs: Iterable[Path] = ()) -> None:
     """Raise `InputError` where a file exists, and say where it is one of a command's inputs."""
-    from ..engines.base import InputError
+    from ..errors import InputError
 
     check_other(path, inputs)
     if os.path.lexists(path):
@@ -101,7 +101,7 @@ def check_free(path: Path, inputs: Iterable[Path] = ()) -> None:
 
 def check_other(path: Path, inputs: Iterable[Path]) -> None:
     """Raise `InputError` where a file is one of a command's inputs."""
-    from ..engines.base import InputError
+    from ..errors import InputError
 
     if os.path.exists(path) and any(os.path.exists(each) and os.path.samefile(path, each) for each in inputs):
         raise InputError(f"{path}: is the input's own file; choose another name, or replace it with --overwrite")
@@ -111,9 +111,9 @@ def put(
     path: Path, image: Image.Image, parameters: str | None, record: str | None = None, **options: Any
 ) -> tuple[str, ...]:
     """Write a picture as `imaging.output.write` does, or as a PNG to standard output, with its record."""
-    from ..engines.base import OutputError
+    from ..errors import OutputError
     from ..runtime.imaging.output import encode, write
-    from ..runtime.records import located
+    from ..runtime.provenance.records import located
 
     if path != STDOUT:
         record = located(record, path) if record else None
@@ -135,7 +135,7 @@ def source(path: Path) -> Path | bytes:
 
     Raises `InputError` where there are none.
     """
-    from ..engines.base import InputError
+    from ..errors import InputError
     from ..runtime.imaging.opening import read_pipe
 
     if path != STDOUT and not path.is_fifo():
@@ -149,7 +149,7 @@ def source(path: Path) -> Path | bytes:
 
 def _carry_picture() -> None:
     """Have standard output carry a picture and nothing else."""
-    from ..engines.base import InputError
+    from ..errors import InputError
 
     if sys.stdout.isatty():
         raise InputError("a terminal does not show pictures; name a file, or pipe the output")

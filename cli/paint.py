@@ -55,13 +55,13 @@ def img2img(
     **options: Any,
 ) -> None:
     """Repaint pictures and write what comes out."""
-    from ..engines.base import InputError
-    from ..runtime.defaults import values
-    from ..runtime.expand import expand
-    from ..runtime.imaging.codec import read
+    from ..errors import InputError
     from ..runtime.imaging.mask import read as read_mask
-    from ..runtime.load import load, read_facts
-    from ..runtime.request import Region
+    from ..runtime.imaging.picture import read
+    from ..runtime.model.load import load, read_facts
+    from ..runtime.requests.defaults import values
+    from ..runtime.requests.expand import expand
+    from ..runtime.requests.request import Region
     from ..runtime.sampling.passes import loopback
     from .outputs import Target, source
 
@@ -106,9 +106,9 @@ def plan(
     **options: Any,
 ) -> None:
     """Print the table that a request would run, without running it."""
-    from ..engines.bundle import Bundle
-    from ..runtime.defaults import sampling, values
-    from ..runtime.load import find, read_schedule
+    from ..bundles.manifest import Bundle
+    from ..runtime.model.load import find, read_schedule
+    from ..runtime.requests.defaults import sampling, values
     from ..runtime.sampling.compile import compile_plan
 
     bundle = Bundle.read(find(model), verify=False)
@@ -132,7 +132,7 @@ def bench(
     **options: Any,
 ) -> None:
     """Time a bundle on this machine: seconds by stage, the first picture, pictures a second, peak memory."""
-    from ..runtime.bench import bench as measure
+    from ..runtime.diagnostics.bench import bench as measure
     from ..runtime.imaging.output import check_place, replace
 
     if record:
@@ -147,8 +147,8 @@ def bench(
 
 def demo(output: Path, overwrite: bool) -> None:
     """Repaint a picture and draw the contact sheet."""
-    from ..runtime.demo import FILES
-    from ..runtime.demo import demo as run
+    from ..runtime.diagnostics.demo import FILES
+    from ..runtime.diagnostics.demo import demo as run
     from .outputs import check_free
 
     for name in () if overwrite else FILES:

@@ -143,7 +143,7 @@ class CommandParser(Parser):
 
 def _name_here(word: str) -> str:
     """What an option of diffusers or A1111 is called here."""
-    from ..runtime.expand import ALIASES, ELSEWHERE
+    from ..runtime.requests.expand import ALIASES, ELSEWHERE
 
     names = {**ALIASES, **ELSEWHERE, "cfg": "guidance_scale"}
     return "--" + names.get(word.replace("-", "_"), word).replace("_", "-")

@@ -8,7 +8,7 @@ from typing import Any
 
 def presets() -> None:
     """Print the presets: what each is for, the commands it belongs to, its options, and why they are what they are."""
-    from ..runtime.presets import PRESETS
+    from ..runtime.requests.presets import PRESETS
 
     for preset in PRESETS.values():
         options = ", ".join(f"{name} {value}" for name, value in preset.options.items())

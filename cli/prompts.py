@@ -119,7 +119,7 @@ def add_regions(parser: Any, text: str) -> None:
 
 def teach(pipe: Pipeline, embeddings: Sequence[Path]) -> None:
     """Have a pipeline's prompts use textual inversions."""
-    from ..runtime.prompt.embeddings import read_embedding
+    from ..runtime.conditioning.prompt.embeddings import read_embedding
 
     for path in embeddings:
         pipe.text.add_embedding(read_embedding(path))
@@ -129,7 +129,7 @@ def embedding_hashes(embeddings: Sequence[Path]) -> list[str]:
     """The hashes of textual inversions' files; raises `InputError` for one that cannot be read."""
     import hashlib
 
-    from ..engines.base import InputError
+    from ..errors import InputError
 
     try:
         return [hashlib.sha256(path.read_bytes()).hexdigest() for path in embeddings]

@@ -16,7 +16,7 @@ from .saving import save
 from .values import count
 
 if TYPE_CHECKING:
-    from ..runtime.watch import Watch
+    from ..runtime.progress import Watch
 
 
 def upscale(
@@ -36,11 +36,11 @@ def upscale(
     **options: Any,
 ) -> None:
     """Enlarge a picture, and paint the detail that it lacks in tiles without seams."""
-    from ..runtime.imaging.codec import read
-    from ..runtime.load import load
+    from ..runtime.execution.clock import Clock, within
+    from ..runtime.imaging.picture import read
+    from ..runtime.model.load import load
+    from ..runtime.model.upscaler import load_upscaler
     from ..runtime.tools.upscale import Upscale
-    from ..runtime.upscaler import load_upscaler
-    from ..runtime.within import Clock, within
     from .outputs import Target, source
 
     target = Target(output, overwrite, [image], model=model)

@@ -2,96 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from .profile import Profile
-
-Array = NDArray[Any]
-
-
-class OverpaintError(Exception):
-    """The root of every error this package raises on purpose."""
-
-
-class InputError(OverpaintError, ValueError):
-    """A request, picture or parameter that cannot be used; the message names the cause and the mend."""
-
-
-class BundleError(OverpaintError):
-    """A bundle that is missing, altered, newer than this package, or whose graphs do not fit."""
-
-
-class EngineError(OverpaintError):
-    """A backend is missing, refused a graph, or failed while running one."""
-
-
-class ModelOutputError(EngineError):
-    """A graph returned NaN or infinity; the message names the component and the step."""
-
-
-class OutputError(OverpaintError, OSError):
-    """A result cannot be written where it was asked for."""
-
-
-class NoBundleError(BundleError, InputError):
-    """A path that was named as a bundle and is none."""
-
-
-class NoEngineError(EngineError, InputError):
-    """An engine or a device that was named and cannot run here."""
-
-
-class NoPlaceError(OutputError, InputError):
-    """A path that was named for a result and is a folder, or lies in a folder that is missing."""
-
-
-class CancelledError(OverpaintError):
-    """A run was cancelled, so that it has no result."""
-
-
-class RunTimeoutError(OverpaintError, TimeoutError):
-    """A run took longer than its `timeout`, and was stopped between two evaluations."""
-
-
-class ExportError(OverpaintError):
-    """A checkpoint cannot be turned into a bundle."""
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """An `InputError` for a name that is not in `known`, with the nearest names first."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-    mend = f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose one of: {', '.join(names)}"
-    return InputError(f"unknown {kind} {name!r}; {mend}")
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output of a graph. An axis is a fixed length, or the name of a dynamic one."""
-
-    name: str
-    dtype: str
-    axes: tuple[int | str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.dtype} [{', '.join(map(str, self.axes))}]"
-
-    def mismatch(self, array: Array) -> str | None:
-        """Say why `array` cannot be this tensor, or None where it can."""
-        if array.dtype != np.dtype(self.dtype):
-            return f"{self.name} is {array.dtype}, the graph takes {self.dtype}"
-        lengths = [pair for pair in zip(self.axes, array.shape, strict=False) if isinstance(pair[0], int)]
-        if array.ndim != len(self.axes) or any(wanted != length for wanted, length in lengths):
-            return f"{self.name} has shape {list(array.shape)}, the graph takes [{', '.join(map(str, self.axes))}]"
-        return None
+from ..bundles.profile import Profile
+from ..bundles.tensor import Array, TensorSpec
+from ..errors import BundleError, EngineError, InputError
 
 
 class Engine(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from . import buffers
-from .base import EngineError
+from ..errors import EngineError
+from .arrays import namespace, stream
 
 _Made = TypeVar("_Made")
 _recording: list[Any] = []
@@ -19,7 +19,7 @@ def recording() -> bool:
 
 def record(work: Callable[[], _Made]) -> tuple[Any, _Made]:
     """Record what `work` queues as a CUDA graph, without running it; gives the graph, and what the work returned."""
-    queue = buffers.stream()
+    queue = stream()
     queue.begin_capture()
     _recording.append(queue)
     try:
@@ -41,21 +41,21 @@ class Capture(Generic[_Made]):
         self._work = work
         self._recorded: tuple[Any, _Made] | None = None
         # Its own, so that nothing else is ever given the memory that the graph writes to.
-        self._pool = buffers.namespace("cuda").cuda.MemoryPool()
+        self._pool = namespace("cuda").cuda.MemoryPool()
 
     def __call__(self) -> _Made:
-        """Queue the work, and give what it returned; in a `buffers.turn`.
+        """Queue the work, and give what it returned; in a `turn`.
 
         Raises `EngineError` where the work cannot be recorded, and what it raises itself.
         """
         if self._recorded is None:
             self._recorded = self._record()
         graph, made = self._recorded
-        graph.launch(buffers.stream())
+        graph.launch(stream())
         return made
 
     def _record(self) -> tuple[Any, _Made]:
-        cuda = buffers.namespace("cuda").cuda
+        cuda = namespace("cuda").cuda
         try:
             with cuda.using_allocator(self._pool.malloc):
                 self._work()

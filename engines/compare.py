@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .base import Array, TensorSpec
+from ..bundles.tensor import Array, TensorSpec
 
 Outputs = Sequence[Array]
 SEED = 7

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base import Array, TensorSpec, check_feeds
+from ..bundles.tensor import Array, TensorSpec
+from .base import check_feeds
 
 if TYPE_CHECKING:
-    from .bundle import Graph, Range
-    from .profile import Profile
+    from ..bundles.graph import Graph, Range
+    from ..bundles.profile import Profile
     from .registry import EngineOptions
 
 

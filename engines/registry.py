@@ -8,14 +8,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from .base import Engine, unknown
-from .bundle import Graph
+from ..bundles.graph import Graph
+from ..errors import unknown
+from .base import Engine
 
 BACKENDS: Mapping[str, str] = {
-    "openvino": "openvino",
-    "onnxruntime": "ort",
-    "tensorrt": "tensorrt",
-    "tensorrt_rtx": "tensorrt_rtx",
+    "openvino": "openvino.engine",
+    "onnxruntime": "ort.cpu",
+    "tensorrt": "tensorrt.engine",
+    "tensorrt_rtx": "tensorrt.rtx",
     "fake": "fake",
 }
 SHAPES = ("auto", "static", "dynamic", "tuned")

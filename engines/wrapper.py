@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
-from .base import Array, Engine, TensorSpec
-from .profile import Profile
+from ..bundles.profile import Profile
+from ..bundles.tensor import Array, TensorSpec
+from .base import Engine
 
 
 class Wrapper:

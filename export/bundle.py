@@ -11,18 +11,20 @@ from typing import Literal
 
 import torch
 
-from .. import __version__
-from ..engines.base import InputError, unknown
-from ..engines.bundle import Bundle, File, Graph, parse_defaults
+from ..bundles.facts import parse_defaults
+from ..bundles.graph import File, Graph
+from ..bundles.manifest import Bundle
+from ..errors import InputError, unknown
+from ..version import __version__
 from . import components, wrappers
-from .checkpoint import PICKLES, STEMS, Checkpoint, open_folder, refuse_pickle
+from .checkpoints.checkpoint import PICKLES, STEMS, Checkpoint, open_folder, refuse_pickle
+from .checkpoints.facts import downscale, model_facts
+from .checkpoints.load import load_text_encoder, load_unet, load_vae, round_to_half, supported, surplus
+from .checkpoints.single_file import open_single_file
+from .checkpoints.tokenizer import write_tokenizer
 from .components import Component
-from .facts import downscale, model_facts
-from .load import load_text_encoder, load_unet, load_vae, round_to_half, supported, surplus
 from .onnx import write_graph
 from .publish import check_space, publish, remove_stale
-from .single_file import open_single_file
-from .tokenizer import write_tokenizer
 from .verify import LIBRARIES, compare, reference
 
 Precision = Literal["float32", "float16"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engines.base import Array, TensorSpec
-from ..engines.bundle import Range
+from ..bundles.graph import Range
+from ..bundles.tensor import Array, TensorSpec
 
 Config = Mapping[str, Any]
 Lengths = Mapping[str, int]

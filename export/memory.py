@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from ..engines.base import EngineError
-from ..engines.bundle import Graph
+from ..bundles.graph import Graph
+from ..errors import EngineError
 
 # As measured: the builder's own, and so many times the weights in the precision of the arithmetic, and more a profile.
 BASE, TIMES_WEIGHTS, MORE_A_PROFILE = 0.6e9, 3.1, 0.4

@@ -15,7 +15,7 @@ from onnxscript import ir
 from onnxscript import opset18 as op
 from torch.export import Dim
 
-from ..engines.base import ExportError
+from ..errors import ExportError
 from .components import Component
 
 # A protobuf message ends at 2 GB, and one in memory is a second copy of the weights: large graphs keep them outside.

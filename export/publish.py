@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..engines.base import InputError, OutputError
-from ..engines.bundle import MANIFEST
+from ..bundles.manifest import MANIFEST
+from ..errors import InputError, OutputError
 
 SPARE = 64 * 2**20
 

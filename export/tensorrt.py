@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..engines.base import EngineError, InputError, unknown
-from ..engines.built import REFITTABLE, WEIGHTLESS, WHOLE, engine_key
-from ..engines.bundle import Graph, Graphs, Range
-from ..engines.profile import Profile, Sizes, profiles
-from ..engines.store import Store, write_whole
-from ..engines.tensorrt import known_processors, library, logger
+from ..bundles.graph import Graph, Range
+from ..bundles.manifest import Graphs
+from ..bundles.profile import Profile, Sizes, profiles
+from ..bundles.store import Store, write_whole
+from ..engines.tensorrt.built import REFITTABLE, WEIGHTLESS, WHOLE, engine_key
+from ..engines.tensorrt.engine import known_processors, library, logger
+from ..errors import EngineError, InputError, unknown
 from .memory import check_memory
 from .progress import Progress, Report
 
@@ -62,7 +63,7 @@ def target(
         if name not in known:
             raise unknown("processor", name, known)
     if not known:
-        from ..engines.cuda import shared
+        from ..engines.tensorrt.device import shared
 
         return Target(builder, weights, (shared().architecture,))
     # An engine that serves Turing too is slower on all others.

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from .. import __version__
-from ..engines.base import ExportError, InputError
-from ..engines.upscaler import KIND, UpscalerBundle, UpscalerFacts
+from ..bundles.upscaler import KIND, UpscalerBundle, UpscalerFacts
+from ..errors import ExportError, InputError
+from ..version import __version__
 from . import components, wrappers
 from .bundle import OPSET, Part, Precision, Report, check_opset, export_graph, stored_precision
-from .checkpoint import State, check_state, read_tensors
+from .checkpoints.checkpoint import State, check_state, read_tensors
 from .publish import check_space, publish, remove_stale
 from .upscaler_nets import NETS, Net, renamed
 

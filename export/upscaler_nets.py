@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pixel_shuffle, pixel_unshuffle
 
-from .checkpoint import State
+from .checkpoints.checkpoint import State
 
 SLOPE = 0.2
 SHRINK = 0.2

@@ -12,9 +12,10 @@ import torch
 import transformers
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from ..engines.base import Array, ExportError
-from ..engines.bundle import Check, Receipt
+from ..bundles.graph import Check, Receipt
+from ..bundles.tensor import Array
 from ..engines.compare import Outputs, worst
+from ..errors import ExportError
 from .components import Component
 
 ORT_ERRORS = (

@@ -11,35 +11,39 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from PIL import Image
 
-from .. import __version__
-from ..engines.base import Array, Engine, InputError
-from ..engines.bundle import Bundle
-from . import checks
-from .captured import Loops
-from .defaults import sampling, settled
-from .denoiser import Denoiser
-from .expand import expand, named
-from .guidance import check_prompts
-from .imaging import codec, resize
-from .imaging.codec import Picture
+from ..bundles.manifest import Bundle
+from ..bundles.tensor import Array
+from ..engines.base import Engine
+from ..errors import InputError
+from ..version import __version__
+from .conditioning.encoders import TextEncoder
+from .conditioning.guidance import check_prompts
+from .denoising.denoiser import Denoiser
+from .denoising.loop import Step
+from .denoising.loop_graphs import Loops
+from .execution.clock import Clock, within
+from .execution.run import Checkpoint, Run
+from .imaging import resize
 from .imaging.metadata import Parameters, format_parameters
 from .imaging.opening import MAX_PIXELS
-from .loop import Step
-from .request import Change, Region, Request, Result
-from .run import Checkpoint, Run
+from .imaging.picture import Picture
+from .imaging.picture import Source as PictureSource
+from .imaging.picture import read as read_picture
+from .model.autoencoder import Autoencoder
+from .requests import checks
+from .requests.defaults import sampling, settled
+from .requests.expand import expand, named
+from .requests.request import Change, Region, Request, Result
 from .sampling.compile import compile_plan
 from .sampling.levels import ModelSchedule
 from .sampling.names import SCHEDULES, a1111_eta, a1111_labels, find_schedule, resolve
 from .sampling.passes import join
 from .sampling.plan import Plan
-from .text import TextEncoder
-from .vae import Autoencoder
-from .within import Clock, within
 
 if TYPE_CHECKING:
     from .tools.upscale import Upscaled
 
-Source = codec.Source | Picture
+Source = PictureSource | Picture
 Text = str | Sequence[str]
 OnStep = Callable[[Step], None]
 Made = TypeVar("Made", bound=Result, covariant=True)
@@ -234,7 +238,7 @@ class Pipeline:
         """A picture of at most `max_pixels`, as `imaging.codec.read` reads it; a `Picture` as it is."""
         if isinstance(source, Picture):
             return source
-        return codec.read(source, max_pixels=self.max_pixels, reduce=reduce)
+        return read_picture(source, max_pixels=self.max_pixels, reduce=reduce)
 
     def plan(self, request: Request) -> Plan:
         """The table that a request runs, without running it; raises `InputError` where there is none."""

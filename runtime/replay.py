@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from .. import __version__
-from ..engines.base import InputError
-from .imaging.codec import Picture, read
+from ..errors import InputError
+from ..version import __version__
 from .imaging.metadata import read_parameters, read_record
 from .imaging.opening import MAX_PIXELS, open_image
-from .load import find, load
-from .records import Record, Reference, image_hash, plan_hash, thaw
-from .request import Output, Request
+from .imaging.picture import Picture, read
+from .model.load import find, load
+from .provenance.records import Record, Reference, image_hash, plan_hash, thaw
+from .requests.request import Output, Request
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline

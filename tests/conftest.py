@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 import overpaint
-from overpaint.engines.bundle import Bundle
-from overpaint.engines.upscaler import UpscalerBundle
-from tests.bundles import fake_bundle
-from tests.device import cupy as cupy
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.upscaler import UpscalerBundle
+from tests.support.bundles import fake_bundle
+from tests.support.device import cupy as cupy
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,7 +31,7 @@ def fake_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def inpainting_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny diffusers checkpoint whose U-Net takes 9 channels: latents, mask, latents of the masked picture."""
-    from tests.checkpoints import conditioned_checkpoint, tiny_checkpoint
+    from tests.support.checkpoints import conditioned_checkpoint, tiny_checkpoint
 
     folder = tmp_path_factory.mktemp("inpainting")
     return conditioned_checkpoint(tiny_checkpoint(folder / "base", seed=1), folder / "checkpoint")
@@ -47,9 +47,9 @@ def inpainting_bundle(inpainting_checkpoint: Path, tmp_path_factory: pytest.Temp
 
 @pytest.fixture(scope="session")
 def upscaler(tmp_path_factory: pytest.TempPathFactory) -> UpscalerBundle:
-    """A small Real-ESRGAN x2: its sides are multiples of 2; `tests.upscalers.rrdb("realesrgan", 2, 2)`."""
+    """A small Real-ESRGAN x2: its sides are multiples of 2; `tests.support.upscalers.rrdb("realesrgan", 2, 2)`."""
     from overpaint.export.upscaler import export_upscaler
-    from tests.upscalers import rrdb, write
+    from tests.support.upscalers import rrdb, write
 
     folder = tmp_path_factory.mktemp("upscaler")
     return export_upscaler(write(rrdb("realesrgan", 2, 2), folder / "net.pth", "params_ema"), folder / "bundle")

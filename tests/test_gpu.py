@@ -9,13 +9,13 @@ import pytest
 
 import overpaint
 from overpaint import EngineError
-from overpaint.engines import buffers
-from overpaint.engines.bundle import Bundle
+from overpaint.bundles.manifest import Bundle
+from overpaint.engines import arrays
 from overpaint.engines.compare import psnr
-from overpaint.export.fuse import build_onnxruntime
-from overpaint.runtime.captured import MOST_LINES
-from overpaint.runtime.load import find
-from overpaint.runtime.loop import Step
+from overpaint.export.fusion.fuse import build_onnxruntime
+from overpaint.runtime.denoising.loop import Step
+from overpaint.runtime.denoising.loop_graphs import MOST_LINES
+from overpaint.runtime.model.load import find
 
 pytestmark = pytest.mark.gpu
 
@@ -25,7 +25,7 @@ BUILT = "built for a GPU"
 @pytest.fixture(scope="module")
 def cupy() -> Any:
     try:
-        return buffers.namespace("cuda")
+        return arrays.namespace("cuda")
     except EngineError as exc:
         pytest.skip(str(exc))
 
@@ -71,9 +71,9 @@ def test_a_short_loop_is_one_graph(pipes: Any, steps: int) -> None:
 
 def test_an_upload_and_a_download(cupy: Any) -> None:
     array = np.random.default_rng(0).standard_normal((3, 5), np.float32)
-    there = buffers.to_device(array, "cuda")
-    assert (buffers.device_of(there), buffers.namespace_of(there)) == ("cuda", cupy)
-    assert np.array_equal(buffers.to_host(there), array)
+    there = arrays.to_device(array, "cuda")
+    assert (arrays.device_of(there), arrays.namespace_of(there)) == ("cuda", cupy)
+    assert np.array_equal(arrays.to_host(there), array)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler_a", "dpmpp_2m", "unipc", "heun"])
@@ -101,7 +101,7 @@ def feeds(xp: Any, rows: int, side: int) -> dict[str, Any]:
 
 def test_out_of_memory_and_on(pipes: Any, cupy: Any) -> None:
     engine = pipes[0].denoiser.engine
-    side = int((buffers.free_memory() / 2**17) ** 0.5)
+    side = int((arrays.free_memory() / 2**17) ** 0.5)
     with pytest.raises(EngineError, match="memory does not suffice"):
         engine(feeds(cupy, 16, side))
     assert engine(feeds(cupy, 1, 16))["model_output"].shape == (1, 4, 16, 16)

@@ -14,10 +14,14 @@ ROOT = Path(overpaint.__file__).parent
 STDLIB = sys.stdlib_module_names
 # Who may import whom: the package's own parts by first name, then other libraries.
 RULES = {
-    "engines": ({"engines"}, {"numpy", "filelock", "cupy", "onnxruntime", "openvino"}),
-    "runtime": ({"runtime", "engines"}, {"numpy", "PIL", "ftfy", "safetensors", "tokenizers"}),
+    "bundles": ({"bundles", "errors"}, {"numpy", "filelock"}),
+    "engines": ({"engines", "bundles", "errors"}, {"numpy", "cupy", "onnxruntime", "openvino"}),
+    "runtime": (
+        {"runtime", "engines", "bundles", "errors", "version"},
+        {"numpy", "PIL", "ftfy", "safetensors", "tokenizers"},
+    ),
     "export": (
-        {"export", "engines"},
+        {"export", "engines", "bundles", "errors", "version"},
         {
             "numpy",
             "torch",
@@ -36,9 +40,9 @@ RULES = {
     "models": (set(), set()),
 }
 BACKEND_LIBRARIES = {
-    "cupy": "engines/buffers.py",
-    "onnxruntime": "engines/ort.py",
-    "openvino": "engines/openvino.py",
+    "cupy": "engines/arrays.py",
+    "onnxruntime": "engines/ort/cpu.py",
+    "openvino": "engines/openvino/engine.py",
 }
 FILES = [path for part in RULES for path in sorted((ROOT / part).rglob("*.py"))]
 
@@ -80,14 +84,20 @@ def fresh(code: str) -> str:
 
 def test_the_runtime_brings_in_no_torch() -> None:
     heavy = "{'torch', 'diffusers', 'transformers', 'nncf', 'onnx', 'scipy'}"
-    parts = ("runtime.load", "runtime.demo", "runtime.trajectories", "engines.ort", "cli")
+    parts = (
+        "runtime.model.load",
+        "runtime.diagnostics.demo",
+        "runtime.diagnostics.calibration",
+        "engines.ort.cpu",
+        "cli",
+    )
     modules = ", ".join(f"overpaint.{part}" for part in parts)
     assert fresh(f"import sys, {modules}; print(sorted({heavy} & sys.modules.keys()))") == "[]"
 
 
 def test_engines_are_built_without_torch() -> None:
     heavy = "{'torch', 'onnx', 'onnxruntime', 'cupy', 'tensorrt', 'tensorrt_rtx'}"
-    parts = "overpaint.export.tensorrt, overpaint.engines.tensorrt_rtx"
+    parts = "overpaint.export.tensorrt, overpaint.engines.tensorrt.rtx"
     assert fresh(f"import sys, {parts}; print(sorted({heavy} & sys.modules.keys()))") == "[]"
 
 

@@ -19,12 +19,12 @@ EXAMPLES = ROOT / "models/examples"
 # By how a command begins, why the suite does not run it.
 LEFT = {
     "git clone": "needs the network",
-    "make demo": "sets up an environment; tests/test_cli.py runs the demo",
+    "make demo": "sets up an environment; tests/cli/test_cli.py runs the demo",
     ". .venv/bin/activate": "is of the shell",
     "pip install": "needs the network",
     "overpaint build out/my-model --engine tensorrt_rtx": "needs TensorRT-RTX, and minutes",
     "cat ": "needs overpaint on the PATH; tests/cli/test_outputs.py runs a pipe",
-    "overpaint completion": "writes into the home folder; tests/test_cli_words.py runs it",
+    "overpaint completion": "writes into the home folder; tests/cli/test_words.py runs it",
 }
 # Shapes of commands, not commands.
 SYNOPSIS = re.compile(r"\b(PICTURE|COMMAND|FOLDER)\b")

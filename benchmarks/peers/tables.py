@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from overpaint.runtime.bench import Spread
+from overpaint.runtime.diagnostics.bench import Spread
 
 from .peer import COMPILED, DIFFUSERS, FLOOR, GENAI, OURS, RAW, Peer
 from .work import Work

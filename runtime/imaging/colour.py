@@ -7,7 +7,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms
 
-from ...engines.base import Array, InputError
+from ...bundles.tensor import Array
+from ...errors import InputError
 
 _INTEGER = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
 _DEEP = {"F", *_INTEGER}

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...engines.base import Array, InputError
+from ...bundles.tensor import Array
+from ...errors import InputError
 from .tiles import strips
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...engines.base import Array
+from ...bundles.tensor import Array
 from .mask import kernel
 
 

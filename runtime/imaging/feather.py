@@ -7,7 +7,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from ...engines.base import Array
+from ...bundles.tensor import Array
 from .mask import blur, grow
 
 GROWTH = 1.5

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ...engines.base import Array, InputError, unknown
+from ...bundles.tensor import Array
+from ...errors import InputError, unknown
 from .mask import region
 from .match import transfer
 from .tiles import Window, strips

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ...engines.base import InputError
+from ...errors import InputError
 from .cmap import Ranges, covered
 
 _ENDINGS = (".ttf", ".ttc", ".otf", ".otc")

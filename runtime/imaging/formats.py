@@ -9,7 +9,7 @@ from importlib import import_module
 
 from PIL import Image
 
-from ...engines.base import InputError
+from ...errors import InputError
 
 # Not all that Pillow knows: some of its formats, such as EPS, hand the file to another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "ICO", "TGA")

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...engines.base import Array
+from ...bundles.tensor import Array
 from .mask import blur as blur_mask
 from .tiles import Window
 

@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from ...engines.base import InputError
-from ...engines.textfile import decode
+from ...bundles.textfile import decode
+from ...errors import InputError
 from .metadata import read_parameters, split_parameters
 
 Source = str | os.PathLike[str] | bytes

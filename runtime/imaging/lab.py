@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...engines.base import Array
+from ...bundles.tensor import Array
 
 RANGES = ((0.0, 100.0), (-128.0, 128.0), (-128.0, 128.0))
 """What L*, a* and b* of sRGB colours lie in."""

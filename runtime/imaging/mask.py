@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ...engines.base import Array, InputError, unknown
-from .codec import Picture, Source
-from .codec import read as read_picture
+from ...bundles.tensor import Array
+from ...errors import InputError, unknown
 from .opening import MAX_PIXELS
+from .picture import Picture, Source
+from .picture import read as read_picture
 from .tiles import Window, strips
 
 CHANNELS = ("auto", "luma", "alpha")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ...engines.base import Array, InputError, unknown
+from ...bundles.tensor import Array
+from ...errors import InputError, unknown
 from .lab import RANGES, from_lab, to_lab
 from .tiles import strips
 

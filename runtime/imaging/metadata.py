@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from ...engines.base import InputError
+from ...errors import InputError
 from .opening import BROKEN, open_image
 
 KEY, RECORD_KEY = "parameters", "overpaint"

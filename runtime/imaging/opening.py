@@ -15,7 +15,7 @@ from typing import IO
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
-from ...engines.base import InputError
+from ...errors import InputError
 from . import gif, jpeg, png, tiff, webp
 from .formats import HEAD, formats_of
 from .parts import Container, at

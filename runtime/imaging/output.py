@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ...engines.base import InputError, NoPlaceError, OutputError, unknown
+from ...errors import InputError, NoPlaceError, OutputError, unknown
 from .metadata import KEY, RECORD_KEY, encode_exif
 
 _PNG_PERCEPTUAL = b"\0"

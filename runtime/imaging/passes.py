@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...engines.base import Array, InputError, unknown
-from .codec import MAX_ASPECT
+from ...bundles.tensor import Array
+from ...errors import InputError, unknown
 from .gradients import weights
 from .mask import around, blur_reach, region
+from .picture import MAX_ASPECT
 from .tiles import Window
 
 ORDERS = ("linear", "chess")

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
-from ...engines.base import Array
+from ...bundles.tensor import Array
 from .parts import LARGEST, Container, Part, UnusableError, at, kept, size_of
 
 MAGIC = b"\x89PNG\r\n\x1a\n"

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from ...engines.base import Array, InputError, unknown
-from .codec import Picture, check_size
+from ...bundles.tensor import Array
+from ...errors import InputError, unknown
+from .picture import Picture, check_size
 
 MODES = ("stretch", "crop", "pad", "none")
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...engines.base import Array, InputError, unknown
+from ...bundles.tensor import Array
+from ...errors import InputError, unknown
 from .mask import grow, region
 from .tiles import Window, strips
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...engines.base import Array, InputError
+from ...bundles.tensor import Array
+from ...errors import InputError
 
 LIMIT = 2.0
 """Scores above this are taken for seams."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ...engines.base import Array, InputError
-from ...engines.buffers import namespace_of
+from ...bundles.tensor import Array
+from ...engines.arrays import namespace_of
+from ...errors import InputError
 from .tiles import strips
 
 RADIUS = 2

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...engines.base import Array
-from ...engines.buffers import namespace_of
+from ...bundles.tensor import Array
+from ...engines.arrays import namespace_of
 
 
 @dataclass(frozen=True)

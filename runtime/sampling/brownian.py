@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...engines.base import Array
+from ...bundles.tensor import Array
 from .noise import NoiseStream
 
 _DIGITS = 6

@@ -8,8 +8,8 @@ from numbers import Real
 
 import numpy as np
 
-from ...engines.base import InputError
-from .. import conventions
+from ...errors import InputError
+from ..conventions.convention import convention as convention_of
 from . import programs
 from . import strength as strengths
 from .levels import SPACINGS, ModelSchedule
@@ -44,7 +44,7 @@ def compile_plan(
     `inpaints` whether it works under a mask. Raises `InputError`, naming the remedy, for anything else.
     """
     name, curve = resolve(sampler, schedule)
-    kind, habit = SAMPLERS[name], conventions.convention(convention)
+    kind, habit = SAMPLERS[name], convention_of(convention)
     options = _options(name, eta, dict(habit.etas).get(name, kind.eta))
     strength = _share("strength", strength)
     if sum(given is not None for given in (steps, timesteps, sigmas)) != 1:

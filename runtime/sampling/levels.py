@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...engines.base import Array, InputError, unknown
+from ...bundles.tensor import Array
+from ...errors import InputError, unknown
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 SPACINGS = ("leading", "linspace", "trailing")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...engines.base import Array
+from ...bundles.tensor import Array
 from .levels import Level
 
 

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 
-from ...engines.base import InputError, unknown
+from ...errors import InputError, unknown
 from .levels import SPACINGS
 from .samplers import SAMPLERS
 from .schedules import SIGMA_SCHEDULES

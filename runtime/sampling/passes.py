@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...engines.base import Array, InputError, unknown
+from ...bundles.tensor import Array
+from ...errors import InputError, unknown
 from .plan import Plan
 
 MAX_PASSES = 32

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...engines.base import Array, InputError
-from ..conventions import CONTRACT, Convention
+from ...bundles.tensor import Array
+from ...errors import InputError
+from ..conventions.convention import CONTRACT, Convention
 from .levels import Level, ModelSchedule
 from .linear import MODEL, Sum, X
 

@@ -7,7 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ...engines.base import Array, InputError
+from ...bundles.tensor import Array
+from ...errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

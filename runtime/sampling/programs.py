@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from ...engines.base import Array, InputError
-from ..conventions import Convention
+from ...bundles.tensor import Array
+from ...errors import InputError
+from ..conventions.convention import Convention
 from .levels import SPACINGS, Level, ModelSchedule
 from .path import Path, whole_times
 from .samplers import Sampler

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...engines.base import Array, InputError
+from ...bundles.tensor import Array
+from ...errors import InputError
 from . import ddim, dpm_solver, k_diffusion, multi_step, pndm, single_step, unipc
 from .levels import Level, ModelSchedule
 from .linear import Line

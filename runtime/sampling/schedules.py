@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...engines.base import Array, InputError
+from ...bundles.tensor import Array
+from ...errors import InputError
 from .levels import ModelSchedule
 
 # Sabour et al., "Align Your Steps" (arXiv:2404.14507): the tables of its quickstart, 10 steps and the end.

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...engines.base import InputError, unknown
+from ...errors import InputError, unknown
 from .levels import Level
 from .path import Path
 

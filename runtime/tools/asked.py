@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...engines.base import Array, unknown
-from ...engines.bundle import USUAL
-from ..defaults import values
-from ..expand import ALIASES
-from ..imaging.codec import Picture
-from ..records import damaged, recorder
-from ..request import Output
+from ...bundles.facts import USUAL
+from ...bundles.tensor import Array
+from ...errors import unknown
+from ..imaging.picture import Picture
+from ..provenance.records import damaged, recorder
+from ..requests.defaults import values
+from ..requests.expand import ALIASES
+from ..requests.request import Output
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...engines.base import InputError, ModelOutputError, OutputError
-from ..expand import expand
-from ..guidance import check_prompts
-from ..imaging import codec
-from ..imaging.codec import Picture
+from ...errors import InputError, ModelOutputError, OutputError
+from ..conditioning.guidance import check_prompts
+from ..denoising.loop import Step
 from ..imaging.output import check_writable
-from ..loop import Step
-from ..request import Output, Request
+from ..imaging.picture import Picture
+from ..imaging.picture import read as read_picture
+from ..requests.expand import expand
+from ..requests.request import Output, Request
 from .folder import Item, Journal, Skipped, check_folder
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_prompts(self.requests(codec.read(np.zeros((64, 64, 3), np.uint8)), self.prompt)[0])
+        check_prompts(self.requests(read_picture(np.zeros((64, 64, 3), np.uint8)), self.prompt)[0])
 
     def requests(self, picture: Picture, prompt: str) -> list[Request]:
         """A request an image of the picture; the same seeds for every picture, as in A1111's batches."""
@@ -90,7 +90,7 @@ class Batch:
         self._pipe, self._items, self._settings = pipe, items, settings
         self._journal, self._write, self._together = journal, write, together
         width, height = pipe.bundle.model.default_size
-        usual = settings.requests(codec.read(np.zeros((height, width, 3), np.uint8)), settings.prompt)
+        usual = settings.requests(read_picture(np.zeros((height, width, 3), np.uint8)), settings.prompt)
         self.total = len(pipe.task(usual[0]).plan) * sum(len(item.todo) for item in items)
         """The evaluations that all of it needs."""
 

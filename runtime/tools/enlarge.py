@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from ...engines.base import Array, InputError
-from ..imaging.codec import MAX_SIDE, Picture
+from ...bundles.tensor import Array
+from ...errors import InputError
 from ..imaging.opening import MAX_PIXELS
+from ..imaging.picture import MAX_SIDE, Picture
 from ..imaging.tiles import strips
-from ..upscaler import Upscaler
+from ..model.upscaler import Upscaler
 
 Size = tuple[int, int]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...engines.base import InputError, OutputError
-from ...engines.textfile import decode
+from ...bundles.textfile import decode
+from ...errors import InputError, OutputError
 from ..imaging.formats import HEAD, endings, formats_of
 from ..imaging.output import check_place, numbered
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from ...engines.base import InputError, unknown
-from ..expand import ALIASES, named
-from ..imaging.codec import Picture
+from ...errors import InputError, unknown
 from ..imaging.fonts import missing
 from ..imaging.metadata import format_parameters, parse_parameters
+from ..imaging.picture import Picture
 from ..imaging.sheet import Row, contact_sheet
-from ..request import Request
+from ..requests.expand import ALIASES, named
+from ..requests.request import Request
 from ..sampling.noise import drawn
 
 if TYPE_CHECKING:

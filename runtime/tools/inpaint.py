@@ -9,27 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...engines.base import Array, InputError
-from .. import checks
-from ..conventions import convention
-from ..defaults import settled
-from ..expand import expand
-from ..imaging import codec, fill, mask
-from ..imaging.codec import Picture
+from ...bundles.tensor import Array
+from ...errors import InputError
+from ..conventions.convention import convention
+from ..conventions.masks import OURS, MaskRule
+from ..denoising.loop import Step
+from ..imaging import fill, mask
 from ..imaging.feather import GROWTH, covering, feather
 from ..imaging.mask import HALF, Mask, to_latents
+from ..imaging.picture import MAX_SIDE, Picture
+from ..imaging.picture import Source as PictureSource
 from ..imaging.ring import FIELDS
 from ..imaging.soft import Soft
 from ..imaging.tiles import Window
-from ..loop import Step
-from ..masking import OURS, MaskRule
-from ..request import CONTENTS, Change, Output, Region, Request, Result
+from ..requests import checks
+from ..requests.defaults import settled
+from ..requests.expand import expand
+from ..requests.request import CONTENTS, Change, Output, Region, Request, Result
 from .asked import recorded
 from .options import split
 from .patch import Patch, Seam, Size, scaled, working_size
 
 if TYPE_CHECKING:
-    from ...engines.bundle import ModelFacts
+    from ...bundles.facts import ModelFacts
     from ..pipeline import Pipeline
 
 CONTENT = (*CONTENTS, "fill")
@@ -38,8 +40,8 @@ LEVELS = ("hard", "soft", "strength")
 FULL = 4
 MAX_BLUR = 256
 
-Source = codec.Source | Picture
-MaskSource = codec.Source | Mask
+Source = PictureSource | Picture
+MaskSource = PictureSource | Mask
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Inpainting:
         checks.choice("latent mask", self.latent_mask, mask.LATENT_MODES)
         checks.choice("shift field", self.ring_field, FIELDS)
         checks.pixels({"padding": self.padding, "ring": self.ring})
-        checks.pixels({"grow": self.grow}, -codec.MAX_SIDE)
+        checks.pixels({"grow": self.grow}, -MAX_SIDE)
         self._check_soft()
         widths: tuple[Any, ...] = self.blur if isinstance(self.blur, tuple) else (self.blur, self.blur)
         if len(widths) != 2 or not all(isinstance(width, Real) and 0 <= float(width) <= MAX_BLUR for width in widths):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..expand import APART, REQUEST, check_names
+from ..requests.expand import APART, REQUEST, check_names
 
 
 def split(kind: type[Any], options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...engines.base import Array, InputError
-from .. import checks
-from ..defaults import settled
-from ..expand import expand
-from ..imaging import codec, fill, mask
-from ..imaging.codec import Picture
+from ...bundles.tensor import Array
+from ...errors import InputError
+from ..denoising.loop import Step
+from ..imaging import fill, mask
 from ..imaging.compose import certify, reveal
 from ..imaging.fill import Margins
+from ..imaging.picture import Picture, check_size
+from ..imaging.picture import Source as PictureSource
 from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window, windows
-from ..loop import Step
-from ..request import Change, Output, Request, Result
+from ..requests import checks
+from ..requests.defaults import settled
+from ..requests.expand import expand
+from ..requests.request import Change, Output, Request, Result
 from .asked import recorded
 from .options import split
 from .patch import Patch, Seam, Size, summed
@@ -27,7 +29,7 @@ from .patch import Patch, Seam, Size, summed
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
-Source = codec.Source | Picture
+Source = PictureSource | Picture
 # Between the seeds of one picture's areas, so that no two areas begin with the same noise.
 STRIDE = 0x9E3779B1
 
@@ -142,7 +144,7 @@ class Outpaint:
         facts = pipeline.bundle.model
         size = checks.size(rest.pop("size", None)) or facts.default_size
         grown = enlarged(self._picture.size, self._own.margins)
-        codec.check_size(grown, facts.multiple, "the grown picture")
+        check_size(grown, facts.multiple, "the grown picture")
         if grown[0] * grown[1] > pipeline.max_pixels:
             raise InputError(
                 f"the grown picture is {grown[0]}x{grown[1]}, more than the limit of {pipeline.max_pixels} pixels; "

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from ...engines.base import Array
-from ..imaging.codec import Picture
+from ...bundles.tensor import Array
 from ..imaging.compose import Certificate, certify, paste, reveal
 from ..imaging.fade import fade
+from ..imaging.picture import Picture
 from ..imaging.ring import RingMatch, ring
 from ..imaging.tiles import Window
 

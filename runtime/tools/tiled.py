@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...engines.base import Array
-from ..imaging.codec import Picture
+from ...bundles.tensor import Array
+from ..denoising.loop import Step
+from ..execution.run import Run
 from ..imaging.compose import paste
 from ..imaging.match import wavelet
 from ..imaging.passes import TilePass, waves
-from ..loop import Step
-from ..request import Change, Output, Request
-from ..run import Run
-from ..watch import Watch
+from ..imaging.picture import Picture
+from ..progress import Watch
+from ..requests.request import Change, Output, Request
 from .patch import scaled
 
 if TYPE_CHECKING:

@@ -10,24 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...engines.base import Array, InputError
-from ..assemble import mosaic
-from ..conventions import convention
-from ..defaults import settled
-from ..expand import ALIASES, expand
-from ..guidance import check_prompts
-from ..imaging import codec
-from ..imaging.codec import Picture
+from ...bundles.tensor import Array
+from ...errors import InputError
+from ..conditioning.guidance import check_prompts
+from ..conventions.convention import convention
+from ..conventions.tiles import OURS
+from ..denoising.loop import Step
 from ..imaging.match import METHODS as MATCHES
 from ..imaging.match import match
 from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.passes import TilePass
+from ..imaging.picture import Picture, check_size
+from ..imaging.picture import Source as PictureSource
 from ..imaging.seams import Line, Seams, seams
-from ..loop import Step
-from ..request import Output, Request, Result
-from ..tiling import OURS
-from ..upscaler import Upscaler
-from ..watch import Watch, unwatched
+from ..model.build_job import mosaic
+from ..model.upscaler import Upscaler
+from ..progress import Watch, unwatched
+from ..requests.defaults import settled
+from ..requests.expand import ALIASES, expand
+from ..requests.request import Output, Request, Result
 from .asked import recorded
 from .enlarge import enlarge, enlarged_size, rounds
 from .options import split
@@ -59,7 +60,7 @@ class Upscale:
     def __init__(
         self,
         pipeline: Pipeline,
-        image: codec.Source | Picture,
+        image: PictureSource | Picture,
         prompt: str = "",
         *,
         negative_prompt: str = "",
@@ -277,7 +278,7 @@ class Upscale:
         """Raise `InputError` for what a run would refuse later."""
         check_prompts(self._request)
         self._pipeline.plan(self._fix)
-        codec.check_size(self.size, self._sizes.multiple, "the result")
+        check_size(self.size, self._sizes.multiple, "the result")
         width, height = self.size
         if self._own.method == "joint":
             self._pipeline.check_size((width, height), self._sizes.tile)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ...engines.base import InputError
-from ...engines.bundle import ModelFacts
-from .. import checks
-from ..imaging.codec import MAX_SIDE
+from ...bundles.facts import ModelFacts
+from ...errors import InputError
+from ..conventions.tiles import OURS, TileRule
 from ..imaging.match import METHODS as MATCHES
 from ..imaging.passes import ORDERS, SEAM_FIXES, TilePass, Tiling, bands, redraw
+from ..imaging.picture import MAX_SIDE
 from ..imaging.seams import LIMIT, Line
-from ..tiling import OURS, TileRule
+from ..requests import checks
 
 METHODS = ("joint", "tiles")
 MAX_SCALE = 16

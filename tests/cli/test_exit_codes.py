@@ -7,16 +7,16 @@ import pytest
 
 from overpaint import BundleError, EngineError, InputError, OutputError
 from overpaint.cli import main
-from overpaint.engines import auto
-from overpaint.engines.base import NoBundleError, NoEngineError, NoPlaceError
-from overpaint.runtime.load import MODELS
+from overpaint.engines import select
+from overpaint.errors import NoBundleError, NoEngineError, NoPlaceError
+from overpaint.runtime.model.load import MODELS
 
 PAINT = ("img2img", str(MODELS / "examples/fox.png"), "fox", "-o")
 
 
 @pytest.fixture
 def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "ORDER", (("tensorrt", "cuda", (lambda _: "there is no NVIDIA driver",)),))
+    monkeypatch.setattr(select, "ORDER", (("tensorrt", "cuda", (lambda _: "there is no NVIDIA driver",)),))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
 
 

@@ -15,7 +15,7 @@ from overpaint import from_infotext
 from overpaint.cli import main
 from overpaint.runtime.imaging.metadata import read_parameters, split_parameters
 from overpaint.runtime.imaging.output import write
-from tests.examples import noise_file
+from tests.support.examples import noise_file
 
 TEXT = (
     "fox, (ink:1.1)\nNegative prompt: blurry\nSteps: 4, Sampler: Euler a, Schedule type: Karras, CFG scale: 3, "

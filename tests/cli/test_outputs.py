@@ -16,10 +16,10 @@ from PIL import Image
 from overpaint import InputError
 from overpaint.cli import main
 from overpaint.cli.naming import FIELDS, Pattern, folder_and_pattern
-from overpaint.runtime import load as loading
 from overpaint.runtime.imaging import opening
 from overpaint.runtime.imaging.metadata import parse_parameters, read_parameters
-from tests.examples import noise_file
+from overpaint.runtime.model import load as loading
+from tests.support.examples import noise_file
 
 
 @pytest.fixture

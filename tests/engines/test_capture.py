@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from overpaint import EngineError
-from overpaint.engines import buffers
+from overpaint.engines import arrays
 from overpaint.engines.capture import Capture, recording
 
 pytestmark = pytest.mark.usefixtures("cupy")
@@ -15,7 +15,7 @@ def test_work_is_done_to_warm_up_and_to_record_and_then_replayed() -> None:
     during = []
 
     def work() -> int:
-        assert recording() == buffers.stream().capturing
+        assert recording() == arrays.stream().capturing
         during.append(recording())
         return len(during)
 
@@ -23,7 +23,7 @@ def test_work_is_done_to_warm_up_and_to_record_and_then_replayed() -> None:
     assert [capture() for _ in range(3)] == [2, 2, 2]
     assert during == [False, True]
     assert capture._recorded[0].launched == 3
-    assert not buffers.stream().capturing
+    assert not arrays.stream().capturing
 
 
 @pytest.mark.parametrize("good", [0, 1])
@@ -38,7 +38,7 @@ def test_work_that_fails_leaves_no_capture_open(good: int) -> None:
     with pytest.raises(ValueError, match="work"):
         Capture(work)()
     assert not recording()
-    assert not buffers.stream().capturing
+    assert not arrays.stream().capturing
 
 
 def test_work_that_cannot_be_recorded() -> None:
@@ -48,4 +48,4 @@ def test_work_that_cannot_be_recorded() -> None:
 
     with pytest.raises(EngineError, match="cannot be recorded: cudaErrorStreamCaptureUnsupported"):
         Capture(work)()
-    assert not buffers.stream().capturing
+    assert not arrays.stream().capturing

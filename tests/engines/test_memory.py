@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from overpaint.engines import openvino
-from overpaint.engines.bundle import Bundle
+from overpaint.bundles.manifest import Bundle
+from overpaint.engines.openvino import engine as engine_module
 from overpaint.engines.registry import EngineOptions, open_engine
-from overpaint.runtime.load import MODELS
+from overpaint.runtime.model.load import MODELS
 
 ROOT = Path(__file__).parents[2]
 RUNS = """
@@ -25,7 +25,7 @@ with overpaint.load("tiny", engine="openvino") as pipe:
 def test_the_kernels_that_a_graph_for_all_sizes_keeps_are_bounded(name: str) -> None:
     bundle = Bundle.read(MODELS / "tiny", verify=False)
     engine = open_engine("openvino", name, bundle.graph(name), bundle.folder, EngineOptions(shapes="dynamic"))
-    assert isinstance(engine, openvino.OpenVinoEngine)
+    assert isinstance(engine, engine_module.OpenVinoEngine)
     assert engine._compiler is not None
     assert engine._compiler._settings(None)["CPU_RUNTIME_CACHE_CAPACITY"] <= 100
     engine.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from overpaint.runtime.load import MODELS
+from overpaint.runtime.model.load import MODELS
 
 AUDIT = """
 import os, sys
@@ -34,11 +34,11 @@ EXPORT = """
 import logging
 from pathlib import Path
 from overpaint.export import export_bundle
-from tests.checkpoints import tiny_checkpoint
+from tests.support.checkpoints import tiny_checkpoint
 folder = Path({folder!r})
 export_bundle(tiny_checkpoint(folder / "checkpoint"), folder / "bundle")
 """
-IMPORTS = "import overpaint.export.bundle, overpaint.export.quantize, overpaint.export.int8"
+IMPORTS = "import overpaint.export.bundle, overpaint.export.int8.quantize, overpaint.export.int8.graph"
 
 
 @pytest.fixture(scope="session")
@@ -79,14 +79,14 @@ def test_what_exports_and_quantises_is_imported(tmp_path: Path, library: Path) -
 
 
 def test_it_can_be_turned_on_again_and_is_seen(tmp_path: Path, library: Path) -> None:
-    code = "import overpaint.engines.openvino, overpaint.engines.ort"
+    code = "import overpaint.engines.openvino.engine, overpaint.engines.ort.cpu"
     lookups, written = watched(code, tmp_path, library, OVERPAINT_TELEMETRY="1")
     assert any("google-analytics" in line for line in lookups)
     assert any(path.startswith("intel/") for path in written)
 
 
 def test_a_value_that_the_user_has_set_stays(tmp_path: Path, library: Path) -> None:
-    code = "import os, overpaint.engines.ort; assert os.environ['ORT_DISABLE_TELEMETRY'] == '0'"
+    code = "import os, overpaint.engines.ort.cpu; assert os.environ['ORT_DISABLE_TELEMETRY'] == '0'"
     assert watched(code, tmp_path, library, ORT_DISABLE_TELEMETRY="0")[0] == []
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from overpaint.engines.bundle import Bundle
+from overpaint.bundles.manifest import Bundle
 from overpaint.export import export_bundle
-from tests.checkpoints import tiny_checkpoint
+from tests.support.checkpoints import tiny_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from overpaint.engines.base import BundleError, ExportError, InputError, OutputError
-from overpaint.engines.bundle import Bundle, Range
+from overpaint.bundles.graph import Range
+from overpaint.bundles.manifest import Bundle
 from overpaint.engines.compare import worst
+from overpaint.errors import BundleError, ExportError, InputError, OutputError
 from overpaint.export import bundle as stage
 from overpaint.export import export_bundle
-from overpaint.export.facts import (
+from overpaint.export.checkpoints.facts import (
     SAMPLERS,
     default_sampler,
     default_schedule,
@@ -25,12 +26,12 @@ from overpaint.export.facts import (
     not_followed,
     schedule_facts,
 )
-from overpaint.export.load import supported
+from overpaint.export.checkpoints.load import supported
 from overpaint.export.publish import publish, remove_stale
 from overpaint.export.verify import compare, reference
 from overpaint.runtime.sampling.levels import ModelSchedule
 from overpaint.runtime.sampling.samplers import SAMPLERS as KNOWN_SAMPLERS
-from tests.checkpoints import tiny_checkpoint
+from tests.support.checkpoints import tiny_checkpoint
 
 
 def edit(path: Path, **changes: object) -> None:

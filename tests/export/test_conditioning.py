@@ -10,19 +10,20 @@ import torch
 from diffusers import UNet2DConditionModel
 
 import overpaint
-from overpaint.engines.base import BundleError, InputError
-from overpaint.engines.bundle import Bundle, Range
+from overpaint.bundles.graph import Range
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.profile import Sizes, profiles
 from overpaint.engines.compare import random_feeds, relative_error
-from overpaint.engines.profile import Sizes, profiles
 from overpaint.engines.registry import EngineOptions, open_engine
+from overpaint.errors import BundleError, InputError
 from overpaint.export import bundle as stage
-from overpaint.export.facts import model_facts
-from overpaint.export.load import load_unet, supported
-from overpaint.export.quantize import Calibration, quantize_bundle
-from tests.bundles import fake_bundle
-from tests.checkpoints import conditioned_checkpoint, tiny_checkpoint
-from tests.export.single_files import write_single_file
-from tests.export.test_single_file import FIRST
+from overpaint.export.checkpoints.facts import model_facts
+from overpaint.export.checkpoints.load import load_unet, supported
+from overpaint.export.int8.quantize import Calibration, quantize_bundle
+from tests.export.checkpoints.test_single_file import FIRST
+from tests.support.bundles import fake_bundle
+from tests.support.checkpoints import conditioned_checkpoint, tiny_checkpoint
+from tests.support.single_files import write_single_file
 
 LENGTHS = {"rows": 2, "height": 6, "width": 9, "tokens": 77}
 

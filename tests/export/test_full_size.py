@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from overpaint.export import export_bundle
-from tests.checkpoints import sd15_checkpoint
+from tests.support.checkpoints import sd15_checkpoint
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

@@ -12,11 +12,12 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from overpaint.engines.bundle import Bundle, Graph
+from overpaint.bundles.graph import Graph
+from overpaint.bundles.manifest import Bundle
 from overpaint.engines.compare import relative_error
 from overpaint.export import bundle as stage
-from overpaint.export.load import supported
-from tests.checkpoints import tiny_checkpoint
+from overpaint.export.checkpoints.load import supported
+from tests.support.checkpoints import tiny_checkpoint
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

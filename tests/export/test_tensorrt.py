@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 
 from overpaint import EngineError
+from overpaint.bundles.graph import Range
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.profile import Sizes
+from overpaint.bundles.store import Store
 from overpaint.cli import main
-from overpaint.engines.built import profiles_of
-from overpaint.engines.bundle import Bundle, Range
-from overpaint.engines.profile import Sizes
-from overpaint.engines.store import Store
+from overpaint.engines.tensorrt.built import profiles_of
 from overpaint.export import memory
 from overpaint.export.tensorrt import Made, Target, build, target
-from overpaint.runtime.load import find
-from tests.signals import hearing
+from overpaint.runtime.model.load import find
+from tests.support.signals import hearing
 
 pytest.importorskip("tensorrt_rtx", reason="needs tensorrt_rtx")
 
@@ -32,8 +33,8 @@ SMALL = Sizes((16, 16), (16, 16))
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from overpaint.engines.bundle import Bundle, Range
-from overpaint.engines.profile import Sizes
+from overpaint.bundles.manifest import Bundle, Range
+from overpaint.bundles.profile import Sizes
 from overpaint.export.tensorrt import build, target
 
 def report(name, done):

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from overpaint.bundles.graph import Range
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.profile import Sizes, profiles
+from overpaint.bundles.upscaler import UpscalerBundle, open_bundle
 from overpaint.cli import main
-from overpaint.engines.base import BundleError, ExportError, InputError
-from overpaint.engines.bundle import Bundle, Range
-from overpaint.engines.profile import Sizes, profiles
-from overpaint.engines.upscaler import UpscalerBundle, open_bundle
+from overpaint.errors import BundleError, ExportError, InputError
 from overpaint.export.upscaler import export_upscaler, load_upscaler
-from tests.upscalers import compact, rrdb, run_compact, run_rrdb, write
+from tests.support.upscalers import compact, rrdb, run_compact, run_rrdb, write
 
 X = torch.rand(2, 3, 12, 20)
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import overpaint
-from overpaint.engines.base import Array, CancelledError, EngineError, InputError, RunTimeoutError
+from overpaint.bundles.tensor import Array
 from overpaint.engines.fake import FakeEngine
-from overpaint.runtime.request import Request
+from overpaint.errors import CancelledError, EngineError, InputError, RunTimeoutError
+from overpaint.runtime.requests.request import Request
 
 Pixels = NDArray[np.uint8]
 RUN = {"steps": 4, "strength": 0.5, "seed": 3}

@@ -12,12 +12,13 @@ from PIL import Image
 
 import overpaint
 from overpaint import InputError, ModelOutputError, Pipeline
-from overpaint.engines.base import Array, Engine
+from overpaint.bundles.tensor import Array
+from overpaint.engines.base import Engine
 from overpaint.engines.wrapper import Wrapper
 from overpaint.runtime.imaging.metadata import split_parameters
 from overpaint.runtime.sampling.names import find_schedule
 from overpaint.runtime.sampling.samplers import SAMPLERS
-from tests.bundles import edit_manifest
+from tests.support.bundles import edit_manifest
 
 Pixels = NDArray[np.uint8]
 

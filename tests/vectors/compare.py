@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from overpaint.engines.base import InputError
-from overpaint.runtime.conventions import CONVENTIONS, Convention
+from overpaint.errors import InputError
+from overpaint.runtime.conventions.convention import CONVENTIONS, Convention
 from overpaint.runtime.sampling.brownian import BrownianNoise
 from overpaint.runtime.sampling.compile import compile_plan
 from overpaint.runtime.sampling.levels import ModelSchedule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from overpaint.runtime.conventions import CONVENTIONS
+from overpaint.runtime.conventions.convention import CONVENTIONS
 from tests.vectors.toy import Vector
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from overpaint.engines.base import InputError
-from overpaint.runtime.conventions import CONVENTIONS
+from overpaint.errors import InputError
+from overpaint.runtime.conventions.convention import CONVENTIONS
 from tests.vectors.compare import PROGRAMS, compare, of, ours, vectors
 from tests.vectors.exceptions import ALLOWED, Allowed, allowed
 from tests.vectors.toy import STEPS, STRENGTHS
@@ -21,7 +21,7 @@ HEAD = f"""# The same picture as A1111 and ComfyUI: measured
 `--convention a1111` and `--convention comfy` against the programs' own code (Stable Diffusion web UI 1.10.1 with the
 k-diffusion that it pins, ComfyUI 0.3.64), which ran every sampler on every schedule with {", ".join(map(str, STEPS))}
 steps at strengths {", ".join(f"{strength:g}" for strength in STRENGTHS)}, on an analytic model with a seed's own noise.
-`tests/vectors/` holds what came out and says how it was made; `tests/sampling/test_vectors.py` compares.
+`tests/vectors/` holds what came out and says how it was made; `tests/runtime/sampling/test_vectors.py` compares.
 
 A cell is the worst difference of final latents, whose own size is about 1, over all steps and strengths; 1e-4 is far
 below one 8-bit level. Evaluations and timesteps are equal but where a number refers to an exception.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.peers.work import Work
-from overpaint.engines.base import Array
-from overpaint.engines.bundle import Bundle
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.tensor import Array
 from overpaint.engines.compare import random_feeds
 
 

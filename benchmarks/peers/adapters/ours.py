@@ -10,8 +10,8 @@ from PIL import Image
 
 import overpaint
 from benchmarks.peers.work import Loaded, Work
-from overpaint.engines import buffers
-from overpaint.runtime.denoiser import Row
+from overpaint.engines import arrays
+from overpaint.runtime.denoising.denoiser import Row
 
 
 def load(bundle: Path, work: Work, **options: Any) -> Loaded:
@@ -25,7 +25,7 @@ def load(bundle: Path, work: Work, **options: Any) -> Loaded:
     side = work.size // facts.downscale
     rng = np.random.default_rng(0)
     latents, pixels, timestep, conditioning = (
-        buffers.to_device(array, device)
+        arrays.to_device(array, device)
         for array in (
             rng.standard_normal((facts.latent_channels, side, side)).astype(np.float32),
             rng.uniform(-1, 1, (1, 3, work.size, work.size)).astype(np.float32),
@@ -40,5 +40,5 @@ def load(bundle: Path, work: Work, **options: Any) -> Loaded:
         "encode": lambda: pipe.vae.encoder({"pixels": pixels}),
         "decode": lambda: pipe.vae.decode(latents),
     }
-    wait = buffers.stream().synchronize if device == "cuda" else None
+    wait = arrays.stream().synchronize if device == "cuda" else None
     return Loaded(paint, stages, remembers=True, wait=wait)

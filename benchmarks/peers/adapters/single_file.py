@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.export.single_files import write_single_file
+from tests.support.single_files import write_single_file
 
 
 def prepare(checkpoint: Path, folder: Path, **_: Any) -> None:

@@ -1,0 +1,147 @@
+"""One graph of a bundle: its files, its signature, the lengths of its axes and its parity receipt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from ..errors import BundleError
+from .tensor import TensorSpec
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the bundle: its path relative to the folder, its size in bytes and its SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, folder: Path, path: str) -> File:
+        """Describe the file at `folder / path`."""
+        return cls(path, (folder / path).stat().st_size, sha256(folder / path))
+
+
+@dataclass(frozen=True)
+class Range:
+    """The least, the usual and the greatest length of a dynamic axis, and what it must be a multiple of."""
+
+    least: int
+    usual: int
+    most: int
+    multiple: int = 1
+
+    def __str__(self) -> str:
+        multiple = f", multiples of {self.multiple}" if self.multiple > 1 else ""
+        return f"{self.least} to {self.most}, usually {self.usual}{multiple}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison of a graph with its source: the lengths of the dynamic axes, and the relative error
+    ‖graph - source‖₂ / ‖source‖₂, the worst over the outputs."""
+
+    axes: Mapping[str, int]
+    error: float
+
+    def __str__(self) -> str:
+        return (
+            f"relative error {self.error:.1e} at {', '.join(f'{axis} {length}' for axis, length in self.axes.items())}"
+        )
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The parity receipt of a graph: what it was compared with, what was tolerated, and what was seen."""
+
+    source: str
+    tolerance: float
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One compiled component: its ONNX file, the files of external data, its signature and its receipt."""
+
+    file: File
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    ranges: Mapping[str, Range]
+    precision: str
+    weights: str
+    receipt: Receipt
+    data: tuple[File, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """One hash for the graph and its weights, wherever they are stored."""
+        return hashlib.sha256("".join(file.sha256 for file in self.files()).encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """The bytes of the graph and its weights on disk."""
+        return sum(file.size for file in self.files())
+
+    def files(self) -> Iterator[File]:
+        """The graph's own file, and those of its weights."""
+        yield self.file
+        yield from self.data
+
+    def describe(self, name: str) -> list[str]:
+        """Its signature, size and parity receipt, as lines of text."""
+        lines = [f"{name}: {self.size / 1e6:.1f} MB, {self.precision}, weights {self.weights}"]
+        lines += [f"  in   {spec}" for spec in self.inputs] + [f"  out  {spec}" for spec in self.outputs]
+        lines += [f"  axis {axis}: {lengths}" for axis, lengths in self.ranges.items()]
+        lines += [f"  parity with {self.receipt.source}, tolerance {self.receipt.tolerance:g}:"]
+        return lines + [f"    {check}" for check in self.receipt.checks]
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal, read in bounded memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def parse_graph(record: dict[str, Any]) -> Graph:
+    """A graph from its part of a manifest; raises as Python does where a field is missing, unknown or wrong."""
+    receipt = record["receipt"]
+    checks = tuple(Check(**check) for check in receipt["checks"])
+    parsed = {
+        "file": File(**record["file"]),
+        "data": tuple(File(**file) for file in record["data"]),
+        "inputs": tuple(_spec(spec) for spec in record["inputs"]),
+        "outputs": tuple(_spec(spec) for spec in record["outputs"]),
+        "ranges": {axis: Range(**lengths) for axis, lengths in record["ranges"].items()},
+        "receipt": Receipt(receipt["source"], receipt["tolerance"], checks),
+    }
+    return Graph(**{**record, **parsed})
+
+
+def _spec(record: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(record["name"], record["dtype"], tuple(record["axes"]))
+
+
+def check_files(folder: Path, files: Iterable[File], verify: bool) -> None:
+    """Raise `BundleError` for a file that is missing or altered; `verify` also compares each with its SHA-256."""
+    for file in files:
+        _check_file(folder, file, verify)
+
+
+def _check_file(folder: Path, file: File, verify: bool) -> None:
+    def refuse(reason: str) -> NoReturn:
+        raise BundleError(f"{folder / file.path}: {reason}; export the bundle again or restore the file")
+
+    parts = PurePosixPath(file.path)
+    if parts.is_absolute() or ".." in parts.parts:
+        refuse("lies outside the bundle")
+    path = folder / file.path
+    if not path.is_file():
+        refuse("is missing")
+    if (size := path.stat().st_size) != file.size:
+        refuse(f"is altered ({size} bytes, the manifest says {file.size})")
+    if verify and sha256(path) != file.sha256:
+        refuse("is altered (its SHA-256 is not the manifest's)")

@@ -1,0 +1,239 @@
+"""The shapes an engine is built for: ranges of a graph's dynamic axes, and the words in which people ask for them."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import EngineError, InputError
+from .facts import Extent
+from .graph import Graph, Range
+from .manifest import Graphs
+from .tensor import Array, TensorSpec
+
+# The longest prompt that engines are built for, in chunks of the tokenizer's length.
+MOST_CHUNKS = 3
+# Rows of a call for one picture, at least and at most, and of a call for the smallest batch, usually. Guidance
+# doubles the rows of the U-Net and its kin; the VAE and upscalers are given one picture a call, the text encoder one
+# prompt in chunks.
+DENOISER = Range(1, 2, 2)
+ROWS: Mapping[str, Range] = {
+    "text_encoder": Range(1, 1, MOST_CHUNKS),
+    "vae_encoder": Range(1, 1, 1),
+    "vae_decoder": Range(1, 1, 1),
+    "upscaler": Range(1, 1, 1),
+}
+
+_SIDE = r"([0-9]{1,6})(?:x([0-9]{1,6}))?"
+_SIZES = re.compile(f"{_SIDE}(?:-{_SIDE})?")
+_BATCH = re.compile("([0-9]{1,6})(?:-([0-9]{1,6}))?")
+_AXIS = re.compile(r"(\w+) ([0-9]+):([0-9]+):([0-9]+)")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Pictures from `least` to `most`, each (width, height) in pixels."""
+
+    least: tuple[int, int]
+    most: tuple[int, int]
+
+    @classmethod
+    def parse(cls, word: str) -> Sizes:
+        """Read "512", "512x768" (width x height), "512-1024" or "512x768-1024x1024"; raises `InputError`."""
+        found = _SIZES.fullmatch(word.strip().lower())
+        if not found:
+            raise InputError(
+                f"profile {word!r} is no size in pixels; say 512, 512x768 (width x height), or from least to most: "
+                "512-1024"
+            )
+        width, height, wider, higher = found.groups()
+        least = int(width), int(height or width)
+        most = (int(wider), int(higher or wider)) if wider else least
+        if min(least) < 1 or least[0] > most[0] or least[1] > most[1]:
+            raise InputError(f"profile {word!r} holds no size; put the smaller one first, of at least 1 pixel")
+        return cls(least, most)
+
+    def __str__(self) -> str:
+        ends = (_side(self.least), _side(self.most))
+        return ends[0] if self.least == self.most else "-".join(ends)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The lengths of a graph's dynamic axes that an engine is built for; it is tuned for the usual ones."""
+
+    axes: Mapping[str, Range]
+
+    @classmethod
+    def parse(cls, text: str) -> Profile:
+        """Read what `str` wrote; raises `ValueError` for anything else."""
+        matches = [_AXIS.fullmatch(part) for part in text.split(", ")]
+        if not all(matches):
+            raise ValueError(f"{text!r} is no profile")
+        groups = [found.groups() for found in matches if found]
+        return cls({axis: Range(int(least), int(usual), int(most)) for axis, least, usual, most in groups})
+
+    def __str__(self) -> str:
+        """The canonical text: every axis with its least, usual and greatest length, in the order of the names."""
+        return ", ".join(f"{axis} {span.least}:{span.usual}:{span.most}" for axis, span in sorted(self.axes.items()))
+
+    @property
+    def volume(self) -> int:
+        """How many shapes it holds."""
+        return math.prod(span.most - span.least + 1 for span in self.axes.values())
+
+    def covers(self, lengths: Mapping[str, int]) -> bool:
+        """Whether every axis has a length it is built for."""
+        return lengths.keys() >= self.axes.keys() and self.fits(lengths)
+
+    def fits(self, lengths: Mapping[str, int]) -> bool:
+        """Whether those axes that are given have."""
+        return all(self.axes[axis].least <= length <= self.axes[axis].most for axis, length in lengths.items())
+
+    def corners(self) -> tuple[dict[str, int], ...]:
+        """The least, the usual and the greatest lengths."""
+        return tuple(
+            {axis: getattr(span, end) for axis, span in self.axes.items()} for end in ("least", "usual", "most")
+        )
+
+    def shapes(self, spec: TensorSpec) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """The least, the usual and the greatest shape of an input."""
+        spans = [Range(axis, axis, axis) if isinstance(axis, int) else self.axes[axis] for axis in spec.axes]
+        return (
+            tuple(span.least for span in spans),
+            tuple(span.usual for span in spans),
+            tuple(span.most for span in spans),
+        )
+
+
+def parse_batch(word: str) -> Range:
+    """Read how many pictures run together, "4" or "1-4"; raises `InputError`."""
+    found = _BATCH.fullmatch(word.strip())
+    least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= least <= most:
+        raise InputError(f"batch {word!r} is no number of pictures; say 4, or from least to most: 1-4")
+    return Range(least, least, most)
+
+
+def profiles(name: str, graph: Graph, facts: Extent, sizes: Iterable[Sizes], batch: Range) -> tuple[Profile, ...]:
+    """The profiles of the graph `name` for pictures of these sizes, narrowest first.
+
+    A single size makes two: one of nothing but the usual rows and tokens, which is fastest, and one of all of them.
+    Raises `InputError` for a size or a batch that the model does not take.
+    """
+    made: dict[str, Profile] = {}
+    for wanted in sizes:
+        wide = Profile(_axes(name, graph, facts, wanted, batch))
+        fixed = Profile({axis: Range(span.usual, span.usual, span.usual) for axis, span in wide.axes.items()})
+        made |= {str(profile): profile for profile in ([fixed, wide] if wanted.least == wanted.most else [wide])}
+    return tuple(sorted(made.values(), key=lambda profile: (profile.volume, str(profile))))
+
+
+def most_rows(built: Iterable[Profile], lengths: Mapping[str, int]) -> int | None:
+    """The most rows of a call with these lengths of the other axes; None where no profile bounds them."""
+    return max((profile.axes["rows"].most for profile in built if profile.fits(lengths)), default=None)
+
+
+def lengths_of(name: str, specs: Iterable[TensorSpec], feeds: Mapping[str, Array]) -> dict[str, int]:
+    """The length of every dynamic axis; raises `EngineError` where two inputs disagree."""
+    lengths: dict[str, int] = {}
+    for spec in specs:
+        for axis, length in zip(spec.axes, feeds[spec.name].shape, strict=True):
+            if isinstance(axis, str) and lengths.setdefault(axis, length) != length:
+                raise EngineError(f"{name}: {spec.name} has {length} {axis}, another input has {lengths[axis]}")
+    return lengths
+
+
+def advice(bundle: Graphs, library: str, name: str, wanted: Sequence[Mapping[str, Range]]) -> str:
+    """What gives an engine of the graph `name` for these lengths of its axes: the command that builds it.
+
+    Where the prompt is too long for any engine, it is to shorten that.
+    """
+    graph, rows = bundle.graph(name), ROWS.get(name, DENOISER)
+    if any(_too_long(graph, axes, ROWS.get(name)) for axes in wanted):
+        return f"shorten the prompt, engines are built for {MOST_CHUNKS} chunks of tokens"
+    sides = sides_of(graph, bundle.model)
+    words = {str(_sizes(axes, sides)) if sides else _side(bundle.model.default_size): None for axes in wanted}
+    most = max((math.ceil(axes["rows"].most / rows.most) for axes in wanted if "rows" in axes), default=1)
+    batch = f" --batch 1-{most}" if most > 1 else ""
+    options = "".join(f" --profile {word}" for word in words)
+    return f"run: overpaint build {shlex.quote(str(bundle.folder))} --engine {library} --graph {name}{options}{batch}"
+
+
+def _too_long(graph: Graph, axes: Mapping[str, Range], rows: Range | None) -> bool:
+    chunks = axes["tokens"].most / graph.ranges["tokens"].usual if "tokens" in axes else 0
+    return chunks > MOST_CHUNKS or (rows is not None and "rows" in axes and axes["rows"].most > rows.most)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The axes of a graph that are a picture's sides, and how many pixels one step along them is."""
+
+    width: str
+    height: str
+    pixels: int
+
+
+def sides_of(graph: Graph, facts: Extent) -> Sides | None:
+    """Which axes of a graph are a picture's sides: the last two of its inputs of four; None where it has none.
+
+    An input called "pixels" counts those, any other latents.
+    """
+    for spec in graph.inputs:
+        if len(spec.axes) == 4 and isinstance(spec.axes[2], str) and isinstance(spec.axes[3], str):
+            return Sides(spec.axes[3], spec.axes[2], 1 if spec.name == "pixels" else facts.downscale)
+    return None
+
+
+def _axes(name: str, graph: Graph, facts: Extent, sizes: Sizes, batch: Range) -> dict[str, Range]:
+    spans = {}
+    for axis in dict.fromkeys(axis for spec in graph.inputs for axis in spec.axes if isinstance(axis, str)):
+        usual, most = graph.ranges[axis].usual, graph.ranges[axis].most
+        spans[axis] = Range(usual, usual, min(MOST_CHUNKS * usual, most))
+    spans["rows"] = _rows(name, batch)
+    if sides := sides_of(graph, facts):
+        for axis, index in ((sides.width, 0), (sides.height, 1)):
+            spans[axis] = _span(sizes, index, sides.pixels, facts)
+    for axis, span in spans.items():
+        limits = graph.ranges[axis]
+        if span.least < limits.least or span.most > limits.most:
+            raise InputError(
+                f"{name}: {axis} {span.least} to {span.most} (profile {sizes}, batch {batch.least}-{batch.most}) "
+                f"is outside what the model takes, {limits}; ask for less"
+            )
+    return spans
+
+
+def _rows(name: str, batch: Range) -> Range:
+    """The rows of a call; only the U-Net and its kin see several pictures at once."""
+    rows = ROWS.get(name)
+    return rows or Range(DENOISER.least * batch.least, DENOISER.usual * batch.usual, DENOISER.most * batch.most)
+
+
+def _span(sizes: Sizes, index: int, pixels: int, facts: Extent) -> Range:
+    """One side of the pictures along a graph's axis; the usual one is the model's default, or the nearest to that."""
+    least, most = sizes.least[index], sizes.most[index]
+    for length in (least, most):
+        if length % facts.multiple:
+            below = length // facts.multiple * facts.multiple
+            raise InputError(
+                f"profile {sizes}: {length} pixels are no multiple of {facts.multiple}, as this model needs; "
+                f"take {below or facts.multiple} or {below + facts.multiple}"
+            )
+    usual = min(max(facts.default_size[index], least), most)
+    return Range(least // pixels, usual // pixels, most // pixels)
+
+
+def _sizes(axes: Mapping[str, Range], sides: Sides) -> Sizes:
+    width, height = axes[sides.width], axes[sides.height]
+    return Sizes(
+        (width.least * sides.pixels, height.least * sides.pixels),
+        (width.most * sides.pixels, height.most * sides.pixels),
+    )
+
+
+def _side(size: tuple[int, int]) -> str:
+    return str(size[0]) if size[0] == size[1] else "x".join(map(str, size))

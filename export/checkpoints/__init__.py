@@ -1,0 +1,1 @@
+"""Checkpoints read: diffusers folders and single files."""

@@ -1,0 +1,180 @@
+"""Builds the parts of a checkpoint as float32 torch modules, one at a time; refuses architectures not covered."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from ...bundles.facts import conditionings
+from ...errors import ExportError, InputError, unknown
+from ..components import Config, is_tiny
+from .checkpoint import STEMS, Checkpoint, State, check_state, summary
+
+# Attention layers of AutoencoderKL under the names that diffusers gave them before 0.15.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_NAMES = re.compile(rf"\.({'|'.join(OLD_ATTENTION)})\.(weight|bias)$")
+CLASSES = {
+    "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPModel"),
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+}
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+UNUSED_UNET_FIELDS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
+
+T = TypeVar("T", bound=nn.Module)
+
+
+def supported(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with its configurations completed by their classes' defaults.
+
+    Raises `InputError` where a part is of a kind that the exported graphs or the runtime do not cover.
+    """
+    _check_classes(checkpoint.configs)
+    unet, vae, text, scheduler = (checkpoint.configs[part] for part in ("unet", "vae", "text_encoder", "scheduler"))
+    completed = {
+        "unet": defaults(UNet2DConditionModel) | dict(unet),
+        "vae": defaults(_vae_class(vae)) | {name: value for name, value in vae.items() if value is not None},
+        "text_encoder": CLIPTextConfig.from_dict(dict(text.get("text_config") or text)).to_dict(),
+        "scheduler": scheduler,
+    }
+    _check_inputs(completed["unet"], completed["vae"])
+    if (prediction := scheduler.get("prediction_type", "epsilon")) not in PREDICTIONS:
+        raise unknown("prediction type", str(prediction), PREDICTIONS)
+    return replace(checkpoint, configs=completed)
+
+
+def _check_classes(configs: Mapping[str, Config]) -> None:
+    found = {
+        "text_encoder": next(iter(configs["text_encoder"].get("architectures") or []), None) or "CLIPTextModel",
+        "unet": configs["unet"].get("_class_name") or "UNet2DConditionModel",
+        "vae": configs["vae"].get("_class_name") or "AutoencoderKL",
+    }
+    for part, kind in found.items():
+        if kind not in CLASSES[part]:
+            raise InputError(f"{part}: is of class {kind}; only {' and '.join(CLASSES[part])} can be exported")
+
+
+def _check_inputs(unet: Config, vae: Config) -> None:
+    if used := [field for field in UNUSED_UNET_FIELDS if unet[field] is not None]:
+        raise InputError(f"unet: takes inputs that Stable Diffusion 1.x and 2.x do not have ({', '.join(used)})")
+    latents, channels = vae["latent_channels"], (unet["in_channels"], unet["out_channels"])
+    if channels[0] - latents not in conditionings(latents) or channels[1] != latents:
+        raise InputError(
+            f"unet: takes {channels[0]} channels and gives {channels[1]}, the vae's latents have {latents}; base, "
+            "inpainting and InstructPix2Pix models can be exported, depth and upscaling models cannot"
+        )
+    if not unet["sample_size"]:
+        raise InputError("unet: config.json has no sample_size; add the latent size it was trained at (64 for 512 px)")
+
+
+def defaults(kind: type) -> dict[str, Any]:
+    """The arguments that a class of diffusers or transformers takes, where they have a default."""
+    parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
+def _vae_class(config: Config) -> Any:
+    return AutoencoderTiny if is_tiny(config) else AutoencoderKL
+
+
+def surplus(checkpoint: Checkpoint) -> str:
+    """The tensors that the export leaves out, as text; raises `ExportError` where one that it needs does not fit."""
+    found = {"file": list(checkpoint.surplus)}
+    for part in STEMS:
+        own = _skeleton(checkpoint, part).state_dict()
+        used, others = _matched(checkpoint.state(part), part, own)
+        _check(part, used, own)
+        # A buffer of older versions of transformers: the numbers 0, 1, 2 ...
+        found[part] = [name for name in others if not name.endswith("position_ids")]
+    return "; ".join(f"{part}: {summary(names)}" for part, names in found.items() if names)
+
+
+def load_text_encoder(checkpoint: Checkpoint) -> CLIPTextModel:
+    """The text encoder; its weights may carry transformers' older `text_model.` prefix or not."""
+    model = CLIPTextModel(CLIPTextConfig.from_dict(dict(checkpoint.configs["text_encoder"])))
+    return _fill(model, checkpoint.state("text_encoder"), "text_encoder")
+
+
+def load_unet(checkpoint: Checkpoint) -> UNet2DConditionModel:
+    """The denoiser.
+
+    `num_upsamplers` is set beyond any picture's size: diffusers then takes every upsampled size from the skip
+    connection that it meets, which gives the same numbers and keeps odd sizes right in a captured graph.
+    """
+    model = _skeleton(checkpoint, "unet")
+    model.num_upsamplers = 40
+    return _fill(model, checkpoint.state("unet"), "unet")
+
+
+def load_vae(checkpoint: Checkpoint) -> AutoencoderKL | AutoencoderTiny:
+    """The autoencoder."""
+    return _fill(_skeleton(checkpoint, "vae"), checkpoint.state("vae"), "vae")
+
+
+def round_to_half(module: nn.Module, name: str) -> None:
+    """Round a module's weights to what float16 can hold, in place; raises `ExportError` where one is too large."""
+    for key, parameter in module.named_parameters():
+        rounded = parameter.data.half()
+        if not torch.isfinite(rounded).all():
+            raise ExportError(f"{name}: {key} is not finite in float16; export with weights float32")
+        parameter.data = rounded.float()
+
+
+def _skeleton(checkpoint: Checkpoint, part: str) -> Any:
+    """A part as a module without weights, taking no memory."""
+    config = dict(checkpoint.configs[part])
+    try:
+        with torch.device("meta"):
+            if part == "text_encoder":
+                return CLIPTextModel(CLIPTextConfig.from_dict(config))
+            return (UNet2DConditionModel if part == "unet" else _vae_class(config)).from_config(config)
+    except (TypeError, ValueError) as exc:
+        raise ExportError(f"{part}: diffusers cannot build it from its config.json ({exc}); correct that file") from exc
+
+
+def _fill(model: T, state: State, part: str) -> T:
+    own = model.state_dict()
+    used, _ = _matched(state, part, own)
+    _check(part, used, own)
+    model.load_state_dict(used, assign=True)
+    return model.float().eval().requires_grad_(False)
+
+
+def _matched(state: State, part: str, own: State) -> tuple[State, list[str]]:
+    """The tensors of `state` that a module of the tensors `own` has, by its names for them, and the others' names."""
+    used: State = {}
+    others = []
+    for name, tensor in state.items():
+        key = _own_name(name, part, own)
+        if key in own:
+            used[key] = tensor
+        else:
+            others.append(name)
+    return used, others
+
+
+def _check(part: str, used: State, own: State) -> None:
+    check_state(part, sorted(own.keys() - used.keys()), [])
+    for name, tensor in used.items():
+        if tensor.shape != own[name].shape:
+            raise ExportError(
+                f"{part}: {name} has shape {list(tensor.shape)}, its config.json asks for {list(own[name].shape)}; "
+                "take config and weights from the same checkpoint"
+            )
+
+
+def _own_name(name: str, part: str, own: State) -> str:
+    if part == "vae":
+        return OLD_NAMES.sub(lambda match: f".{OLD_ATTENTION[match[1]]}.{match[2]}", name)
+    if part == "text_encoder":  # transformers had the prefix until 5.6
+        prefix = "text_model." if next(iter(own)).startswith("text_model.") else ""
+        return prefix + name.removeprefix("text_model.")
+    return name

@@ -1,0 +1,1 @@
+"""ONNX graphs rewritten into the operators that engines are fast with."""

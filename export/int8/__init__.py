@@ -1,0 +1,1 @@
+"""Graphs quantized to int8."""

@@ -1,0 +1,1 @@
+"""Prompts to conditioning: parsed, encoded, weighted."""

@@ -1,0 +1,1 @@
+"""The denoising loop: rows, jobs, their arrays and what is done between steps."""

@@ -1,0 +1,121 @@
+"""What is done to latents between two lines: parts of a picture kept as they were, a drift of its colours undone, a
+way through pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ...bundles.tensor import Array
+from ...engines.arrays import namespace_of, to_host
+from ..sampling.plan import Plan
+from .state import lincomb
+
+
+class Keep:
+    """Puts the original back where it may not change, as noisy as the latents are, after every line.
+
+    `clean` and `noise` are float32 [channels, height, width], `change` float32 [height, width] in [0, 1] on the host.
+    With `gradual` a position is free for its own share of the steps, the last ones: differential diffusion (Levin and
+    Fried, arXiv:2306.00950). Otherwise `change` is how much of the new latents counts: blended diffusion, as diffusers'
+    StableDiffusionInpaintPipeline does it with models of 4 channels. With a `softness` that is raised to softness times
+    the noise level before the line, as A1111's soft inpainting does: much noise keeps what is nearly kept.
+    """
+
+    def __init__(
+        self, plan: Plan, clean: Array, noise: Array, change: Array, gradual: bool = False, softness: float = 0.0
+    ) -> None:
+        self._weights = plan.noised
+        self._left = left(plan) if gradual else None
+        # A noise level may be infinite; what is beyond any other keeps all but what changes wholly.
+        self._powers = np.minimum(plan.sigmas, 1e4).astype(np.float32) * np.float32(softness) if softness else None
+        self._arrays = clean, noise
+        self._change = namespace_of(clean).asarray(change)
+
+    shifts: tuple[float, ...] = ()
+
+    def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
+        """The latents with the original in its place."""
+        kept = lincomb(self._weights[line], self._arrays)
+        share = self._share(line)
+        merged: Array = latents * share + kept * (1 - share)
+        return merged
+
+    def _share(self, line: int) -> Array:
+        """How much of the new latents counts after `line`."""
+        share: Array = self._change
+        if self._left is not None:
+            share = (share > self._left[line]).astype(np.float32)
+        elif self._powers is not None:
+            share = share ** self._powers[line]
+        return share
+
+
+def left(plan: Plan) -> Array:
+    """[lines] The share of the steps that is still to run after each line, float32."""
+    after = np.append(plan.step[1:], plan.steps)
+    return np.asarray(1 - after / plan.steps, np.float32)
+
+
+def ends(plan: Plan) -> set[int]:
+    """The last line of each pass."""
+    return {int(line) for line in np.flatnonzero(np.diff(plan.pass_index, append=-1))}
+
+
+class Drift:
+    """Measures after every pass how far the means of the latents' channels have moved, and takes the drift out if it
+    can.
+
+    `shifts` are the root mean squares of the channels' moves, in standard deviations of the original's latents, where
+    each pass ended: before the correction. `undrift` gives the clean latents of a pass without the drift of their
+    colours, as a difference to add. The channels' own means are no colours: a decoder with group norms draws the same
+    white from other latents where the rest of the picture is another, so that moving them back tints it.
+    """
+
+    def __init__(self, plan: Plan, clean: Array, undrift: Callable[[Array], Array] | None = None) -> None:
+        self._clean = clean
+        self._scale = plan.noised[:, 0]
+        self._ends = ends(plan)
+        self._undrift = undrift
+        self._shifts: list[Array] = []
+
+    def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
+        """The latents, at the end of a pass without its drift where that is corrected."""
+        if line not in self._ends:
+            return latents
+        means = [array.mean(axis=(-2, -1), keepdims=True) for array in (denoised, self._clean)]
+        spread = self._clean.std(axis=(-2, -1), keepdims=True)
+        self._shifts.append((means[0] - means[1]) / (spread + np.float32(1e-6)))  # a channel may be flat
+        if self._undrift is None:
+            return latents
+        corrected: Array = latents + np.float32(self._scale[line]) * self._undrift(denoised)
+        return corrected
+
+    @property
+    def shifts(self) -> tuple[float, ...]:
+        """The move of each pass that has ended; waits for the device."""
+        return tuple(float(np.sqrt((to_host(shift) ** 2).mean())) for shift in self._shifts)
+
+
+class ThroughPixels:
+    """Takes what a pass has made through pixels before the next begins, as a loop over saved pictures does.
+
+    `trip` gives clean latents as the VAE's two halves and 8-bit pixels leave them. The noise of the next pass stays.
+    """
+
+    shifts: tuple[float, ...] = ()
+
+    def __init__(self, plan: Plan, trip: Callable[[Array], Array]) -> None:
+        self._weights = np.stack([plan.noised[:, 0], plan.matrix[:, 0, -1]], axis=1)
+        # After the last pass comes the picture; and of a pass that begins with noise alone nothing is left.
+        self._ends = {line for line in ends(plan) - {len(plan) - 1} if plan.noised[line, 0]}
+        self._trip = trip
+
+    def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
+        """The latents, at the end of a pass made anew from what its pixels give."""
+        if line not in self._ends or noise is None:
+            return latents
+        clean, share = self._weights[line]
+        seen = self._trip((latents - np.float32(share) * noise) / np.float32(clean))
+        return lincomb((clean, share), (seen, noise))

@@ -1,0 +1,1 @@
+"""Looking at models: bench, verify, calibration, the demo."""

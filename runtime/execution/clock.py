@@ -1,0 +1,61 @@
+"""A limit of time on work: looked at between evaluations, so that an engine's call is never cut."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from ...errors import InputError, RunTimeoutError
+from ..denoising.loop import Step
+from ..requests import checks
+
+if TYPE_CHECKING:
+    from ..pipeline import Work
+    from ..requests.request import Result
+
+
+class Clock:
+    """A limit of seconds since `begin`; several pieces of work may share one. None is no limit.
+
+    Raises `InputError` for what is no number of seconds above 0.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        if timeout is not None:
+            checks.number("timeout", timeout, 0, float("inf"))
+            if not timeout:
+                raise InputError("timeout is 0 seconds, in which nothing can run; give more, or None for no limit")
+        self._timeout = timeout
+        self._start: float | None = None
+
+    def begin(self) -> None:
+        """Start, where it has not been started yet."""
+        if self._start is None:
+            self._start = time.perf_counter()
+
+    def check(self, done: int, total: int) -> None:
+        """Raise `RunTimeoutError` where the time is over."""
+        if self._timeout is None or self._start is None:
+            return
+        taken = time.perf_counter() - self._start
+        if taken > self._timeout:
+            raise RunTimeoutError(
+                f"stopped after {done} of {total} evaluations: {taken:.1f} s are over the timeout of "
+                f"{self._timeout:g} s; raise timeout, or ask for fewer steps or a smaller size"
+            )
+
+
+def within(work: Work[Result], clock: Clock) -> Generator[Step]:
+    """The steps of work, as long as there is time before each; however it ends, the work is closed.
+
+    Raises `RunTimeoutError` between two evaluations; what is done after the last one is not stopped.
+    """
+    clock.begin()
+    total = work.evaluations
+    with closing(iter(work)) as steps:
+        for done, step in enumerate(steps, 1):
+            yield step
+            if done != total:
+                clock.check(done, total)

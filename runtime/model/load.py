@@ -1,0 +1,191 @@
+"""A bundle and a device become a pipeline; the only file of the runtime that names backends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from ...bundles.facts import ModelFacts, conditionings
+from ...bundles.manifest import MANIFEST, Bundle
+from ...bundles.store import Store
+from ...engines.base import Engine
+from ...engines.hot_swap import Relay
+from ...engines.registry import EngineOptions, open_engine
+from ...engines.select import Candidate, faster, fastest, usual_device
+from ...errors import BundleError, InputError, unknown
+from ..conditioning.encoders import VECTORS, TextEncoder, load_tokenizer
+from ..denoising.denoiser import Denoiser
+from ..imaging.picture import MAX_SIDE
+from ..pipeline import Pipeline
+from ..sampling.levels import ModelSchedule
+from ..sampling.names import find_schedule
+from .autoencoder import Autoencoder
+
+MODELS = Path(__file__).parents[2] / "models"
+SIGNATURES: Mapping[str, tuple[set[str], set[str]]] = {
+    "text_encoder": ({"input_ids", "clip_skip"}, {"embeddings"}),
+    "unet": ({"sample", "timestep", "encoder_hidden_states"}, {"model_output"}),
+    "vae_encoder": ({"pixels"}, {"mean"}),
+    "vae_decoder": ({"latents"}, {"pixels"}),
+}
+# What a graph may take besides: a bundle of before this input was thought of does without.
+OPTIONAL: Mapping[str, set[str]] = {"text_encoder": {VECTORS}}
+# 64 x 64 latents are a row of 512 x 512 pixels in Stable Diffusion. The two of guidance share the reading of weights,
+# 6 % of a step on two cores with AMX; on two without it larger calls were no faster a row.
+AREAS = {"cpu": 2 * 4096, "cuda": 16 * 4096}
+CPU_TILE = 1024
+
+
+def load(
+    model: str | Path = "tiny",
+    *,
+    engine: str = "auto",
+    device: str | None = None,
+    precision: str | None = None,
+    shapes: str = "auto",
+    threads: int = 0,
+    max_rows: int = 16,
+    max_area: int | None = None,
+    vae_tile: int = CPU_TILE,
+    verify: bool = True,
+) -> Pipeline:
+    """Load a bundle: a folder's path, or the name of one that ships with the package.
+
+    `engine` "auto" takes the fastest that can run here; `device`, `precision`, `shapes` and `threads` are those of
+    `engines.registry.EngineOptions`. `max_rows` and `max_area` (latent positions; None: what suits the device) bound
+    an engine call; pictures above `vae_tile` squared pixels go through the VAE in tiles; `verify` compares every file
+    with its hash. Raises `InputError` for an unknown name or engine, `BundleError` for a bundle that cannot be used,
+    `EngineError` where the engine's library is missing.
+    """
+    limits = {"threads": (threads, 0), "max_rows": (max_rows, 1), "vae_tile": (vae_tile, 1)}
+    if max_area is not None:
+        limits["max_area"] = (max_area, 1)
+    for name, (value, least) in limits.items():
+        if type(value) is not int or value < least:
+            raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    names = {"engine": engine, "shapes": shapes, "device": device or "", "precision": precision or ""}
+    for name, word in names.items():
+        if not isinstance(word, str):
+            raise InputError(f"{name} must be a name, not {word!r}")
+    bundle = Bundle.read(find(model), verify=verify)
+    check_signatures(bundle)
+    schedule = read_schedule(bundle)
+    ranges = bundle.graph("unet").ranges
+    options = EngineOptions(device or "", threads, precision, shapes)
+    text, unet, encoder, decoder = _engines(bundle, engine, options)
+    facts = bundle.tokenizer
+    pipe = Pipeline(
+        bundle,
+        TextEncoder(
+            text,
+            load_tokenizer(bundle.folder / facts.file.path),
+            facts,
+            bundle.graph("text_encoder").ranges["clip_skip"].most,
+            ranges["tokens"].most,
+        ),
+        Autoencoder(encoder, decoder, bundle.model, vae_tile, longest=_longest(bundle)),
+        Denoiser(unet, min(max_rows, ranges["rows"].most), max_area or AREAS[unet.device]),
+        schedule,
+    )
+    pipe.loading = {
+        "model": str(model), "engine": engine, "device": device, "precision": precision, "shapes": shapes,
+        "threads": threads, "max_rows": max_rows, "max_area": max_area, "vae_tile": vae_tile,
+    }  # fmt: skip
+    return pipe
+
+
+def _longest(bundle: Bundle) -> int:
+    """The longest side in pixels that the VAE takes."""
+    graph = bundle.graph("vae_encoder")
+    return min(
+        (graph.ranges[axis].most for axis in graph.inputs[0].axes if axis in ("height", "width")), default=MAX_SIDE
+    )
+
+
+def _engines(bundle: Bundle, engine: str, options: EngineOptions) -> list[Engine]:
+    """What runs each graph, in the order of `SIGNATURES`; on a GPU one that is built later takes over where it may."""
+    chosen = fastest(bundle, options.device or None) if engine == "auto" else Candidate(engine, options.device, None)
+    options = replace(options, device=chosen.device or usual_device(engine))
+    store = Store.of(bundle.folder)
+    looked = dict.fromkeys(SIGNATURES, store.changed)
+
+    def opened(name: str, engine: str) -> Engine:
+        return open_engine(engine, name, bundle.graph(name), bundle.folder, options)
+
+    def upgrade(name: str) -> Engine | None:
+        before, looked[name] = looked[name], store.changed
+        better = faster(bundle, chosen) if looked[name] != before else None
+        return opened(name, better.engine) if better else None
+
+    engines = [opened(name, chosen.engine) for name in SIGNATURES]
+    if engine != "auto" or options.device == "cpu":
+        return engines
+    return [Relay(first, partial(upgrade, name)) for name, first in zip(SIGNATURES, engines, strict=True)]
+
+
+def find(model: str | Path) -> Path:
+    """The folder of a bundle by its name among `bundled()`, or by its path (`./tiny`, where a name is meant to be one).
+
+    Raises `InputError` for a name that is neither.
+    """
+    if not isinstance(model, (str, Path)) or not str(model).strip():
+        raise InputError(f"a model is a bundle's path or one of {', '.join(bundled())}, not {model!r}")
+    if str(model) in bundled():
+        return MODELS / model
+    path = Path(model).expanduser()
+    if len(path.parts) == 1 and not os.path.exists(path) and os.sep not in str(model):
+        raise unknown("model", str(model), bundled())
+    return path
+
+
+def bundled() -> list[str]:
+    """The names of the bundles that ship with the package."""
+    return sorted(manifest.parent.name for manifest in MODELS.glob(f"*/{MANIFEST}"))
+
+
+def read_facts(model: str | Path) -> ModelFacts:
+    """The facts of a bundle, whose graphs are not looked at; raises as `load` does."""
+    return Bundle.read(find(model), verify=False).model
+
+
+def read_schedule(bundle: Bundle) -> ModelSchedule:
+    """The noise schedule that the bundle's model was trained with; raises `BundleError` for facts that are none."""
+    try:
+        find_schedule(bundle.model.default_schedule)
+        return ModelSchedule.from_config(bundle.model.scheduler)
+    except (InputError, TypeError, ValueError) as exc:
+        raise BundleError(f"{bundle.folder}: the scheduler's facts are wrong ({exc}); export the bundle again") from exc
+
+
+def check_signatures(bundle: Bundle) -> None:
+    """Raise `BundleError` where a graph's inputs or outputs are not those the runtime feeds and reads."""
+    for name, (inputs, outputs) in SIGNATURES.items():
+        graph = bundle.graph(name)
+        given, made = {spec.name for spec in graph.inputs}, {spec.name for spec in graph.outputs}
+        if given - OPTIONAL.get(name, set()) != inputs or not outputs <= made:
+            raise BundleError(
+                f"{bundle.folder}: graph {name!r} takes {sorted(given)} and gives {sorted(made)}, "
+                f"the runtime needs {sorted(inputs)} and {sorted(outputs)}; export again"
+            )
+    axes = {spec.name: spec.axes for graph in bundle.graphs.values() for spec in (*graph.inputs, *graph.outputs)}
+    model = bundle.model
+    channels = dict.fromkeys(("model_output", "mean", "latents"), model.latent_channels)
+    for name, wanted in {"sample": model.unet_channels, **channels}.items():
+        if len(axes[name]) != 4 or axes[name][1] != wanted:
+            raise BundleError(f"{bundle.folder}: {name} is {axes[name]}, the model's facts say {wanted} channels")
+    if model.conditioning_channels and not model.inpaints:
+        raise BundleError(
+            f"{bundle.folder}: its U-Net is shown {conditionings(model.latent_channels)[model.conditioning_channels]}, "
+            "which this version cannot run yet; take a model for image-to-image or inpainting"
+        )
+    if axes["embeddings"][-1] != axes["encoder_hidden_states"][-1]:
+        raise BundleError(f"{bundle.folder}: the text encoder and the U-Net differ in the width of the conditioning")
+    needed = {"unet": ("rows", "tokens", "height", "width"), "text_encoder": ("clip_skip",)}
+    for name, ranges in needed.items():
+        if missing := set(ranges) - bundle.graph(name).ranges.keys():
+            raise BundleError(
+                f"{bundle.folder}: graph {name!r} has no range of {', '.join(sorted(missing))}; export again"
+            )

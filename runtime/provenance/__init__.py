@@ -1,0 +1,1 @@
+"""What made a picture: records, parameters texts, and reading them back."""

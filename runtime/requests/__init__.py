@@ -1,0 +1,1 @@
+"""What a user wants and gets: requests, their options and checks, results."""

@@ -1,0 +1,144 @@
+"""Every way a bundle can be wrong is named."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import overpaint
+from overpaint import BundleError, EngineError, InputError
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.tensor import TensorSpec
+from overpaint.engines.registry import EngineOptions, open_engine
+from overpaint.runtime.model.load import find
+from tests.support.bundles import edit_manifest
+
+
+@pytest.fixture
+def folder(fake_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(fake_folder, tmp_path / "bundle"))
+
+
+def manifest(folder: Path) -> dict[str, object]:
+    record: dict[str, object] = json.loads((folder / "bundle.json").read_text())
+    return record
+
+
+def test_what_is_written_is_what_is_read(folder: Path) -> None:
+    before = Bundle.read(folder)
+    before.write_manifest()
+    assert Bundle.read(folder) == before
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no such bundle"):
+        Bundle.read(tmp_path / "nothing")
+    with pytest.raises(BundleError, match=r"no bundle\.json"):
+        Bundle.read(tmp_path)
+
+
+def test_a_missing_file(folder: Path) -> None:
+    (folder / "unet.onnx").unlink()
+    with pytest.raises(BundleError, match=r"unet\.onnx: is missing"):
+        Bundle.read(folder)
+
+
+def test_an_altered_file(folder: Path) -> None:
+    content = (folder / "unet.onnx").read_bytes()
+    (folder / "unet.onnx").write_bytes(content[::-1])
+    with pytest.raises(BundleError, match=r"unet\.onnx: is altered .*SHA-256"):
+        Bundle.read(folder)
+    assert Bundle.read(folder, verify=False)
+
+
+def test_a_truncated_file_is_seen_without_hashing(folder: Path) -> None:
+    (folder / "unet.onnx").write_bytes(b"")
+    with pytest.raises(BundleError, match="is altered"):
+        Bundle.read(folder, verify=False)
+
+
+def test_a_newer_format(folder: Path) -> None:
+    edit_manifest(folder, format=99)
+    with pytest.raises(BundleError, match="format 99 is newer"):
+        Bundle.read(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": "1"}', '{"format": 1}', '{"format": 1, "model": 3}'])
+def test_a_garbled_manifest(folder: Path, text: str) -> None:
+    (folder / "bundle.json").write_text(text)
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        Bundle.read(folder)
+
+
+@pytest.mark.parametrize("path", ["../unet.onnx", "/etc/passwd"])
+def test_a_path_out_of_the_bundle(folder: Path, path: str) -> None:
+    graphs = manifest(folder)["graphs"]
+    assert isinstance(graphs, dict)
+    graphs["unet"]["file"]["path"] = path
+    edit_manifest(folder, graphs=graphs)
+    with pytest.raises(BundleError, match="outside the bundle"):
+        Bundle.read(folder)
+
+
+def test_a_missing_graph(folder: Path) -> None:
+    graphs = manifest(folder)["graphs"]
+    assert isinstance(graphs, dict)
+    del graphs["vae_encoder"]
+    edit_manifest(folder, graphs=graphs)
+    with pytest.raises(BundleError, match="no graph 'vae_encoder'"):
+        overpaint.load(folder, engine="fake")
+
+
+def test_a_graph_whose_inputs_do_not_fit(folder: Path) -> None:
+    graphs = manifest(folder)["graphs"]
+    assert isinstance(graphs, dict)
+    graphs["unet"]["inputs"][0]["name"] = "latents"
+    edit_manifest(folder, graphs=graphs)
+    with pytest.raises(BundleError, match=r"'unet' takes .*latents"):
+        overpaint.load(folder, engine="fake")
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(InputError, match="unknown model 'tinny'"):
+        overpaint.load("tinny")
+    with pytest.raises(InputError, match="did you mean 'onnxruntime'"):
+        overpaint.load("tiny", engine="onnxruntim")
+
+
+def test_an_unreadable_graph(folder: Path) -> None:
+    bundle = Bundle.read(folder)
+    with pytest.raises(EngineError, match="unet: cannot load the graph"):
+        open_engine("onnxruntime", "unet", bundle.graph("unet"), folder, EngineOptions())
+
+
+def test_a_graph_that_is_not_what_the_manifest_says() -> None:
+    bundle = Bundle.read(find("tiny"))
+    graph = replace(bundle.graph("vae_decoder"), inputs=(TensorSpec("latents", "float16", ("rows", 4, "h", "w")),))
+    with pytest.raises(BundleError, match=r"inputs are .*float32.* the manifest says .*float16"):
+        open_engine("onnxruntime", "vae_decoder", graph, bundle.folder, EngineOptions())
+
+
+def test_another_device(folder: Path) -> None:
+    bundle = Bundle.read(folder)
+    with pytest.raises(InputError, match="unknown device of onnxruntime 'cudas'; did you mean 'cuda'"):
+        open_engine("onnxruntime", "unet", bundle.graph("unet"), folder, EngineOptions(device="cudas"))
+
+
+@pytest.mark.parametrize(
+    ("feeds", "reason"),
+    [
+        ({}, "no value for latents"),
+        ({"latents": np.zeros((1, 4, 8, 8), np.float32), "more": np.zeros(1)}, "no input called more"),
+        ({"latents": np.zeros((1, 4, 8, 8))}, "latents is float64"),
+        ({"latents": np.zeros((1, 3, 8, 8), np.float32)}, r"latents has shape \[1, 3, 8, 8\]"),
+        ({"latents": np.zeros((4, 8, 8), np.float32)}, r"latents has shape \[4, 8, 8\]"),
+    ],
+)
+def test_feeds_that_do_not_fit(folder: Path, feeds: dict[str, np.ndarray], reason: str) -> None:
+    graph = Bundle.read(folder).graph("vae_decoder")
+    engine = open_engine("fake", "vae_decoder", graph, folder, EngineOptions())
+    with pytest.raises(EngineError, match=reason):
+        engine(feeds)

@@ -1,0 +1,101 @@
+"""Bundles made by hand, for the fake engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from overpaint.bundles.facts import ModelFacts
+from overpaint.bundles.facts import Tokenizer as TokenizerFacts
+from overpaint.bundles.graph import Check, File, Graph, Range, Receipt
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.tensor import TensorSpec
+
+CHANNELS, DOWNSCALE, DIM, LENGTH = 4, 4, 8, 16
+SAMPLE = ("rows", CHANNELS, "height", "width")
+LATENT = ("rows", CHANNELS, "latent_height", "latent_width")
+PIXELS = ("rows", 3, "height", "width")
+SIGNATURES: dict[str, tuple[dict[str, tuple[str, tuple[int | str, ...]]], dict[str, tuple[int | str, ...]]]] = {
+    "text_encoder": (
+        {"input_ids": ("int64", ("rows", "tokens")), "clip_skip": ("int64", ())},
+        {"embeddings": ("rows", "tokens", DIM)},
+    ),
+    "unet": (
+        {
+            "sample": ("float32", SAMPLE),
+            "timestep": ("float32", ("rows",)),
+            "encoder_hidden_states": ("float32", ("rows", "tokens", DIM)),
+        },
+        {"model_output": SAMPLE},
+    ),
+    "vae_encoder": ({"pixels": ("float32", PIXELS)}, {"mean": LATENT, "std": LATENT}),
+    "vae_decoder": ({"latents": ("float32", LATENT)}, {"pixels": PIXELS}),
+}
+RANGES = {
+    "rows": Range(1, 1, 16),
+    "clip_skip": Range(0, 0, 2),
+    "tokens": Range(LENGTH, LENGTH, 8 * LENGTH),
+    "height": Range(8, 64, 1024, 8),
+    "width": Range(8, 64, 1024, 8),
+    "latent_height": Range(2, 16, 256, 2),
+    "latent_width": Range(2, 16, 256, 2),
+}
+# The U-Net counts its sides in latents, the VAE in pixels.
+SMALL = {"height": RANGES["latent_height"], "width": RANGES["latent_width"]}
+
+
+def fake_bundle(folder: Path, conditioning_channels: int = 0) -> Bundle:
+    """Write and read back a bundle whose graphs are empty files; its U-Net takes so many channels beside latents."""
+    (folder / "tokenizer").mkdir(parents=True)
+    words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="z"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer/tokenizer.json"))
+    graphs = {name: _graph(folder, name, conditioning_channels) for name in SIGNATURES}
+    facts = TokenizerFacts(File.of(folder, "tokenizer/tokenizer.json"), LENGTH, 1, 2, 0)
+    scheduler = {
+        "prediction_type": "epsilon",
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+    }
+    model = ModelFacts(
+        "fake",
+        "stable-diffusion",
+        CHANNELS,
+        DOWNSCALE,
+        8,
+        0.5,
+        0.1,
+        (64, 64),
+        "ddim",
+        scheduler,
+        conditioning_channels=conditioning_channels,
+    )
+    Bundle(folder, model, facts, graphs, "test").write_manifest()
+    return Bundle.read(folder)
+
+
+def edit_manifest(folder: Path, **changes: object) -> None:
+    """Replace top-level fields of a manifest."""
+    path = folder / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _graph(folder: Path, name: str, more: int) -> Graph:
+    (folder / f"{name}.onnx").write_bytes(hashlib.sha256(name.encode()).digest())
+    inputs, outputs = SIGNATURES[name]
+    if name == "unet":
+        inputs = inputs | {"sample": ("float32", ("rows", CHANNELS + more, *SAMPLE[2:]))}
+    return Graph(
+        File.of(folder, f"{name}.onnx"),
+        tuple(TensorSpec(key, dtype, axes) for key, (dtype, axes) in inputs.items()),
+        tuple(TensorSpec(key, "float32", axes) for key, axes in outputs.items()),
+        RANGES | (SMALL if name == "unet" else {}),
+        "float32",
+        "float32",
+        Receipt("test", 1e-4, (Check({"rows": 1}, 0.0),)),
+    )
