@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         RunTimeoutError,
     )
     from .runtime.denoising.loop import Step
-    from .runtime.execution.run import Checkpoint, Run
+    from .runtime.execution.run import Run, RunSnapshot
     from .runtime.imaging.picture import Picture, read
     from .runtime.model.load import bundled, load
     from .runtime.model.upscaler import Upscaler, load_upscaler
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .runtime.provenance.infotext import Infotext, from_infotext
     from .runtime.replay import Replay, replay
     from .runtime.requests.presets import Preset, preset
-    from .runtime.requests.request import Change, Output, Region, Request, Result
+    from .runtime.requests.request import InpaintMask, Output, Region, Request, Result
     from .runtime.sampling.plan import Plan
 
 _HOMES = {
@@ -47,8 +47,8 @@ _HOMES = {
     "OutputError": ".errors",
     "OverpaintError": ".errors",
     "RunTimeoutError": ".errors",
-    "Change": ".runtime.requests.request",
-    "Checkpoint": ".runtime.execution.run",
+    "InpaintMask": ".runtime.requests.request",
+    "RunSnapshot": ".runtime.execution.run",
     "Preset": ".runtime.requests.presets",
     "Replay": ".runtime.replay",
     "Output": ".runtime.requests.request",
@@ -73,11 +73,10 @@ _HOMES = {
 __all__ = [
     "BundleError",
     "CancelledError",
-    "Change",
-    "Checkpoint",
     "EngineError",
     "ExportError",
     "Infotext",
+    "InpaintMask",
     "InputError",
     "ModelOutputError",
     "Output",
@@ -92,6 +91,7 @@ __all__ = [
     "Request",
     "Result",
     "Run",
+    "RunSnapshot",
     "RunTimeoutError",
     "Step",
     "Upscaler",

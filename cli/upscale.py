@@ -16,7 +16,7 @@ from .saving import save
 from .values import count
 
 if TYPE_CHECKING:
-    from ..runtime.progress import Watch
+    from ..runtime.progress import ProgressCallback
 
 
 def upscale(
@@ -50,8 +50,8 @@ def upscale(
     pipe = load(model, **engine)
     teach(pipe, embeddings)
     first = load_upscaler(upscaler) if upscaler else None
-    with tiles(console) as watch:
-        work = Upscale(pipe, picture, upscaler=first, watch=watch, **options)
+    with tiles(console) as progress:
+        work = Upscale(pipe, picture, upscaler=first, progress=progress, **options)
         [path] = target.paths(work.requests, pipe.bundle.model.default_sampler)
         target.check(path, work.size)
         for step in within(work, Clock(timeout)):
@@ -64,19 +64,19 @@ def upscale(
 
 
 @contextmanager
-def tiles(console: Console) -> Iterator[Watch]:
+def tiles(console: Console) -> Iterator[ProgressCallback]:
     """What draws a bar of the tiles of each stage, with the time left, on a terminal."""
     from tqdm import tqdm
 
     with tqdm(unit="tile", disable=not console.bars, leave=False) as bar:
 
-        def watch(stage: str, done: int, total: int) -> None:
+        def progress(stage: str, done: int, total: int) -> None:
             if not done > bar.n or total != bar.total:
                 bar.reset(total)
                 bar.set_description(stage, refresh=False)
             bar.update(done - bar.n)
 
-        yield watch
+        yield progress
 
 
 def add(commands: Any) -> None:

@@ -16,7 +16,7 @@ from ..errors import NoEngineError, unknown
 
 DEVICES = ("cpu", "cuda")
 
-_turn = RLock()
+_device_lock = RLock()
 
 
 def namespace(device: str) -> Any:
@@ -73,12 +73,12 @@ def stream() -> Any:
     return _library()[1]
 
 
-def turn(device: str) -> AbstractContextManager[object]:
+def device_lock(device: str) -> AbstractContextManager[object]:
     """While it lasts, no other thread queues work on a GPU: it would come into a graph that is being captured there.
 
     One thread may take several turns, one in another.
     """
-    return _turn if device == "cuda" else nullcontext()
+    return _device_lock if device == "cuda" else nullcontext()
 
 
 def pointer(array: Array) -> int:

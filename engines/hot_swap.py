@@ -12,7 +12,7 @@ from .wrapper import Wrapper
 Upgrade = Callable[[], Engine | None]
 
 
-class Relay(Wrapper):
+class HotSwap(Wrapper):
     """Runs on one engine until `upgrade` gives another, asked when a run begins; so no request waits for a build.
 
     One that cannot be opened is told in the label, and the first goes on. Both have to be on the same device.

@@ -20,9 +20,9 @@ from .conditioning.encoders import TextEncoder
 from .conditioning.guidance import check_prompts
 from .denoising.denoiser import Denoiser
 from .denoising.loop import Step
-from .denoising.loop_graphs import Loops
+from .denoising.loop_graphs import LoopGraphs
 from .execution.clock import Clock, within
-from .execution.run import Checkpoint, Run
+from .execution.run import Run, RunSnapshot
 from .imaging import resize
 from .imaging.metadata import Parameters, format_parameters
 from .imaging.opening import MAX_PIXELS
@@ -33,7 +33,7 @@ from .model.autoencoder import Autoencoder
 from .requests import checks
 from .requests.defaults import sampling, settled
 from .requests.expand import expand, named
-from .requests.request import Change, Region, Request, Result
+from .requests.request import InpaintMask, Region, Request, Result
 from .sampling.compile import compile_plan
 from .sampling.levels import ModelSchedule
 from .sampling.names import SCHEDULES, a1111_eta, a1111_labels, find_schedule, resolve
@@ -60,7 +60,7 @@ class Task:
     placement: resize.Placement
     plan: Plan
     parameters: str
-    change: Change | None = None
+    inpaint_mask: InpaintMask | None = None
     regions: tuple[Region, ...] = ()
 
 
@@ -75,7 +75,7 @@ class Pipeline:
         self.vae = vae
         self.denoiser = denoiser
         self._compile = lru_cache(maxsize=64)(partial(compile_plan, schedule))
-        self.loops = Loops()
+        self.loops = LoopGraphs()
         self.max_pixels = MAX_PIXELS
         """The most pixels of a picture or a mask that is read from a file."""
         self.loading: Mapping[str, Any] = {}
@@ -155,7 +155,7 @@ class Pipeline:
         """Enlarge a picture and paint the detail that it lacks, in tiles without seams, as `tools.upscale` describes.
 
         `options` are the fields of `tools.upscaling.Upscaling` and of `Request`, and `negative_prompt`, `seed`,
-        `upscaler` and `watch`.
+        `upscaler` and `progress`.
         """
         from .tools.upscale import Upscale
 
@@ -214,7 +214,7 @@ class Pipeline:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def resume(self, checkpoint: Checkpoint, **changes: Any) -> Run:
+    def resume(self, checkpoint: RunSnapshot, **changes: Any) -> Run:
         """A run that goes on from a checkpoint, with other fields of its request from there on, such as the prompt, and
         of `start`'s options the `timeout`.
 
@@ -252,7 +252,7 @@ class Pipeline:
                 strength=strength,
                 convention=request.convention,
                 eta=request.eta,
-                inpaints=request.change is not None,
+                inpaints=request.inpaint_mask is not None,
             )
             for strength in request.passes or (request.strength,)
         ]
@@ -269,8 +269,10 @@ class Pipeline:
         check_prompts(request)
         plan = self.plan(request)
         parameters = self._parameters(request, plan, placement.size)
-        change = request.change and replace(request.change, levels=self._fit_levels(request, request.change.levels))
-        regions = tuple(replace(region, levels=self._fit_levels(request, region.levels)) for region in request.regions)
+        change = request.inpaint_mask and replace(
+            request.inpaint_mask, mask=self._fit_levels(request, request.inpaint_mask.mask)
+        )
+        regions = tuple(replace(region, mask=self._fit_levels(request, region.mask)) for region in request.regions)
         return Task(request, picture, placement, plan, parameters, change, regions)
 
     def check_size(self, size: tuple[int, int], window: int = 0) -> None:

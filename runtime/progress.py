@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Watch = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Is told a stage (encode, denoise or decode), and how many of how many of its parts are done: windows of the VAE, rows
 of a line. What it raises ends the run."""
 
 
-def unwatched(stage: str, done: int, total: int) -> None:
-    """Watch nothing."""
+def no_progress(stage: str, done: int, total: int) -> None:
+    """ProgressCallback nothing."""

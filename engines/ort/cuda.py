@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...bundles.tensor import Array
 from ...errors import EngineError, NoEngineError
-from ..arrays import free_memory, namespace, pointer, stream, turn, wrap
+from ..arrays import device_lock, free_memory, namespace, pointer, stream, wrap
 from ..capture import recording
 from ..select import INSTALL_CUDA as INSTALL
 from .cpu import ERRORS, OrtEngine, library, open_session, out_of_memory, session_options
@@ -98,7 +98,7 @@ class CudaEngine(OrtEngine):
         xp = namespace(self.device)
         arrays = {spec.name: xp.ascontiguousarray(feeds[spec.name]) for spec in self.inputs}
         shapes = tuple(array.shape for array in arrays.values())
-        with turn(self.device):
+        with device_lock(self.device):
             if recording():
                 return self._recorded(shapes, arrays)
             if shapes in self._graphs:

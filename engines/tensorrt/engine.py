@@ -19,7 +19,7 @@ from ...bundles.store import Key, Store, write_whole
 from ...bundles.tensor import Array
 from ...bundles.upscaler import open_bundle
 from ...errors import EngineError, InputError, NoEngineError, unknown
-from ..arrays import turn
+from ..arrays import device_lock
 from ..base import check_feeds, check_precision
 from .built import WEIGHTLESS, WHOLE, Mend, choose, engine_key, profiles_of, rebuild
 from .execution import Device, Execution, ExecutionContext
@@ -163,7 +163,7 @@ class TensorRTEngine:
 
     def end_run(self) -> None:
         """Keep what was compiled for shapes that were new in this run."""
-        with turn(self.device):
+        with device_lock(self.device):
             for number in self._unsaved:
                 self._loaded[number].save()
             self._unsaved.clear()
@@ -178,7 +178,7 @@ class TensorRTEngine:
             raise EngineError(f"{self.name}: the engine is closed; load the pipeline again")
         check_feeds(self.name, self.inputs, feeds)
         lengths = lengths_of(self.name, self.inputs, feeds)
-        with turn(self.device):
+        with device_lock(self.device):
             try:
                 return self._execution(lengths)(feeds)
             except EngineError as exc:
@@ -187,7 +187,7 @@ class TensorRTEngine:
 
     def close(self) -> None:
         """Release the engines and their memory."""
-        with turn(self.device):
+        with device_lock(self.device):
             for loaded in self._loaded.values():
                 loaded.save()
             self._closed = True

@@ -1,4 +1,4 @@
-"""What steers every line: a request's prompts as guides, with the weights of classifier-free guidance."""
+"""What steers every line: a request's prompts as conditionings, with the weights of classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ...bundles.tensor import Array
 from ...errors import InputError
-from ..denoising.job import Guide
+from ..denoising.job import Conditioning
 from ..requests.request import Request
 from ..sampling.plan import Plan
 from .prompt.a1111 import SECOND_ORDER
@@ -23,8 +23,10 @@ Timeline = list[tuple[float, list[Phrase]]]
 """Of every part of a prompt its weight, and what it says at every evaluation of a pass."""
 
 
-def guides(request: Request, plan: Plan, encode: Encode, areas: Sequence[Array]) -> list[tuple[Guide, ...]]:
-    """The guides of every line of a plan; `areas` are where the regions count and where the prompt does, float32
+def conditionings(
+    request: Request, plan: Plan, encode: Encode, areas: Sequence[Array]
+) -> list[tuple[Conditioning, ...]]:
+    """The conditionings of every line of a plan; `areas` are where the regions count and where the prompt does, float32
     [height, width] on the device, or none.
 
     A part of a prompt has g times its weight, the negative prompt the rest to 1, and is left out where that is nothing
@@ -45,7 +47,7 @@ def guides(request: Request, plan: Plan, encode: Encode, areas: Sequence[Array])
         said.append((at.negative[now], None if areas else 0, 1 - scale * sum(weight for weight, _ in at.timelines[-1])))
         lines.append(
             tuple(
-                Guide(weight, encode(phrase), areas[place] if areas and place is not None else None)
+                Conditioning(weight, encode(phrase), areas[place] if areas and place is not None else None)
                 for (phrase, place), weight in _summed(said).items()
                 if abs(weight) > _NOTHING
             )
@@ -55,7 +57,7 @@ def guides(request: Request, plan: Plan, encode: Encode, areas: Sequence[Array])
 
 def _summed(said: Sequence[tuple[Phrase, int | None, float]]) -> dict[tuple[Phrase, int | None], float]:
     """The weights of what is said at each place; what is said twice, as by an empty prompt and an empty negative one,
-    is one guide."""
+    is one conditioning."""
     totals: dict[tuple[Phrase, int | None], float] = defaultdict(float)
     for phrase, place, weight in said:
         totals[phrase, place] += weight

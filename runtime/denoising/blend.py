@@ -15,24 +15,24 @@ class Blend:
     """Puts the original into every prediction, as A1111's denoiser does (modules/sd_samplers_cfg_denoiser.py).
 
     `clean` is float32 [channels, height, width], `share` float32 [height, width] on the host, how much is new. With a
-    `softness`, A1111's "preservation strength", the share is raised to softness times a power of sigma, and magnitudes
-    are blended, too, as `soft` says. Where a sampler works on `timesteps`, the latents that the model sees are blended
+    `soft`, A1111's "preservation strength", the share is raised to soft times a power of sigma, and magnitudes are
+    blended, too, as `settings` say. Where a sampler works on `timesteps`, the latents that the model sees are blended
     instead, and the timestep stands for sigma (modules/sd_samplers_timesteps.py).
     """
 
     def __init__(
-        self, plan: Plan, clean: Array, share: Array, softness: float = 0.0, soft: Soft | None = None,
+        self, plan: Plan, clean: Array, share: Array, soft: float = 0.0, settings: Soft | None = None,
         timesteps: bool = False,
     ) -> None:  # fmt: skip
         self._clean = clean
         self._share = namespace_of(clean).asarray(share)
-        self._softness = softness
-        self._soft = soft or Soft()
+        self._soft = soft
+        self._settings = settings or Soft()
         self._before = timesteps
         self._weights = plan.denoised
         # A noise level may be infinite; what is beyond any other keeps all but what changes wholly.
         sigmas = plan.timesteps if timesteps else np.minimum(plan.sigmas, 1e4)
-        self._powers = (sigmas**self._soft.bias * softness).astype(np.float32)
+        self._powers = (sigmas**self._settings.bias * soft).astype(np.float32)
 
     def seen(self, line: int, latents: Array) -> Array:
         """What the model sees on `line`, of latents as it takes them."""
@@ -49,20 +49,20 @@ class Blend:
 
     def end(self, latents: Array) -> Array:
         """The resulting latents: the original's where a hard mask keeps them."""
-        return latents if self._softness else self._linear(latents)
+        return latents if self._soft else self._linear(latents)
 
     def levels(self, latents: Array) -> Array | None:
         """How much of the result counts, uint8 [height, width] of the resulting latents; None of a hard mask."""
-        if not self._softness:
+        if not self._soft:
             return None
         moved = to_host(latents) - to_host(self._clean)
         distance = np.sqrt((moved * moved).sum(axis=0))
-        return adaptive(distance, to_host(self._share), self._softness, self._soft)
+        return adaptive(distance, to_host(self._share), self._soft, self._settings)
 
     def _mixed(self, line: int, new: Array) -> Array:
-        if not self._softness:
+        if not self._soft:
             return self._linear(new)
-        return blended(self._clean, new, self._share ** self._powers[line], self._soft.boost)
+        return blended(self._clean, new, self._share ** self._powers[line], self._settings.boost)
 
     def _linear(self, new: Array) -> Array:
         mixed: Array = new * self._share + self._clean * (1 - self._share)

@@ -23,11 +23,11 @@ from .state import lincomb, new_state
 
 
 @dataclass(frozen=True, eq=False)
-class Guide:
+class Conditioning:
     """What one row of a line is told, and what its output counts in the sum.
 
     `embedding` float32 [tokens, dim]; `area` float32 [height, width], or None for 1 everywhere, multiplies the weight.
-    The weights of a line's guides sum to 1 at every position.
+    The weights of a line's conditionings sum to 1 at every position.
     """
 
     weight: float
@@ -46,11 +46,11 @@ class Drawn:
         return next(self._draws)
 
 
-class Edit(Protocol):
+class StepHook(Protocol):
     """Changes the latents between two lines."""
 
     @property
-    def shifts(self) -> tuple[float, ...]:
+    def drift(self) -> tuple[float, ...]:
         """Drifts that were measured, in standard deviations."""
         ...
 
@@ -61,7 +61,7 @@ class Edit(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Mark:
+class JobSnapshot:
     """A job between two lines, on the host: the lines taken, the slots, the noise to draw, and the drift so far."""
 
     line: int
@@ -74,24 +74,25 @@ class Mark:
 class Job:
     """The state of one picture, and the line of its plan that comes next.
 
-    `start` are the latents to begin with, float32 [channels, height, width]; `guides` those of every line. All arrays
-    live on one device, and so does everything made of them. `noise` is drawn on the host on every noisy line.
-    `beside`, float32 [channels, height, width], goes into the model below the latents. With a `mosaic` every guide is
-    one row a window, joined before anything else. `edits` are made after every line, in their order. The `motion` gives
-    the noise of the plan's Brownian lines. A `blend` puts what a mask keeps into every prediction.
+    `start` are the latents to begin with, float32 [channels, height, width]; `conditionings` those of every line. All
+    arrays live on one device, and so does everything made of them. `noise` is drawn on the host on every noisy line.
+    `concat_latents`, float32 [channels, height, width], goes into the model below the latents. With a `mosaic` every
+    conditioning is one row a window, joined before anything else. `step_hooks` are called after every line, in their
+    order. The `motion` gives the noise of the plan's Brownian lines. A `blend` puts what a mask keeps into every
+    prediction.
     """
 
     def __init__(
         self,
         plan: Plan,
         start: Array,
-        guides: Sequence[Sequence[Guide]],
+        conditionings: Sequence[Sequence[Conditioning]],
         noise: NoiseStream,
         *,
         guidance_rescale: float = 0.0,
-        beside: Array | None = None,
+        concat_latents: Array | None = None,
         mosaic: Mosaic | None = None,
-        edits: Sequence[Edit] = (),
+        step_hooks: Sequence[StepHook] = (),
         motion: BrownianNoise | None = None,
         blend: Blend | None = None,
     ) -> None:
@@ -99,24 +100,26 @@ class Job:
         self.line = 0
         self.device = device_of(start)
         self._shape = start.shape
-        self._guides = guides
+        self._conditionings = conditionings
         self._noise = noise
         self._motion = motion
         self._rescale = guidance_rescale
-        self._beside = beside
+        self._concat_latents = concat_latents
         self._mosaic = mosaic
-        self._edits = edits
+        self._step_hooks = step_hooks
         self._blend = blend
         self._drifted: tuple[float, ...] = ()
         self._outputs: dict[int, Array] = {}
         # The state sums the outputs itself where only numbers weigh them.
-        weights = [[1.0] if self._sums(line) else [guide.weight for guide in line] for line in guides]
+        weights = [
+            [1.0] if self._sums(line) else [conditioning.weight for conditioning in line] for line in conditionings
+        ]
         self._state = new_state(plan, weights, start)
 
     @property
     def drift(self) -> tuple[float, ...]:
-        """What the edits measured of each pass that has ended; see `edits.Drift`."""
-        return self._drifted + tuple(shift for edit in self._edits for shift in edit.shifts)
+        """What the step_hooks measured of each pass that has ended; see `step_hooks.Drift`."""
+        return self._drifted + tuple(move for hook in self._step_hooks for move in hook.drift)
 
     @property
     def done(self) -> bool:
@@ -139,15 +142,19 @@ class Job:
         return self._blend.levels(self.latents) if self._blend is not None else None
 
     def rows(self) -> list[Row]:
-        """The evaluations that the next line needs: guide by guide, and of each its windows."""
+        """The evaluations that the next line needs: conditioning by conditioning, and of each its windows."""
         latents = self._state.scaled(self.line)
         if self._blend is not None:
             latents = self._blend.seen(self.line, latents)
         timestep = self._state.timesteps[self.line : self.line + 1]
-        if self._beside is not None:
-            latents = namespace(self.device).concatenate([latents, self._beside])
+        if self._concat_latents is not None:
+            latents = namespace(self.device).concatenate([latents, self._concat_latents])
         windows = self._mosaic.cut(latents) if self._mosaic else [latents]
-        return [Row(window, timestep, guide.embedding) for guide in self._guides[self.line] for window in windows]
+        return [
+            Row(window, timestep, conditioning.embedding)
+            for conditioning in self._conditionings[self.line]
+            for window in windows
+        ]
 
     def receive(self, index: int, output: Array) -> None:
         """Take the model's output for one of `rows()`; a window's is joined with the others at once."""
@@ -162,10 +169,10 @@ class Job:
         Raises `ModelOutputError` for NaN or infinity at once on the host; on a device, where the answer has to be
         waited for, `check` does.
         """
-        line, guides = self.line, self._guides[self.line]
-        outputs = [self._outputs.pop(index) for index in range(len(guides))]
-        if self._sums(guides):
-            outputs = [combined(guides, outputs, self._rescale)]
+        line, conditionings = self.line, self._conditionings[self.line]
+        outputs = [self._outputs.pop(index) for index in range(len(conditionings))]
+        if self._sums(conditionings):
+            outputs = [combined(conditionings, outputs, self._rescale)]
         if self._blend is not None:
             outputs = [self._blend.output(line, self.latents, outputs[0])]
         noise = self._draw(line) if self.plan.noisy[line] else None
@@ -174,8 +181,8 @@ class Job:
         if self.device == "cpu":
             self.check()
         latents = self.latents
-        for edit in self._edits:
-            latents = edit(line, latents, self.denoised, noise)
+        for hook in self._step_hooks:
+            latents = hook(line, latents, self.denoised, noise)
         if self._blend is not None and self.done:
             latents = self._blend.end(latents)
         if latents is not self.latents:
@@ -183,26 +190,29 @@ class Job:
 
     def check(self) -> None:
         """Raise `ModelOutputError` for the first line whose model output was NaN or infinite; waits for the device."""
-        spoilt = to_host(self._state.spoilt)
-        if spoilt.any():
-            line = int(spoilt.argmax())
+        nonfinite = to_host(self._state.nonfinite)
+        if nonfinite.any():
+            line = int(nonfinite.argmax())
             raise ModelOutputError(
                 f"unet returned NaN or infinity at evaluation {line + 1} of {len(self.plan)}, "
                 f"timestep {self.plan.timesteps[line]:g}; "
                 "the bundle's weights or its precision are at fault, try one exported in float32"
             )
 
-    def form(self) -> Hashable | None:
+    def capture_key(self) -> Hashable | None:
         """What a CUDA graph of all lines is the same for: everything but `inputs`. None where there can be no such
-        graph: on the host, on the way, where something is done between lines, with windows, areas or `beside`."""
-        areas = any(guide.area is not None for line in self._guides for guide in line)
-        apart = self._edits or self._blend is not None or self._mosaic or areas or self._beside is not None
+        graph: on the host, on the way, where something is done between lines, with windows, areas, `concat_latents`."""
+        areas = any(conditioning.area is not None for line in self._conditionings for conditioning in line)
+        apart = self._step_hooks or self._blend is not None or self._mosaic or areas or self._concat_latents is not None
         if self.device == "cpu" or self.line or apart:
             return None
         places = {id(embedding): place for place, embedding in enumerate(self._embeddings())}
         told = tuple(
-            tuple((guide.weight, places[id(guide.embedding)], guide.embedding.shape) for guide in line)
-            for line in self._guides
+            tuple(
+                (conditioning.weight, places[id(conditioning.embedding)], conditioning.embedding.shape)
+                for conditioning in line
+            )
+            for line in self._conditionings
         )
         return self.plan, self._shape, told, self._rescale
 
@@ -211,13 +221,16 @@ class Job:
         noises = [self._draw(int(line)) for line in np.flatnonzero(self.plan.noisy)]
         return [self.latents, *self._embeddings(), *noises]
 
-    def over(self, inputs: Sequence[Array]) -> Job:
+    def rebind(self, inputs: Sequence[Array]) -> Job:
         """A job of the same form on other `inputs`, in their order; its noise comes round once all lines are taken."""
         start, *others = inputs
         embeddings = self._embeddings()
         told = {id(own): other for own, other in zip(embeddings, others, strict=False)}
-        guides = [[replace(guide, embedding=told[id(guide.embedding)]) for guide in line] for line in self._guides]
-        return Job(self.plan, start, guides, Drawn(others[len(embeddings) :]), guidance_rescale=self._rescale)
+        conditionings = [
+            [replace(conditioning, embedding=told[id(conditioning.embedding)]) for conditioning in line]
+            for line in self._conditionings
+        ]
+        return Job(self.plan, start, conditionings, Drawn(others[len(embeddings) :]), guidance_rescale=self._rescale)
 
     def restart(self, start: Array) -> None:
         """Go back to the beginning, with the latents `start`."""
@@ -230,27 +243,33 @@ class Job:
         """Go to where another job of the same form has ended."""
         self.line = len(self.plan)
         self._state.restore(self.line, other._state.slots, other.denoised.copy())
-        self._state.spoilt[...] = other._state.spoilt
+        self._state.nonfinite[...] = other._state.nonfinite
 
     def _embeddings(self) -> list[Array]:
         """Each once, in the order of the lines."""
-        return list({id(guide.embedding): guide.embedding for line in self._guides for guide in line}.values())
+        return list(
+            {
+                id(conditioning.embedding): conditioning.embedding
+                for line in self._conditionings
+                for conditioning in line
+            }.values()
+        )
 
-    def mark(self) -> Mark:
+    def snapshot(self) -> JobSnapshot:
         """Where the job is, to go on from later; waits for the device."""
         slots = np.stack([to_host(slot) for slot in self._state.slots])
-        return Mark(self.line, slots, to_host(self.denoised).copy(), copy.deepcopy(self._noise), self.drift)
+        return JobSnapshot(self.line, slots, to_host(self.denoised).copy(), copy.deepcopy(self._noise), self.drift)
 
-    def resume(self, mark: Mark) -> None:
+    def resume(self, mark: JobSnapshot) -> None:
         """Go to where another job of the same plan and shapes was; the lines before are not run."""
         self.line, self._noise, self._drifted = mark.line, copy.deepcopy(mark.noise), mark.drift
         slots, denoised = (to_device(array, self.device) for array in (mark.slots, mark.denoised))
         self._state.restore(self.line, slots, denoised)
 
-    def _sums(self, guides: Sequence[Guide]) -> bool:
+    def _sums(self, conditionings: Sequence[Conditioning]) -> bool:
         """Whether the line's outputs are summed here."""
-        summed = bool(self._rescale and len(guides) > 1) or self._blend is not None
-        return summed or any(guide.area is not None for guide in guides)
+        summed = bool(self._rescale and len(conditionings) > 1) or self._blend is not None
+        return summed or any(conditioning.area is not None for conditioning in conditionings)
 
     def _draw(self, line: int) -> Array:
         """The noise of a line: of the motion, if there is one, or the next draw."""
@@ -261,17 +280,18 @@ class Job:
         return to_device(drawn, self.device)
 
 
-def combined(guides: Sequence[Guide], outputs: Sequence[Array], rescale: float) -> Array:
-    """The weighted sum of the guides' outputs, its spread drawn towards the first one's by `rescale`.
+def combined(conditionings: Sequence[Conditioning], outputs: Sequence[Array], rescale: float) -> Array:
+    """The weighted sum of the conditionings' outputs, its spread drawn towards the first one's by `rescale`.
 
     The rescaling is equation 15-16 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2023.
     Its reductions are kernels of their own on a GPU, whose results stay there.
     """
     terms = [
-        output if guide.area is None else output * guide.area for guide, output in zip(guides, outputs, strict=True)
+        output if conditioning.area is None else output * conditioning.area
+        for conditioning, output in zip(conditionings, outputs, strict=True)
     ]
-    guided = lincomb([guide.weight for guide in guides], terms)
-    if not rescale or len(guides) < 2:
+    guided = lincomb([conditioning.weight for conditioning in conditionings], terms)
+    if not rescale or len(conditionings) < 2:
         return guided
     matched = guided * (outputs[0].std(ddof=1) / guided.std(ddof=1))
     mixed: Array = rescale * matched + (1 - rescale) * guided

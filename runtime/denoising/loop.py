@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from ...bundles.tensor import Array
-from ..progress import Watch, unwatched
+from ..progress import ProgressCallback, no_progress
 from .denoiser import Denoiser, Row
 from .job import Job
 
@@ -40,15 +40,17 @@ class Step:
         return self.show(self.image, self.denoised)
 
 
-def run(jobs: Mapping[int, Job], denoiser: Denoiser, show: Show, watch: Watch = unwatched) -> Iterator[Step]:
+def run(
+    jobs: Mapping[int, Job], denoiser: Denoiser, show: Show, progress: ProgressCallback = no_progress
+) -> Iterator[Step]:
     """Take every job through its plan, a line of each active job at a time, all their rows in shared engine calls.
 
-    `jobs` are by the index of their picture; `show` turns an index and its latents into a picture; `watch` is told how
-    many of a line's rows are done.
+    `jobs` are by the index of their picture; `show` turns an index and its latents into a picture; `progress` is
+    told how many of a line's rows are done.
     """
     while active := {index: job for index, job in jobs.items() if not job.done}:
         start = time.perf_counter()
-        _evaluate(active.values(), denoiser, watch)
+        _evaluate(active.values(), denoiser, progress)
         for job in active.values():
             job.advance()
         seconds = (time.perf_counter() - start) / len(active)
@@ -56,7 +58,7 @@ def run(jobs: Mapping[int, Job], denoiser: Denoiser, show: Show, watch: Watch = 
             yield _record(index, job, seconds, show)
 
 
-def _evaluate(jobs: Iterable[Job], denoiser: Denoiser, watch: Watch) -> None:
+def _evaluate(jobs: Iterable[Job], denoiser: Denoiser, progress: ProgressCallback) -> None:
     """Have every job's rows evaluated; each output goes to its job as it comes, so that few are held."""
     rows: list[Row] = []
     owners: list[tuple[Job, int]] = []
@@ -67,7 +69,7 @@ def _evaluate(jobs: Iterable[Job], denoiser: Denoiser, watch: Watch) -> None:
     for done, (index, output) in enumerate(denoiser.stream(rows), 1):
         job, place = owners[index]
         job.receive(place, output)
-        watch("denoise", done, len(rows))
+        progress("denoise", done, len(rows))
 
 
 def _record(index: int, job: Job, seconds: float, show: Show) -> Step:

@@ -14,7 +14,7 @@ from ...bundles.tensor import Array
 from ...engines.arrays import namespace_of
 from ...engines.capture import Capture
 from ...errors import EngineError
-from ..progress import Watch, unwatched
+from ..progress import ProgressCallback, no_progress
 from .denoiser import Denoiser
 from .job import Job
 from .loop import Show, Step, run
@@ -22,7 +22,7 @@ from .loop import Show, Step, run
 # A longer loop gains nothing: the host queues its steps faster than the device takes them.
 MOST_LINES = 4
 # Each keeps the memory of its arrays.
-MOST_LOOPS = 4
+MOST_GRAPHS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,25 +36,27 @@ class Loop:
     work: Callable[[], list[Step]]
 
 
-class Loops:
+class LoopGraphs:
     """Runs jobs as `loop.run` does; a loop of at most `MOST_LINES` lines that has come before as one CUDA graph.
 
     What may differ from time to time are the latents, the embeddings and the noise. The first loop of a form shows
     whether the engine's work may be captured, the next is, and those that follow replay it, until the engine sees other
-    shapes. One that turns out not to be capturable goes on step by step, with a warning. The `MOST_LOOPS` that ran last
-    are kept.
+    shapes. One that turns out not to be capturable goes on step by step, with a warning. The `MOST_GRAPHS` that ran
+    last are kept.
     """
 
     def __init__(self) -> None:
         self._known: OrderedDict[Hashable, Loop | None] = OrderedDict()
 
-    def run(self, jobs: Mapping[int, Job], denoiser: Denoiser, show: Show, watch: Watch = unwatched) -> Iterator[Step]:
+    def run(
+        self, jobs: Mapping[int, Job], denoiser: Denoiser, show: Show, progress: ProgressCallback = no_progress
+    ) -> Iterator[Step]:
         """The steps of the jobs; those of a graph come together once it is queued, each with its share of the time."""
         key = _key(jobs, denoiser)
         if key in self._known:
             yield from self._replay(key, jobs, denoiser, show)
             return
-        yield from run(jobs, denoiser, show, watch)
+        yield from run(jobs, denoiser, show, progress)
         if key and denoiser.engine.capture_state == key[0]:
             self._keep(key, None)
 
@@ -82,7 +84,7 @@ class Loops:
     def _keep(self, key: Hashable, loop: Loop | None) -> None:
         self._known[key] = loop
         self._known.move_to_end(key)
-        while len(self._known) > MOST_LOOPS:
+        while len(self._known) > MOST_GRAPHS:
             self._known.popitem(last=False)
 
 
@@ -91,14 +93,14 @@ def _key(jobs: Mapping[int, Job], denoiser: Denoiser) -> tuple[Hashable, ...] | 
     state = denoiser.engine.capture_state
     if state is None or not 0 < sum(len(job.plan) for job in jobs.values()) <= MOST_LINES:
         return None
-    forms = {index: job.form() for index, job in jobs.items()}
+    forms = {index: job.capture_key() for index, job in jobs.items()}
     return None if None in forms.values() else (state, *forms.items())
 
 
 def _loop(jobs: Mapping[int, Job], given: Mapping[int, list[Array]], denoiser: Denoiser) -> Loop:
     """Jobs like `jobs` on arrays like those that are given, not filled nor captured yet."""
     inputs = {index: [namespace_of(array).empty_like(array) for array in arrays] for index, arrays in given.items()}
-    twins = {index: job.over(inputs[index]) for index, job in jobs.items()}
+    twins = {index: job.rebind(inputs[index]) for index, job in jobs.items()}
 
     def work() -> list[Step]:
         denoiser.forget()  # what it has stacked would be missing from the graph

@@ -21,7 +21,7 @@ class State(Protocol):
 
     denoised: Array
     """The model's last idea of the clean latents."""
-    spoilt: Array
+    nonfinite: Array
     """[lines] Whether the model's output was NaN or infinite; on the device, so that reading it waits."""
     timesteps: Array
     """[lines] float32, what the model is told."""
@@ -49,7 +49,7 @@ class State(Protocol):
         ...
 
     def restore(self, line: int, slots: Array | list[Array], denoised: Array) -> None:
-        """Set everything, nothing spoilt; `line` comes next."""
+        """Set everything, nothing nonfinite; `line` comes next."""
         ...
 
 
@@ -68,7 +68,7 @@ class HostState:
 
     def __init__(self, plan: Plan, weights: Weights, start: Array) -> None:
         self.denoised = start
-        self.spoilt = np.zeros(len(plan), bool)
+        self.nonfinite = np.zeros(len(plan), bool)
         self.timesteps = plan.timesteps.astype(np.float32)
         self._plan = plan
         self._weights = weights
@@ -85,10 +85,10 @@ class HostState:
         return scaled
 
     def take(self, line: int, outputs: Sequence[Array], noise: Array | None) -> None:
-        """Take a line; where the model's output is spoilt, nothing becomes of it."""
+        """Take a line; where the model's output is nonfinite, nothing becomes of it."""
         model = lincomb(self._weights[line], outputs)
         if not np.isfinite(model).all():
-            self.spoilt[line] = True
+            self.nonfinite[line] = True
             return
         self.denoised = lincomb(self._plan.denoised[line], (self.latents, model))
         basis = [*self.slots, model, model if noise is None else noise]
@@ -101,7 +101,7 @@ class HostState:
     def restore(self, line: int, slots: Array | list[Array], denoised: Array) -> None:
         """Set everything; `line` comes next."""
         self.slots, self.denoised = list(slots), denoised
-        self.spoilt[...] = False
+        self.nonfinite[...] = False
 
 
 class DeviceState:
@@ -110,7 +110,7 @@ class DeviceState:
     def __init__(self, plan: Plan, weights: Weights, start: Array) -> None:
         xp = self._xp = arrays.namespace_of(start)
         self.denoised = start
-        self.spoilt = xp.zeros(len(plan), np.int32)
+        self.nonfinite = xp.zeros(len(plan), np.int32)
         self.timesteps = xp.asarray(plan.timesteps.astype(np.float32))
         self._plan = plan
         self._table = xp.asarray(table(plan, weights))
@@ -126,7 +126,7 @@ class DeviceState:
     def take(self, line: int, outputs: Sequence[Array], noise: Array | None) -> None:
         """Queue the kernel of a line."""
         self.denoised = self._xp.empty_like(self.latents)
-        arguments = [self._table[line], self.slots, self.denoised, self._scaled, self.spoilt[line:], *outputs]
+        arguments = [self._table[line], self.slots, self.denoised, self._scaled, self.nonfinite[line:], *outputs]
         if noise is not None:
             arguments.append(noise)
         size = self.latents.size
@@ -142,7 +142,7 @@ class DeviceState:
     def restore(self, line: int, slots: Array | list[Array], denoised: Array) -> None:
         """Set everything; `line` comes next."""
         self.slots[...], self.denoised = slots, denoised
-        self.spoilt[...] = 0
+        self.nonfinite[...] = 0
         self.put(line, self.slots[0])
 
 
@@ -184,13 +184,13 @@ __device__ float sum(const float* weights, const float* terms, int count) {{
     return total;
 }}
 
-extern "C" __global__ void take(const float* weights, float* slots, float* denoised, float* scaled, int* spoilt{rows},
-                                long long size) {{
+extern "C" __global__ void take(const float* weights, float* slots, float* denoised, float* scaled,
+                                int* nonfinite{rows}, long long size) {{
     const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= size) return;
     const float outputs[] = {{{read}}};
     const float model = sum(weights + {scale + 1}, outputs, {outputs});
-    if (!isfinite(model)) *spoilt = 1;
+    if (!isfinite(model)) *nonfinite = 1;
     const float basis[] = {{{", ".join(held)}}};
     const float clean[] = {{basis[0], model}};
     denoised[i] = sum(weights, clean, 2);

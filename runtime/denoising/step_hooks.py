@@ -14,26 +14,26 @@ from .state import lincomb
 
 
 class Keep:
-    """Puts the original back where it may not change, as noisy as the latents are, after every line.
+    """Puts the original back where it may not mask, as noisy as the latents are, after every line.
 
-    `clean` and `noise` are float32 [channels, height, width], `change` float32 [height, width] in [0, 1] on the host.
-    With `gradual` a position is free for its own share of the steps, the last ones: differential diffusion (Levin and
-    Fried, arXiv:2306.00950). Otherwise `change` is how much of the new latents counts: blended diffusion, as diffusers'
-    StableDiffusionInpaintPipeline does it with models of 4 channels. With a `softness` that is raised to softness times
-    the noise level before the line, as A1111's soft inpainting does: much noise keeps what is nearly kept.
+    `clean` and `noise` are float32 [channels, height, width], `mask` float32 [height, width] in [0, 1] on the host.
+    With `differential` a position is free for its own share of the steps, the last ones: differential diffusion (Levin
+    and Fried, arXiv:2306.00950). Otherwise `mask` is how much of the new latents counts: blended diffusion, as
+    diffusers' StableDiffusionInpaintPipeline does it with models of 4 channels. With a `soft` that is raised to soft
+    times the noise level before the line, as A1111's soft inpainting does: much noise keeps what is nearly kept.
     """
 
     def __init__(
-        self, plan: Plan, clean: Array, noise: Array, change: Array, gradual: bool = False, softness: float = 0.0
+        self, plan: Plan, clean: Array, noise: Array, mask: Array, differential: bool = False, soft: float = 0.0
     ) -> None:
         self._weights = plan.noised
-        self._left = left(plan) if gradual else None
+        self._left = left(plan) if differential else None
         # A noise level may be infinite; what is beyond any other keeps all but what changes wholly.
-        self._powers = np.minimum(plan.sigmas, 1e4).astype(np.float32) * np.float32(softness) if softness else None
+        self._powers = np.minimum(plan.sigmas, 1e4).astype(np.float32) * np.float32(soft) if soft else None
         self._arrays = clean, noise
-        self._change = namespace_of(clean).asarray(change)
+        self._change = namespace_of(clean).asarray(mask)
 
-    shifts: tuple[float, ...] = ()
+    drift: tuple[float, ...] = ()
 
     def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
         """The latents with the original in its place."""
@@ -67,7 +67,7 @@ class Drift:
     """Measures after every pass how far the means of the latents' channels have moved, and takes the drift out if it
     can.
 
-    `shifts` are the root mean squares of the channels' moves, in standard deviations of the original's latents, where
+    `drift` are the root mean squares of the channels' moves, in standard deviations of the original's latents, where
     each pass ended: before the correction. `undrift` gives the clean latents of a pass without the drift of their
     colours, as a difference to add. The channels' own means are no colours: a decoder with group norms draws the same
     white from other latents where the rest of the picture is another, so that moving them back tints it.
@@ -78,7 +78,7 @@ class Drift:
         self._scale = plan.noised[:, 0]
         self._ends = ends(plan)
         self._undrift = undrift
-        self._shifts: list[Array] = []
+        self._drift: list[Array] = []
 
     def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
         """The latents, at the end of a pass without its drift where that is corrected."""
@@ -86,16 +86,16 @@ class Drift:
             return latents
         means = [array.mean(axis=(-2, -1), keepdims=True) for array in (denoised, self._clean)]
         spread = self._clean.std(axis=(-2, -1), keepdims=True)
-        self._shifts.append((means[0] - means[1]) / (spread + np.float32(1e-6)))  # a channel may be flat
+        self._drift.append((means[0] - means[1]) / (spread + np.float32(1e-6)))  # a channel may be flat
         if self._undrift is None:
             return latents
         corrected: Array = latents + np.float32(self._scale[line]) * self._undrift(denoised)
         return corrected
 
     @property
-    def shifts(self) -> tuple[float, ...]:
+    def drift(self) -> tuple[float, ...]:
         """The move of each pass that has ended; waits for the device."""
-        return tuple(float(np.sqrt((to_host(shift) ** 2).mean())) for shift in self._shifts)
+        return tuple(float(np.sqrt((to_host(move) ** 2).mean())) for move in self._drift)
 
 
 class ThroughPixels:
@@ -104,7 +104,7 @@ class ThroughPixels:
     `trip` gives clean latents as the VAE's two halves and 8-bit pixels leave them. The noise of the next pass stays.
     """
 
-    shifts: tuple[float, ...] = ()
+    drift: tuple[float, ...] = ()
 
     def __init__(self, plan: Plan, trip: Callable[[Array], Array]) -> None:
         self._weights = np.stack([plan.noised[:, 0], plan.matrix[:, 0, -1]], axis=1)

@@ -13,16 +13,16 @@ import numpy as np
 from PIL import Image
 
 from ...bundles.tensor import Array
-from ...engines.arrays import turn
+from ...engines.arrays import device_lock
 from ...errors import CancelledError, InputError, ModelOutputError
 from .. import nonfinite
-from ..denoising.job import Job, Mark
+from ..denoising.job import Job, JobSnapshot
 from ..denoising.loop import Step
 from ..imaging import resize
 from ..imaging.match import match
 from ..imaging.soft import paste_levels
 from ..model.build_job import Assembly, Tally
-from ..progress import Watch, unwatched
+from ..progress import ProgressCallback, no_progress
 from ..provenance.records import recorder
 from ..requests.request import Output, Request, Result
 from .clock import Clock
@@ -35,16 +35,16 @@ FAR = 2.25
 # What the steps before a checkpoint hang on besides the table.
 SETTLED = (
     "image", "resize_mode", "seed", "noise", "posterior", "variation_seed", "variation_strength", "seed_resize_from",
-    "eta_noise_seed_delta", "change", "window", "window_overlap", "origin", "through_pixels", "drift_correction",
+    "eta_noise_seed_delta", "inpaint_mask", "window", "window_overlap", "origin", "through_pixels", "drift_correction",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class RunSnapshot:
     """A picture between two steps: what was asked for, and where it is."""
 
     request: Request
-    mark: Mark
+    mark: JobSnapshot
 
 
 class Run:
@@ -58,11 +58,11 @@ class Run:
         self,
         pipeline: Pipeline,
         requests: Sequence[Request],
-        checkpoint: Checkpoint | None = None,
-        watch: Watch = unwatched,
+        checkpoint: RunSnapshot | None = None,
+        progress: ProgressCallback = no_progress,
         timeout: float | None = None,
     ) -> None:
-        """`checkpoint` is where the first request goes on from; `watch` is told what is done within a step; past
+        """`checkpoint` is where the first request goes on from; `progress` is told what is done within a step; past
         `timeout` seconds it stops before its next evaluation, with `RunTimeoutError`."""
         if not requests:
             raise InputError("a run has no request; give at least one")
@@ -70,7 +70,7 @@ class Run:
         if checkpoint is not None:
             _check_resumable(pipeline.task(checkpoint.request), self.tasks[0], checkpoint.mark.line)
         self._pipeline = pipeline
-        self._watch = watch
+        self._progress = progress
         self._clock = Clock(timeout)
         self._marks = {} if checkpoint is None else {0: checkpoint.mark}
         self._tally = Tally()
@@ -110,18 +110,18 @@ class Run:
         devices = {engine.device for engine in self._pipeline.engines.values()}
         return "cuda" if "cuda" in devices else "cpu"
 
-    def _turn(self) -> AbstractContextManager[object]:
-        return turn(self._device)
+    def _device_lock(self) -> AbstractContextManager[object]:
+        return device_lock(self._device)
 
     def _next(self, steps: Iterator[Step]) -> Step | None:
-        with self._turn():
+        with self._device_lock():
             return next(steps, None)
 
     def _steps(self) -> Generator[Step]:
         start, away = time.perf_counter(), 0.0
         self._jobs = {index: self._job(index) for index, task in enumerate(self.tasks) if len(task.plan)}
-        with self._blaming():
-            for step in self._pipeline.loops.run(self._jobs, self._pipeline.denoiser, self._show, self._watch):
+        with self._diagnosing():
+            for step in self._pipeline.loops.run(self._jobs, self._pipeline.denoiser, self._show, self._progress):
                 self._tally.timings["denoise"] += step.seconds
                 left = time.perf_counter()
                 yield step
@@ -145,24 +145,24 @@ class Run:
             raise InputError("the run has not ended; iterate over it to its end before asking for its result")
         return self._result
 
-    def checkpoint(self, image: int = 0) -> Checkpoint:
+    def snapshot(self, image: int = 0) -> RunSnapshot:
         """Where a picture of the run is between two steps, for `Pipeline.resume`; raises `InputError` before the first
         step, and for a picture of which the model computes nothing."""
         if image not in self._jobs:
             raise InputError("a checkpoint is of a picture on its way; ask for it between the run's steps")
-        with self._turn():
-            return Checkpoint(self.tasks[image].request, self._jobs[image].mark())
+        with self._device_lock():
+            return RunSnapshot(self.tasks[image].request, self._jobs[image].snapshot())
 
     def _job(self, index: int) -> Job:
-        job = Assembly(self._pipeline, self.tasks[index], self._tally, self._watch).job()
+        job = Assembly(self._pipeline, self.tasks[index], self._tally, self._progress).job()
         if index in self._marks:
             job.resume(self._marks[index])
         return job
 
     def _show(self, index: int, latents: Array) -> Image.Image:
         task = self.tasks[index]
-        with self._turn(), self._blaming():  # a preview is asked for between the steps
-            pixels = self._pipeline.vae.decode(latents, self._watch, task.request.truncates)
+        with self._device_lock(), self._diagnosing():  # a preview is asked for between the steps
+            pixels = self._pipeline.vae.decode(latents, self._progress, task.request.truncates)
             self._jobs[index].check()
         if method := task.request.colour_match:
             width, height = task.placement.size  # what lies beyond is no part of either picture
@@ -170,16 +170,16 @@ class Run:
         return resize.restore(pixels, task.placement)
 
     @contextmanager
-    def _blaming(self) -> Iterator[None]:
-        """Name the first that has spoilt something: on a device nobody has looked before it was waited for."""
+    def _diagnosing(self) -> Iterator[None]:
+        """Name the first that has nonfinite something: on a device nobody has looked before it was waited for."""
         try:
             yield
         except ModelOutputError:
             if self._device != "cpu":
-                self._blame()
+                self._diagnose()
             raise
 
-    def _blame(self) -> None:
+    def _diagnose(self) -> None:
         self._pipeline.text.forget()
         self._pipeline.vae.forget()
         for component, array in self._tally.encodings:

@@ -15,7 +15,7 @@ from .. import nonfinite
 from ..conditioning.cache import Cache, content, sketch
 from ..imaging.picture import MAX_SIDE, from_model, to_model
 from ..imaging.tiles import Mosaic, fitted
-from ..progress import Watch, unwatched
+from ..progress import ProgressCallback, no_progress
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class Autoencoder:
         self._longest = longest
         self._cache: Cache[Moments] = Cache(cache_size)
 
-    def encode(self, pixels: Array, watch: Watch = unwatched) -> tuple[Moments, bool]:
+    def encode(self, pixels: Array, progress: ProgressCallback = no_progress) -> tuple[Moments, bool]:
         """The moments of a picture [height, width, 3] from 0 to 255 on the host, and whether they were cached.
 
         Those of a picture that goes through in windows are not kept. Raises `ModelOutputError` for NaN or infinity on
         the host; on a device, where one would have to wait for that, it is left to who reads what becomes of them.
         """
         if not self._whole(*pixels.shape[:2]):
-            return self._encode(pixels, watch), False
-        return self._cache.get_sketched(sketch(pixels), lambda: content(pixels), lambda: self._encode(pixels, watch))
+            return self._encode(pixels, progress), False
+        return self._cache.get_sketched(sketch(pixels), lambda: content(pixels), lambda: self._encode(pixels, progress))
 
     def forget(self) -> None:
         """Let go of the pictures' encodings."""
@@ -78,7 +78,7 @@ class Autoencoder:
         draw *= np.float32(self._facts.scaling_factor)
         return draw
 
-    def decode(self, latents: Array, watch: Watch = unwatched, truncate: bool = False) -> Array:
+    def decode(self, latents: Array, progress: ProgressCallback = no_progress, truncate: bool = False) -> Array:
         """The picture of the denoiser's latents [channels, height, width], uint8 [height, width, 3] on the host.
 
         `truncate` rounds levels down instead of to nearest. Raises `ModelOutputError` for NaN or infinity.
@@ -87,27 +87,27 @@ class Autoencoder:
         height, width = (length * self._facts.downscale for length in latents.shape[-2:])
         mosaic = self._mosaic(height, width, 1)
         pixels = np.empty((height, width, 3), np.uint8)
-        for top, rows in mosaic.rows(self._decoded(latents, mosaic, watch)):
+        for top, rows in mosaic.rows(self._decoded(latents, mosaic, progress)):
             check = nonfinite.ahead("vae_decoder", rows)
             pixels[top : top + rows.shape[-2]] = to_host(from_model(rows[None], truncate)[0])
             check()
         return pixels
 
-    def _decoded(self, latents: Array, mosaic: Mosaic, watch: Watch) -> Iterator[Array]:
+    def _decoded(self, latents: Array, mosaic: Mosaic, progress: ProgressCallback) -> Iterator[Array]:
         facts = self._facts
         for done, window in enumerate(mosaic.windows, 1):
             part = window.scaled(facts.downscale).cut(latents)
             raw = part / np.float32(facts.scaling_factor) + np.float32(facts.shift_factor)
             made = _run(self.decoder, "latents", raw[None])["pixels"]
-            watch("decode", done, len(mosaic))
+            progress("decode", done, len(mosaic))
             yield made
 
-    def _encode(self, pixels: Array, watch: Watch) -> Moments:
+    def _encode(self, pixels: Array, progress: ProgressCallback) -> Moments:
         facts, scale = self._facts, self._facts.downscale
         height, width = pixels.shape[:2]
         mosaic = self._mosaic(height, width, scale)
         joined: Array | None = None
-        for top, rows in mosaic.rows(self._encoded(pixels, mosaic, watch)):
+        for top, rows in mosaic.rows(self._encoded(pixels, mosaic, progress)):
             if joined is None:
                 shape = len(rows), height // scale, width // scale
                 joined = namespace(self.encoder.device).empty(shape, np.float32)
@@ -116,14 +116,14 @@ class Autoencoder:
         channels = facts.latent_channels
         return Moments(joined[:channels], joined[channels:] if len(joined) > channels else None)
 
-    def _encoded(self, pixels: Array, mosaic: Mosaic, watch: Watch) -> Iterator[Array]:
+    def _encoded(self, pixels: Array, mosaic: Mosaic, progress: ProgressCallback) -> Iterator[Array]:
         """The moments of each window, one below the other where there are two."""
         xp = namespace(self.encoder.device)
         for done, window in enumerate(mosaic.windows, 1):
             part = to_device(pixels[window.scaled_up(self._facts.downscale).slices], self.encoder.device)
             found = _run(self.encoder, "pixels", to_model(part))
             nonfinite.check_host("vae_encoder", *found.values())
-            watch("encode", done, len(mosaic))
+            progress("encode", done, len(mosaic))
             yield xp.concatenate([found[name] for name in ("mean", "std") if name in found])
 
     def _whole(self, height: int, width: int) -> bool:

@@ -12,17 +12,17 @@ import numpy as np
 from ...bundles.facts import ModelFacts
 from ...bundles.tensor import Array
 from ...engines.arrays import namespace, to_device
-from ..conditioning.guidance import guides, shares
+from ..conditioning.guidance import conditionings, shares
 from ..conditioning.prompt.tree import Phrase
 from ..denoising.blend import Blend
-from ..denoising.job import Edit, Job
+from ..denoising.job import Job, StepHook
 from ..denoising.state import lincomb
 from ..denoising.step_hooks import Drift, Keep, ThroughPixels
 from ..imaging.mask import HALF, to_latents
 from ..imaging.match import settle
 from ..imaging.tiles import Mosaic
-from ..progress import Watch, unwatched
-from ..requests.request import Change, Request
+from ..progress import ProgressCallback, no_progress
+from ..requests.request import InpaintMask, Request
 from ..sampling.brownian import BrownianNoise
 from ..sampling.noise import NoiseStream, centred, noise_stream, slerp
 from .autoencoder import Moments
@@ -52,11 +52,11 @@ class Tally:
 class Assembly:
     """Everything that a job is made of, for one task."""
 
-    def __init__(self, pipeline: Pipeline, task: Task, tally: Tally, watch: Watch = unwatched) -> None:
+    def __init__(self, pipeline: Pipeline, task: Task, tally: Tally, progress: ProgressCallback = no_progress) -> None:
         self._pipeline = pipeline
         self._task = task
         self._tally = tally
-        self._watch = watch
+        self._progress = progress
         self._request = task.request
         self._facts = pipeline.bundle.model
         self._device = pipeline.denoiser.engine.device
@@ -70,41 +70,41 @@ class Assembly:
         A1111 and ComfyUI the first noise comes first; latents that a request wants drawn have a stream of their own.
         """
         request, plan = self._request, self._task.plan
-        told = guides(request, plan, self._encode_text, self._areas())
+        told = conditionings(request, plan, self._encode_text, self._areas())
         noise = self._stream(request.seed)
         draws = noise if request.habit.first_draw == "latents" else self._stream(request.seed)
         clean = self._clean(draws)
         first = to_device(self._first(noise), self._device)
-        beside = self._beside(draws)
+        concat_latents = self._concat_latents(draws)
         again = request.habit.step_noise.seed(request.seed, request.noise_kind)
         if again is not None:
             noise = self._stream(again)
         if delta := request.eta_noise_seed_delta:
             noise = self._stream((request.seed + delta) % 2**64)
-        edits = self._edits(clean, first)
+        step_hooks = self._step_hooks(clean, first)
         return Job(
             plan,
             lincomb(plan.start, (clean, first)),
             told,
             noise,
             guidance_rescale=request.guidance_rescale,
-            beside=beside,
+            concat_latents=concat_latents,
             mosaic=mosaic(request, self._facts, *self._shape[1:]),
-            edits=edits,
+            step_hooks=step_hooks,
             motion=BrownianNoise(self._stream, request.seed),
             blend=self._blend(clean),
         )
 
     def _clean(self, noise: NoiseStream) -> Array:
         """The picture's latents; zeros where a run from noise alone keeps nothing, so that nothing of it can leak."""
-        request, change = self._request, self._task.change
+        request, mask = self._request, self._task.inpaint_mask
         if request.from_noise and not self._keeps and not self._blends:
             return to_device(np.zeros(self._shape, np.float32), self._device)
         clean = self._encode(self._task.picture.on_white, noise)
-        if change is None or change.content == "original":
+        if mask is None or mask.content == "original":
             return clean
-        fresh = noise(self._shape) if change.content == "noise" else np.zeros(self._shape, np.float32)
-        share = to_device(self._masked(change), self._device)
+        fresh = noise(self._shape) if mask.content == "noise" else np.zeros(self._shape, np.float32)
+        share = to_device(self._masked(mask), self._device)
         mixed: Array = clean * (1 - share) + to_device(fresh, self._device) * share
         return mixed
 
@@ -112,7 +112,7 @@ class Assembly:
         """The latents of pixels, [height, width, 3] from 0 to 255, on the denoiser's device."""
         vae = self._pipeline.vae
         with self._tally.stage("encode"):
-            moments, cached = vae.encode(pixels, self._watch)
+            moments, cached = vae.encode(pixels, self._progress)
             self._tally.encodings += _made_by_vae(moments)
             self._tally.cached["encode"] += cached
             drawn = self._request.latents_from == "sample"
@@ -152,76 +152,76 @@ class Assembly:
             varied = slerp(request.variation_strength, varied, self._stream(request.variation_seed)(shape))
         return varied if shape == self._shape else centred(varied, drawn)
 
-    def _beside(self, noise: NoiseStream) -> Array | None:
+    def _concat_latents(self, noise: NoiseStream) -> Array | None:
         """What an inpainting U-Net sees below the latents: the mask, and the latents of the picture without what it
         hides (Rombach et al., arXiv:2112.10752, section 4.5). Everything is hidden where nothing is masked.
 
         With another U-Net and a mask the noise of those latents is drawn for nothing, as diffusers does, but not of
         "field" noise, which no peer has and the tiles of one picture share.
         """
-        change = self._task.change
+        mask = self._task.inpaint_mask
         if not self._facts.inpaints:
             drawn = self._request.latents_from == "sample" and self._request.noise_kind != "field"
-            if change is not None and drawn:
+            if mask is not None and drawn:
                 noise(self._shape)
             return None
         pixels = self._task.picture.on_white
-        hidden, mask = self._hidden(change or Change(np.full(pixels.shape[:2], 255, np.uint8)))
+        hidden, hidden_latents = self._hidden(mask or InpaintMask(np.full(pixels.shape[:2], 255, np.uint8)))
         # 127.5 is what the VAE takes as 0, which has no level of its own.
         shown = pixels * (1 - hidden[..., None]) + np.float32(127.5) * hidden[..., None]
         latents = self._encode(shown, noise)
-        joined: Array = namespace(self._device).concatenate([to_device(mask[None], self._device), latents])
+        joined: Array = namespace(self._device).concatenate([to_device(hidden_latents[None], self._device), latents])
         return joined
 
-    def _hidden(self, change: Change) -> tuple[Array, Array]:
+    def _hidden(self, mask: InpaintMask) -> tuple[Array, Array]:
         """How much an inpainting U-Net does not see: of pixels and of latents, float32 [height, width]."""
         rule, scale = self._request.habit.masks, self._facts.downscale
-        own = rule.concat_mask if change.latent_mask == rule.latent_mask else None
-        if own and change.softness:
-            return change.levels / np.float32(255), to_latents(change.levels, scale, "diffusers-soft")
-        hidden = (change.levels >= HALF).astype(np.float32)
-        return hidden, to_latents(change.levels, scale, own or change.latent_mask)
+        own = rule.concat_mask if mask.latent_mask == rule.latent_mask else None
+        if own and mask.soft:
+            return mask.mask / np.float32(255), to_latents(mask.mask, scale, "diffusers-soft")
+        hidden = (mask.mask >= HALF).astype(np.float32)
+        return hidden, to_latents(mask.mask, scale, own or mask.latent_mask)
 
     @property
     def _keeps(self) -> bool:
         """Whether the original is put back after every line: an inpainting U-Net sees what to keep."""
-        change = self._task.change
-        return change is not None and not self._blends and (change.gradual or not self._facts.inpaints)
+        mask = self._task.inpaint_mask
+        return mask is not None and not self._blends and (mask.differential or not self._facts.inpaints)
 
     @property
     def _blends(self) -> bool:
         """Whether the original is put back into every prediction."""
-        change = self._task.change
-        return change is not None and not change.gradual and self._request.habit.masks.predictions
+        mask = self._task.inpaint_mask
+        return mask is not None and not mask.differential and self._request.habit.masks.predictions
 
     def _blend(self, clean: Array) -> Blend | None:
-        change, plan = self._task.change, self._task.plan
-        if change is None or not self._blends:
+        mask, plan = self._task.inpaint_mask, self._task.plan
+        if mask is None or not self._blends:
             return None
         timesteps = plan.sampler in self._request.habit.by_timesteps
-        return Blend(plan, clean, self._masked(change), change.softness, change.soft, timesteps)
+        return Blend(plan, clean, self._masked(mask), mask.soft, mask.soft_settings, timesteps)
 
-    def _edits(self, clean: Array, first: Array) -> list[Edit]:
-        request, plan, change = self._request, self._task.plan, self._task.change
-        edits: list[Edit] = []
+    def _step_hooks(self, clean: Array, first: Array) -> list[StepHook]:
+        request, plan, mask = self._request, self._task.plan, self._task.inpaint_mask
+        step_hooks: list[StepHook] = []
         if request.passes and not request.from_noise:
-            edits.append(Drift(plan, clean, self._undrift if request.drift_correction else None))
+            step_hooks.append(Drift(plan, clean, self._undrift if request.drift_correction else None))
         if request.through_pixels:
-            edits.append(ThroughPixels(plan, self._trip))
-        if change is not None and self._keeps:
-            edits.append(Keep(plan, clean, first, self._masked(change), change.gradual, change.softness))
-        return edits
+            step_hooks.append(ThroughPixels(plan, self._trip))
+        if mask is not None and self._keeps:
+            step_hooks.append(Keep(plan, clean, first, self._masked(mask), mask.differential, mask.soft))
+        return step_hooks
 
-    def _masked(self, change: Change) -> Array:
-        """A change in latents, float32 [height, width] in [0, 1]."""
-        between = "area" if change.gradual else self._request.habit.masks.soft_mask
-        mode = between if change.gradual or change.softness else change.latent_mask
-        return to_latents(change.levels, self._facts.downscale, mode)
+    def _masked(self, mask: InpaintMask) -> Array:
+        """A mask in latents, float32 [height, width] in [0, 1]."""
+        between = "area" if mask.differential else self._request.habit.masks.soft_mask
+        mode = between if mask.differential or mask.soft else mask.latent_mask
+        return to_latents(mask.mask, self._facts.downscale, mode)
 
     def _areas(self) -> list[Array]:
         if not self._task.regions:
             return []
-        levels = [to_latents(region.levels, self._facts.downscale, "area") for region in self._task.regions]
+        levels = [to_latents(region.mask, self._facts.downscale, "area") for region in self._task.regions]
         return [to_device(area, self._device) for area in shares(levels)]
 
     def _encode_text(self, phrase: Phrase) -> Array:

@@ -12,7 +12,7 @@ from ...bundles.facts import ModelFacts, conditionings
 from ...bundles.manifest import MANIFEST, Bundle
 from ...bundles.store import Store
 from ...engines.base import Engine
-from ...engines.hot_swap import Relay
+from ...engines.hot_swap import HotSwap
 from ...engines.registry import EngineOptions, open_engine
 from ...engines.select import Candidate, faster, fastest, usual_device
 from ...errors import BundleError, InputError, unknown
@@ -123,7 +123,7 @@ def _engines(bundle: Bundle, engine: str, options: EngineOptions) -> list[Engine
     engines = [opened(name, chosen.engine) for name in SIGNATURES]
     if engine != "auto" or options.device == "cpu":
         return engines
-    return [Relay(first, partial(upgrade, name)) for name, first in zip(SIGNATURES, engines, strict=True)]
+    return [HotSwap(first, partial(upgrade, name)) for name, first in zip(SIGNATURES, engines, strict=True)]
 
 
 def find(model: str | Path) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...bundles.tensor import Array
 from ...bundles.upscaler import KIND, UpscalerBundle
-from ...engines.arrays import namespace, to_device, to_host, turn
+from ...engines.arrays import device_lock, namespace, to_device, to_host
 from ...engines.base import Engine
 from ...engines.registry import EngineOptions, open_engine
 from ...engines.select import Candidate, fastest, usual_device
@@ -83,7 +83,7 @@ class Upscaler:
         """A tile, uint8 [3, height, width], enlarged, on the host."""
         device = self.engine.device
         xp = namespace(device)
-        with turn(device):
+        with device_lock(device):
             feed = to_device(np.ascontiguousarray(tile[None]), device).astype(np.float32) / np.float32(255)
             upscaled = self.engine({"pixels": feed})["upscaled"][0]
             nonfinite.check("the upscaler", upscaled)

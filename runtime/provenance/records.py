@@ -28,15 +28,25 @@ from ..sampling.plan import Plan
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
-FORMAT = 1
+FORMAT = 2
 # The frozen dataclasses that a record may hold, and where they live. A tool adds its own, with a method
 # `make(pipe) -> Output`, and gives its output the `recorder` of what it has made.
 HOMES: Mapping[str, str] = {
-    "Asked": "..tools.asked",
-    "Change": "..requests.request",
+    "ToolCall": "..tools.tool_call",
+    "InpaintMask": "..requests.request",
     "Region": "..requests.request",
     "Request": "..requests.request",
     "Soft": "..imaging.soft",
+}
+# What format 1 called classes and their fields.
+_FORMAT_1: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "Asked": ("ToolCall", {}),
+    "Change": (
+        "InpaintMask",
+        {"levels": "mask", "gradual": "differential", "softness": "soft", "soft": "soft_settings"},
+    ),
+    "Region": ("Region", {"levels": "mask"}),
+    "Request": ("Request", {"change": "inpaint_mask"}),
 }
 # Pixels of a picture that a record may hold on to.
 _SMALL = 2**20
@@ -95,14 +105,16 @@ class Record:
         """The record of a text; raises `InputError` for one of another format and one that is none."""
         try:
             data = json.loads(text)
-            form = data.pop("format")
-            if form == FORMAT:
+            version = data.pop("format")
+            if version == 1:
+                return cls(**{**data, "asked": _upgraded(data["asked"])})
+            if version == FORMAT:
                 return cls(**data)
         except InputError:
             raise
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
             raise damaged() from exc
-        raise InputError(f"the picture's record has format {form}, this version reads {FORMAT}; update overpaint")
+        raise InputError(f"the picture's record has format {version}, this version reads {FORMAT}; update overpaint")
 
     def references(self) -> list[Reference]:
         """The pictures that it names, in their order."""
@@ -223,6 +235,17 @@ def plan_hash(plan: Plan) -> str:
         value = getattr(plan, field.name)
         digest.update(value.astype(np.float32).tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
     return digest.hexdigest()
+
+
+def _upgraded(data: Any) -> Any:
+    """What a record of format 1 holds, by today's names."""
+    if isinstance(data, list):
+        return [_upgraded(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    name, renamed = _FORMAT_1.get(str(data.get(_CLASS)), (data.get(_CLASS), {}))
+    made = {renamed.get(key, key): _upgraded(value) for key, value in data.items()}
+    return {**made, _CLASS: name} if _CLASS in data else made
 
 
 def _references(data: Any) -> Iterator[Reference]:

@@ -47,7 +47,7 @@ def text(name: str, value: Any) -> None:
         raise InputError(f"{name} has characters that are no Unicode ({exc.reason}); give it as UTF-8") from exc
 
 
-def levels(name: str, value: Any) -> None:
+def mask(name: str, value: Any) -> None:
     """Raise `InputError` for what is no array uint8 [height, width]."""
     if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or value.ndim != 2:
         found = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

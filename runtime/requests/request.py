@@ -34,45 +34,47 @@ CONTENTS = ("original", "noise", "nothing")
 
 
 @dataclass(frozen=True, eq=False)
-class Change:
-    """Which of a picture's pixels may change: `levels` uint8 [height, width], 255 where they may, 0 where not.
+class InpaintMask:
+    """Which of a picture's pixels may change: `mask` uint8 [height, width], 255 where they may, 0 where not.
 
-    With `gradual` the levels between are strengths of their own: 128 is half the request's. With `softness` above 0
+    With `differential` the levels between are strengths of their own: 128 is half the request's. With `soft` above 0
     they are how much of the new latents counts, less where there is much noise and more towards the end (see
-    `edits.Keep`, and under A1111's convention `blend.Blend`, whose other settings are `soft`). With neither, 128 and
-    more is all. `content` is what the latents begin with there: the original's, noise alone, or nothing (zeros).
-    `latent_mask` is how the levels come to the latents' size, see `imaging.mask.to_latents`; levels between always as
-    means, or as A1111 scales them.
+    `step_hooks.Keep`, and under A1111's convention `blend.Blend`, whose other settings are `soft_settings`). With
+    neither, 128 and more is all. `content` is what the latents begin with there: the original's, noise alone, or
+    nothing (zeros). `latent_mask` is how the mask comes to the latents' size, see `imaging.mask.to_latents`; levels
+    between always as means, or as A1111 scales them.
     """
 
-    levels: Array
-    gradual: bool = False
-    softness: float = 0.0
+    mask: Array
+    differential: bool = False
+    soft: float = 0.0
     content: str = "original"
     latent_mask: str = "diffusers"
-    soft: Soft | None = None
+    soft_settings: Soft | None = None
 
     def __post_init__(self) -> None:
-        """Raise `InputError` for levels of another kind, an unknown content, and levels that are to mean two things."""
-        checks.levels("a change's levels", self.levels)
-        checks.number("softness", self.softness, 0, 8)
-        if self.gradual and self.softness:
-            raise InputError("levels between are strengths or a soft edge, not both; leave out gradual or the softness")
+        """Raise `InputError` for a mask of another kind, an unknown content, and levels that are to mean two things."""
+        checks.mask("an inpaint mask", self.mask)
+        checks.number("soft", self.soft, 0, 8)
+        if self.differential and self.soft:
+            raise InputError(
+                "the levels of a mask are strengths or a soft edge, not both; leave out differential or soft"
+            )
         checks.choice("masked content", self.content, CONTENTS)
         checks.choice("latent mask", self.latent_mask, LATENT_MODES)
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A part of a picture with a prompt of its own: `levels` uint8 [height, width] say how much of it counts where."""
+    """A part of a picture with a prompt of its own: `mask` uint8 [height, width] says how much of it counts where."""
 
     prompt: str
-    levels: Array
+    mask: Array
 
     def __post_init__(self) -> None:
-        """Raise `InputError` for levels of another kind and a prompt that is no text."""
+        """Raise `InputError` for a mask of another kind and a prompt that is no text."""
         checks.text("a region's prompt", self.prompt)
-        checks.levels("a region's levels", self.levels)
+        checks.mask("a region's mask", self.mask)
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class Request:
     first noise towards that of `variation_seed`. `seed_resize_from` (width, height) in pixels puts the first noise of a
     picture of that size in the middle, and `eta_noise_seed_delta` other than 0 draws the steps' noise from the
     beginning of the seed that lies so far on: A1111's "Seed resize from" and "ENSD". `colour_match` gives the result
-    the input's colours, by a method of `imaging.match`. `change` and `regions` are of the picture's size. `window` > 0
-    runs the model on overlapping windows of the latents, of at most that many pixels a side, which share at least
+    the input's colours, by a method of `imaging.match`. `inpaint_mask` and `regions` are of its size. `window`
+    > 0 runs the model on overlapping windows of the latents, of at most that many pixels a side, which share at least
     `window_overlap` (a quarter). `origin` (left, top) says where in a larger picture this one lies, in pixels: "field"
     noise is that of the place.
     """
@@ -133,7 +135,7 @@ class Request:
     seed_resize_from: tuple[int, int] | None = None
     eta_noise_seed_delta: int = 0
     colour_match: str | None = None
-    change: Change | None = None
+    inpaint_mask: InpaintMask | None = None
     regions: tuple[Region, ...] = ()
     window: int = 0
     window_overlap: int | None = None
@@ -226,12 +228,15 @@ class Request:
 
     def _check_places(self) -> None:
         width, height = self.image.size
-        places = {"change": self.change, **{f"region {n + 1}": region for n, region in enumerate(self.regions)}}
+        places = {
+            "inpaint_mask": self.inpaint_mask,
+            **{f"region {n + 1}": region for n, region in enumerate(self.regions)},
+        }
         for name, place in places.items():
-            if place is not None and place.levels.shape != (height, width):
-                found = "x".join(map(str, place.levels.shape[::-1]))
+            if place is not None and place.mask.shape != (height, width):
+                found = "x".join(map(str, place.mask.shape[::-1]))
                 raise InputError(f"the {name} is {found}, the picture is {width}x{height}; give one of its size")
-        if self.change and self.change.gradual and self.passes:
+        if self.inpaint_mask and self.inpaint_mask.differential and self.passes:
             raise InputError("strengths by pixel are of one pass; leave out the passes or the levels between")
         checks.whole("window", self.window, 0, MAX_SIDE)
         if self.window_overlap is not None:
@@ -277,7 +282,7 @@ class Request:
     def from_noise(self) -> bool:
         """Whether it begins with noise alone."""
         first = self.passes[0] if self.passes else self.strength
-        return from_noise(self.convention, first, self.change is not None)
+        return from_noise(self.convention, first, self.inpaint_mask is not None)
 
     @property
     def fit_mode(self) -> str:

@@ -25,10 +25,10 @@ from ..imaging.tiles import Window
 from ..requests import checks
 from ..requests.defaults import settled
 from ..requests.expand import expand
-from ..requests.request import CONTENTS, Change, Output, Region, Request, Result
-from .asked import recorded
+from ..requests.request import CONTENTS, InpaintMask, Output, Region, Request, Result
 from .options import split
 from .patch import Patch, Seam, Size, scaled, working_size
+from .tool_call import recorded
 
 if TYPE_CHECKING:
     from ...bundles.facts import ModelFacts
@@ -161,15 +161,15 @@ class Inpainting:
         gain = FULL if self.levels == "strength" else 2 if doubles else 1
         return np.minimum(levels.astype(np.uint16) * gain, 255).astype(np.uint8) if gain > 1 else levels
 
-    def change(self, levels: Array) -> Change:
-        """The change that a request is told."""
-        return Change(
+    def inpaint_mask(self, levels: Array) -> InpaintMask:
+        """The mask that a request has."""
+        return InpaintMask(
             levels,
-            gradual=self.levels == "strength",
-            softness=self.soft_preservation if self.levels == "soft" else 0.0,
+            differential=self.levels == "strength",
+            soft=self.soft_preservation if self.levels == "soft" else 0.0,
             content="original" if self.content == "fill" else self.content,
             latent_mask=self.latent_mask,
-            soft=self.soft if self.levels == "soft" else None,
+            soft_settings=self.soft if self.levels == "soft" else None,
         )
 
 
@@ -219,7 +219,7 @@ class Inpaint:
         places: dict[str, Any] = {}
         source = self._picture
         if self._patch is not None:
-            places["change"] = self._own.change(freed)
+            places["inpaint_mask"] = self._own.inpaint_mask(freed)
             if len(prompts) > 1:
                 named = zip(prompts[1:], shapes[1:], strict=True)
                 places["regions"] = tuple(Region(prompt, levels) for prompt, levels in named)
@@ -227,7 +227,7 @@ class Inpaint:
         requests = expand([source], prompts[:1], [negative_prompt], seed, n, {**rest, **places})
         self._requests = [settled(request, pipeline.bundle.model.defaults["inpaint"]) for request in requests]
         if self._patch is not None:
-            _check_free(pipeline.task(self._requests[0]).change, pipeline.bundle.model.downscale)
+            _check_free(pipeline.task(self._requests[0]).inpaint_mask, pipeline.bundle.model.downscale)
         self._run = None if self._patch is None else pipeline.run(self._requests)
         self._pipeline = pipeline
 
@@ -356,13 +356,13 @@ class Inpaint:
         return replace(source, pixels=fill.spread(source.pixels, levels))
 
 
-def _check_free(change: Change | None, downscale: int) -> None:
+def _check_free(mask: InpaintMask | None, downscale: int) -> None:
     """Raise `InputError` for a hard mask that frees no latent: nothing would be repainted."""
-    if change is None or change.gradual or change.softness or not change.levels.any():
+    if mask is None or mask.differential or mask.soft or not mask.mask.any():
         return
-    if not to_latents(change.levels, downscale, change.latent_mask).any():
+    if not to_latents(mask.mask, downscale, mask.latent_mask).any():
         raise InputError(
-            f"the mask frees no latent the way of {change.latent_mask!r}, so that nothing would be repainted: it is "
+            f"the mask frees no latent the way of {mask.latent_mask!r}, so that nothing would be repainted: it is "
             "smaller than its blur, or too dark; give latent_mask 'cover', a blur of 0, or a larger or lighter mask"
         )
 

@@ -21,10 +21,10 @@ from ..imaging.tiles import Window, windows
 from ..requests import checks
 from ..requests.defaults import settled
 from ..requests.expand import expand
-from ..requests.request import Change, Output, Request, Result
-from .asked import recorded
+from ..requests.request import InpaintMask, Output, Request, Result
 from .options import split
 from .patch import Patch, Seam, Size, summed
+from .tool_call import recorded
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -200,10 +200,10 @@ class Outpaint:
         own = self._own
         levels = _overlapping(todo[area.slices], own.overlap)
         patches = [Patch(canvas, area, levels, (area.width, area.height)) for canvas in self._canvases]
-        change = Change(levels, latent_mask=own.latent_mask)
+        change = InpaintMask(levels, latent_mask=own.latent_mask)
         run = self._pipeline.run(
             [
-                replace(request, image=patch.source, change=change, seed=self._seed(request))
+                replace(request, image=patch.source, inpaint_mask=change, seed=self._seed(request))
                 for patch, request in zip(patches, self._requests, strict=True)
             ]
         )
@@ -253,7 +253,7 @@ class Outpaint:
             alpha, inside = np.full(levels.shape, 255, np.uint8), window.slices
             whole = reveal(np.dstack([old.pixels, old.alpha]), pixels[inside], levels[inside])
             pixels[inside], alpha[inside] = whole[..., :3], whole[..., 3]
-        request = replace(first.request, image=old, change=None, seed=self._requests[index].seed)
+        request = replace(first.request, image=old, inpaint_mask=None, seed=self._requests[index].seed)
         return replace(
             first,
             image=Picture(pixels, alpha).image,

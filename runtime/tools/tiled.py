@@ -14,10 +14,10 @@ from ..denoising.loop import Step
 from ..execution.run import Run
 from ..imaging.compose import paste
 from ..imaging.match import wavelet
-from ..imaging.passes import TilePass, waves
 from ..imaging.picture import Picture
-from ..progress import Watch
-from ..requests.request import Change, Output, Request
+from ..imaging.tile_passes import TilePass, waves
+from ..progress import ProgressCallback
+from ..requests.request import InpaintMask, Output, Request
 from .patch import scaled
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """Tells `watch` how many tiles of a stage's `total` are done, where runs tell of the rows of a line.
+    """Tells `progress` how many tiles of a stage's `total` are done, where runs tell of the rows of a line.
 
     A tile counts once a line; `tiles` are those of the run under way.
     """
 
-    def __init__(self, watch: Watch, stage: str, total: int, tiles: int = 0) -> None:
+    def __init__(self, progress: ProgressCallback, stage: str, total: int, tiles: int = 0) -> None:
         self.tiles = tiles
-        self._watch = watch
+        self._progress = progress
         self._stage = stage
         self._total = total
         self._done = 0
@@ -40,7 +40,7 @@ class Meter:
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Hear of a stage of a run; that of its VAE is no progress of its own."""
         if stage == "denoise":
-            self._watch(self._stage, self._done + self.tiles * done // total, self._total)
+            self._progress(self._stage, self._done + self.tiles * done // total, self._total)
             self._done += self.tiles * (done == total)
 
 
@@ -53,9 +53,9 @@ class Painter:
         self.engines: dict[str, str] = {}
         self._pipeline = pipeline
 
-    def run(self, requests: Sequence[Request], watch: Watch) -> Generator[Step, None, tuple[Output, ...]]:
+    def run(self, requests: Sequence[Request], progress: ProgressCallback) -> Generator[Step, None, tuple[Output, ...]]:
         """Run requests together, yield the steps, and return the outputs."""
-        run = Run(self._pipeline, requests, watch=watch)
+        run = Run(self._pipeline, requests, progress=progress)
         yield from run
         result = run.result()
         for stage, seconds in result.timings.items():
@@ -95,8 +95,8 @@ def _placed(request: Request, pixels: Array, tile: TilePass) -> Request:
     window, size = tile.window, tile.work_size
     change = None
     if tile.size is not None:
-        change = Change(scaled(tile.weights, size), latent_mask=request.habit.masks.latent_mask)
+        change = InpaintMask(scaled(tile.weights, size), latent_mask=request.habit.masks.latent_mask)
     elif not tile.fades and tile.weights.min() < 255:
-        change = Change(tile.weights)
+        change = InpaintMask(tile.weights)
     image = Picture(scaled(pixels[window.slices], size).copy())
-    return replace(request, image=image, change=change, origin=(window.left, window.top))
+    return replace(request, image=image, inpaint_mask=change, origin=(window.left, window.top))

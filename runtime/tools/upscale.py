@@ -19,27 +19,27 @@ from ..denoising.loop import Step
 from ..imaging.match import METHODS as MATCHES
 from ..imaging.match import match
 from ..imaging.metadata import format_parameters, parse_parameters
-from ..imaging.passes import TilePass
 from ..imaging.picture import Picture, check_size
 from ..imaging.picture import Source as PictureSource
 from ..imaging.seams import Line, Seams, seams
+from ..imaging.tile_passes import TilePass
 from ..model.build_job import mosaic
 from ..model.upscaler import Upscaler
-from ..progress import Watch, unwatched
+from ..progress import ProgressCallback, no_progress
 from ..requests.defaults import settled
 from ..requests.expand import ALIASES, expand
 from ..requests.request import Output, Request, Result
-from .asked import recorded
 from .enlarge import enlarge, enlarged_size, rounds
 from .options import split
 from .tiled import Meter, Painter
+from .tool_call import recorded
 from .upscaling import Upscaling
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 # Fields of a request that are set here.
-OWN = ("size", "resize_mode", "change", "regions", "origin", "window", "window_overlap")
+OWN = ("size", "resize_mode", "inpaint_mask", "regions", "origin", "window", "window_overlap")
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ class Upscale:
         negative_prompt: str = "",
         seed: int | None = None,
         upscaler: Upscaler | None = None,
-        watch: Watch = unwatched,
+        progress: ProgressCallback = no_progress,
         **options: Any,
     ) -> None:
         """`options` are fields of `Upscaling` and of `Request`, whose noise is "field" here.
 
-        `upscaler` makes the first enlargement instead of Lanczos. `watch` is told how many tiles are done of the stages
-        enlarge, encode, denoise, decode and repair; a tile counts once a line of the plan. Raises `InputError` for all
-        that can be known to be wrong before a model runs.
+        `upscaler` makes the first enlargement instead of Lanczos. `progress` is told how many tiles are done of the
+        stages enlarge, encode, denoise, decode and repair; a tile counts once a line of the plan. Raises
+        `InputError` for all that can be known to be wrong before a model runs.
         """
         given = {name: value for name, value in options.items() if value is not None}
         own, rest = split(Upscaling, given)
@@ -86,7 +86,7 @@ class Upscale:
             self._own = Upscaling(**{**usual, "seam_fix_strength": self._rule.fix_strength, **own})
         self._sizes = self._own.sizes(pipeline.bundle.model, self._rule)
         self._pipeline = pipeline
-        self._watch = watch
+        self._progress = progress
         self._upscaler = upscaler
         self._picture = pipeline.read(image)
         self.size = enlarged_size(self._picture.size, self._own.scale)
@@ -125,7 +125,7 @@ class Upscale:
         self._begun = True
         start = time.perf_counter()
         painter = Painter(self._pipeline)
-        report = partial(self._watch, "enlarge")
+        report = partial(self._progress, "enlarge")
         picture = enlarge(self._picture, self.size, self._upscaler, report)
         painter.timings["enlarge"] = time.perf_counter() - start
         yield from self._painted(picture, painter, start)
@@ -178,20 +178,20 @@ class Upscale:
     def _joint(self, source: Array, painter: Painter) -> Generator[Step, None, tuple[Array, Output]]:
         """All windows at every step, joined in latents."""
         tiles = len(self._windows) if self._windows else 1
-        meter = Meter(self._watch, "denoise", tiles * len(self._plan), tiles)
+        meter = Meter(self._progress, "denoise", tiles * len(self._plan), tiles)
 
-        def watch(stage: str, done: int, total: int) -> None:
-            (meter if stage == "denoise" else self._watch)(stage, done, total)
+        def progress(stage: str, done: int, total: int) -> None:
+            (meter if stage == "denoise" else self._progress)(stage, done, total)
 
         sizes = self._sizes
         request = replace(self._request, window=sizes.tile, window_overlap=sizes.overlap, image=Picture(source))
-        (output,) = yield from painter.run([request], watch)
+        (output,) = yield from painter.run([request], progress)
         return np.array(output.image), output
 
     def _tiles(self, source: Array, painter: Painter) -> Generator[Step, None, tuple[Array, Output]]:
         """Tile after tile, and then the seam fix."""
         pixels, (redrawn, mended) = source.copy(), self._passes()
-        meter = Meter(self._watch, "denoise", len(redrawn) * len(self._plan))
+        meter = Meter(self._progress, "denoise", len(redrawn) * len(self._plan))
         outputs = yield from painter.passes(pixels, redrawn, self._request, self._batch(redrawn), meter, self._joins)
         if mended:
             meter = self._mending_meter(len(mended), self._mending)
@@ -217,7 +217,7 @@ class Upscale:
         return scores, tuple(better)
 
     def _mending_meter(self, count: int, request: Request) -> Meter:
-        return Meter(self._watch, "repair", count * len(self._pipeline.plan(request)))
+        return Meter(self._progress, "repair", count * len(self._pipeline.plan(request)))
 
     def _mend(
         self, pixels: Array, passes: list[TilePass], request: Request, painter: Painter, meter: Meter

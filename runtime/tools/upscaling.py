@@ -9,9 +9,9 @@ from ...bundles.facts import ModelFacts
 from ...errors import InputError
 from ..conventions.tiles import OURS, TileRule
 from ..imaging.match import METHODS as MATCHES
-from ..imaging.passes import ORDERS, SEAM_FIXES, TilePass, Tiling, bands, redraw
 from ..imaging.picture import MAX_SIDE
 from ..imaging.seams import LIMIT, Line
+from ..imaging.tile_passes import ORDERS, SEAM_FIXES, TilePass, Tiling, bands, redraw
 from ..requests import checks
 
 METHODS = ("joint", "tiles")

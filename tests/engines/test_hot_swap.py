@@ -12,7 +12,7 @@ from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.profile import Profile
 from overpaint.engines.base import Engine
 from overpaint.engines.fake import FakeEngine
-from overpaint.engines.hot_swap import Relay
+from overpaint.engines.hot_swap import HotSwap
 
 ONE_ROW = (
     Profile({"rows": Range(1, 1, 1), "height": Range(2, 8, 64), "width": Range(2, 8, 64), "tokens": Range(16, 16, 64)}),
@@ -33,7 +33,7 @@ def fast(fake_folder: Path) -> FakeEngine:
 
 def test_it_hands_over_between_runs(slow: FakeEngine, fast: FakeEngine) -> None:
     ready: list[Engine] = []
-    relay = Relay(slow, lambda: ready[0] if ready else None)
+    relay = HotSwap(slow, lambda: ready[0] if ready else None)
     relay.begin_run()
     ready.append(fast)
     relay.begin_run()
@@ -51,7 +51,7 @@ def test_what_cannot_be_opened_is_told_and_asked_for_once(slow: FakeEngine) -> N
         asked.append(1)
         raise EngineError("too large")
 
-    relay = Relay(slow, refuse)
+    relay = HotSwap(slow, refuse)
     for _ in range(2):
         relay.begin_run()
         relay.end_run()
@@ -63,7 +63,7 @@ def test_rows_follow_the_engine(fake: overpaint.Pipeline, fast: FakeEngine) -> N
     picture = np.zeros((32, 32, 3), np.uint8)
     wanted = fake(picture, "a", seed=1).images[0]
     ready: list[Engine] = []
-    fake.denoiser.engine = Relay(fake.denoiser.engine, lambda: ready[0] if ready else None)
+    fake.denoiser.engine = HotSwap(fake.denoiser.engine, lambda: ready[0] if ready else None)
     calls: list[int] = []
 
     class Counted(FakeEngine):

@@ -76,13 +76,13 @@ class TestOptions:
 
 class TestResume:
     @pytest.fixture
-    def checkpoint(self, fake: overpaint.Pipeline, picture: Pixels) -> overpaint.Checkpoint:
+    def checkpoint(self, fake: overpaint.Pipeline, picture: Pixels) -> overpaint.RunSnapshot:
         run = fake.start(picture, "a", **RUN)
         next(iter(run))
-        return run.checkpoint()
+        return run.snapshot()
 
     def test_it_translates_other_programs_names(
-        self, fake: overpaint.Pipeline, checkpoint: overpaint.Checkpoint
+        self, fake: overpaint.Pipeline, checkpoint: overpaint.RunSnapshot
     ) -> None:
         assert fake.resume(checkpoint, cfg_scale=3.0).tasks[0].request.guidance_scale == 3.0
 
@@ -91,12 +91,12 @@ class TestResume:
         [("promt", "did you mean 'prompt'"), ("generator", "called 'seed'"), ("batch_size", "called 'n'")],
     )
     def test_an_unknown_option_is_an_input_error(
-        self, fake: overpaint.Pipeline, checkpoint: overpaint.Checkpoint, option: str, hint: str
+        self, fake: overpaint.Pipeline, checkpoint: overpaint.RunSnapshot, option: str, hint: str
     ) -> None:
         with pytest.raises(InputError, match=hint):
             fake.resume(checkpoint, **{option: "b"})
 
-    def test_a_checkpoint_can_be_pickled(self, fake: overpaint.Pipeline, checkpoint: overpaint.Checkpoint) -> None:
+    def test_a_checkpoint_can_be_pickled(self, fake: overpaint.Pipeline, checkpoint: overpaint.RunSnapshot) -> None:
         images = []
         for each in (checkpoint, pickle.loads(pickle.dumps(checkpoint))):
             run = fake.resume(each)

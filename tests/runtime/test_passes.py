@@ -162,7 +162,7 @@ class TestCheckpoints:
         for step in run:
             if step.step == 5 and run._jobs[0].plan.step[step.index + 1] == 6:
                 break
-        late = pipe.resume(run.checkpoint(), prompt=words[1])
+        late = pipe.resume(run.snapshot(), prompt=words[1])
         taken = list(late)
         assert np.array_equal(np.asarray(late.result().images[0]), np.asarray(whole.images[0]))
         assert 0 < len(taken) < 0.5 * len(whole.plan)
@@ -174,18 +174,18 @@ class TestCheckpoints:
         run = fake.start(picture, "a", sampler="dpmpp_2m", steps=10, strength=0.8, seed=1)
         next(iter(run))
         with pytest.raises(InputError, match="would have been others"):
-            fake.resume(run.checkpoint(), **changes)
+            fake.resume(run.snapshot(), **changes)
 
     @pytest.mark.parametrize("changes", [{"seed": 2}, {"noise": "gpu"}, {"variation_seed": 4}])
     def test_what_it_hangs_on_stays(self, fake: Pipeline, picture: Array, changes: dict[str, Any]) -> None:
         run = fake.start(picture, "a", seed=1)
         next(iter(run))
         with pytest.raises(InputError, match=f"another {next(iter(changes))} would have altered"):
-            fake.resume(run.checkpoint(), **changes)
+            fake.resume(run.snapshot(), **changes)
 
     def test_it_is_of_a_picture_on_its_way(self, fake: Pipeline, picture: Array) -> None:
         with pytest.raises(InputError, match="between the run's steps"):
-            fake.start(picture, "a").checkpoint()
+            fake.start(picture, "a").snapshot()
 
     def test_the_drift_of_the_passes_before_it_is_kept(self, fake: Pipeline, picture: Array) -> None:
         options: dict[str, Any] = {"passes": (0.5, 0.5), "steps": 4, "seed": 1, "through_pixels": True}
@@ -194,7 +194,7 @@ class TestCheckpoints:
         for step in run:
             if step.index == 2:
                 break
-        late = fake.resume(run.checkpoint())
+        late = fake.resume(run.snapshot())
         assert list(late)
         assert late.result().outputs[0].drift == whole.drift
         assert np.array_equal(np.asarray(late.result().images[0]), np.asarray(whole.image))

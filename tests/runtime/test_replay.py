@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 import overpaint
-from overpaint import Change, InputError, Output, Pipeline, Region, Request
+from overpaint import InpaintMask, InputError, Output, Pipeline, Region, Request
 from overpaint.bundles.tensor import Array
 from overpaint.cli import main
 from overpaint.errors import OverpaintError
@@ -64,14 +64,29 @@ class TestRecords:
             seed=2**64 - 1,
             size=(64, 48),
             guidance_scale=np.float32(3.5),  # type: ignore[arg-type]
-            change=Change(levels, content="noise"),
+            inpaint_mask=InpaintMask(levels, content="noise"),
             regions=(Region("c", levels[::-1].copy()),),
         )
         back: Request = thaw(json.loads(json.dumps(freeze(request))), lambda _: source)
         assert freeze(back) == freeze(request)
-        assert back.change is not None
-        assert np.array_equal(back.change.levels, levels)
+        assert back.inpaint_mask is not None
+        assert np.array_equal(back.inpaint_mask.mask, levels)
         assert (back.prompts, back.size, back.seed) == (request.prompts, request.size, request.seed)
+
+    def test_format_1_comes_back_by_todays_names(self, picture: Array) -> None:
+        levels = np.full(picture.shape[:2], 255, np.uint8)
+        source = overpaint.read(picture)
+        request = Request(source, inpaint_mask=InpaintMask(levels, soft=0.5), regions=(Region("c", levels),), steps=3)
+        known = {"name": "tiny", "graphs": {}}
+        data = json.loads(Record("0", freeze(request), known, {}, {}, {}, None, 1, "").text())
+        asked = data["asked"]
+        old = asked.pop("inpaint_mask")
+        renamed = {"mask": "levels", "differential": "gradual", "soft": "softness", "soft_settings": "soft"}
+        asked["change"] = {**{renamed.get(name, name): value for name, value in old.items()}, "is": "Change"}
+        for region in asked["regions"]:
+            region["levels"] = region.pop("mask")
+        back = thaw(Record.read(json.dumps({**data, "format": 1})).asked, lambda _: source)
+        assert freeze(back) == freeze(request)
 
     def test_a_picture_is_its_hash_size_and_path(self, source: Path) -> None:
         seen: list[Reference] = []
@@ -94,7 +109,7 @@ class TestRecords:
         [
             ("{", "damaged"),
             ("[]", "damaged"),
-            ('{"format": 9}', "format 9, this version reads 1"),
+            ('{"format": 9}', "format 9, this version reads 2"),
             ('{"format": 1, "asked": {}}', "damaged"),
         ],
     )
@@ -118,7 +133,9 @@ class TestRecords:
             thaw(asked, lambda _: overpaint.read(np.zeros((8, 8, 3), np.uint8)))
 
     @pytest.mark.parametrize("value", [None, 5, "x", [1], {"sha256": 1}, {"is": 3}], ids=str)
-    @pytest.mark.parametrize("name", [*Record.__dataclass_fields__, "asked.image", "asked.change", "loading.engines"])
+    @pytest.mark.parametrize(
+        "name", [*Record.__dataclass_fields__, "asked.image", "asked.inpaint_mask", "loading.engines"]
+    )
     def test_a_tampered_one_is_an_input_error_or_harmless(
         self, fake: Pipeline, source: Path, name: str, value: Any
     ) -> None:
@@ -203,7 +220,7 @@ def recorded(fake_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)).save(source)
     levels = np.full((40, 56), 255, np.uint8)
     with overpaint.load(fake_folder, engine="fake") as pipe:
-        return made(pipe, source, change=Change(levels), regions=(Region("c", levels),), variation_seed=4)
+        return made(pipe, source, inpaint_mask=InpaintMask(levels), regions=(Region("c", levels),), variation_seed=4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,7 +316,13 @@ class TestReplay:
     def test_a_mask_and_its_regions_too(self, fake: Pipeline, source: Path) -> None:
         levels = np.zeros((40, 56), np.uint8)
         levels[10:30, 10:40] = 200
-        file = made(fake, source, change=Change(levels, gradual=True), regions=(Region("c", levels),), variation_seed=4)
+        file = made(
+            fake,
+            source,
+            inpaint_mask=InpaintMask(levels, differential=True),
+            regions=(Region("c", levels),),
+            variation_seed=4,
+        )
         assert again(file).equal
 
     def test_any_picture_of_a_batch(self, fake: Pipeline, source: Path) -> None:

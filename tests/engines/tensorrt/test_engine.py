@@ -96,7 +96,7 @@ def test_other_engines_are_loaded_when_their_shapes_come() -> None:
 def test_a_call_from_outside_a_run_waits_for_its_turn_and_holds_up_nobody() -> None:
     engine, *_ = opened(PROFILES)
     with ThreadPoolExecutor(1) as another:
-        with arrays.turn("cuda"):  # as a run has it
+        with arrays.device_lock("cuda"):  # as a run has it
             waiting = another.submit(engine, feeds(1, 4))
             assert engine(feeds(1, 4))["y"].shape == (1, 2, 4)
             assert not waiting.done()

@@ -1,4 +1,4 @@
-"""Prompts as guides: what each row is told, what it counts, and where."""
+"""Prompts as conditionings: what each row is told, what it counts, and where."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 import overpaint
 from overpaint import InputError, Pipeline, Region
-from overpaint.runtime.conditioning.guidance import guides, shares
+from overpaint.runtime.conditioning.guidance import conditionings, shares
 from overpaint.runtime.conditioning.prompt.tree import Phrase
 
 Pixels = NDArray[np.uint8]
 
 
 def told(pipe: Pipeline, picture: Pixels, areas: tuple[Any, ...] = (), **options: Any) -> list[list[tuple[str, float]]]:
-    """Of every line the texts of its guides and their weights."""
+    """Of every line the texts of its conditionings and their weights."""
     options = {"guidance_scale": 3.0, "negative_prompt": "n", "steps": 4, "strength": 1.0} | options
     request = overpaint.Request(overpaint.read(picture), **options)
     texts: dict[int, str] = {}
@@ -27,8 +27,8 @@ def told(pipe: Pipeline, picture: Pixels, areas: tuple[Any, ...] = (), **options
         return embedding
 
     kept: list[Any] = []
-    made = guides(request, pipe.plan(request), encode, areas)
-    return [[(texts[id(guide.embedding)], guide.weight) for guide in line] for line in made]
+    made = conditionings(request, pipe.plan(request), encode, areas)
+    return [[(texts[id(conditioning.embedding)], conditioning.weight) for conditioning in line] for line in made]
 
 
 def test_guidance_is_the_prompt_and_the_negative_prompt(fake: Pipeline, picture: Pixels) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from overpaint.runtime.conventions.convention import A1111
 from overpaint.runtime.denoising.blend import Blend
-from overpaint.runtime.denoising.job import Guide, Job
+from overpaint.runtime.denoising.job import Conditioning, Job
 from overpaint.runtime.denoising.state import lincomb
 from overpaint.runtime.sampling.brownian import BrownianNoise
 from overpaint.runtime.sampling.compile import compile_plan
@@ -45,11 +45,11 @@ def painted(sampler: str, soft: bool, convention: str = "a1111") -> tuple[np.nda
     plan = compile_plan(ModelSchedule(), sampler=own, steps=8, strength=0.75, convention=convention)
     noise = noise_stream("cpu", SEED)
     start = lincomb(plan.start, (clean(), noise(SHAPE)))
-    share, softness = (SHARE, 0.5) if soft else (np.rint(SHARE), 0.0)
-    blend = Blend(plan, clean(), share, softness, timesteps=own in A1111.by_timesteps)
-    guides = [[Guide(1.0, np.zeros((1, 1), np.float32))]] * len(plan)
+    share, soft = (SHARE, 0.5) if soft else (np.rint(SHARE), 0.0)
+    blend = Blend(plan, clean(), share, soft, timesteps=own in A1111.by_timesteps)
+    conditionings = [[Conditioning(1.0, np.zeros((1, 1), np.float32))]] * len(plan)
     motion = BrownianNoise(lambda seed: noise_stream("cpu", seed), SEED)
-    job = Job(plan, start, guides, noise, motion=motion, blend=blend)
+    job = Job(plan, start, conditionings, noise, motion=motion, blend=blend)
     while not job.done:
         for index, row in enumerate(job.rows()):
             job.receive(index, toy(row.latents, row.timestep).astype(np.float32))

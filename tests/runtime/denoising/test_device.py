@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from overpaint import Change, ModelOutputError, Pipeline, Region
+from overpaint import InpaintMask, ModelOutputError, Pipeline, Region
 from overpaint.engines import arrays
 from overpaint.engines.base import Engine
 from overpaint.engines.wrapper import Wrapper
@@ -22,21 +22,21 @@ pytestmark = pytest.mark.usefixtures("cupy")
 
 
 class OnDevice(Wrapper):
-    """An engine of the host behind device arrays; the outputs are spoilt from the n-th call on."""
+    """An engine of the host behind device arrays; the outputs are nonfinite from the n-th call on."""
 
     device, profiles = "cuda", ()
 
     def __init__(self, engine: Engine, good: int = 10**9) -> None:
         super().__init__(engine)
         self.good, self.calls = good, 0
-        self.watch = lambda: None
+        self.progress = lambda: None
 
     def __call__(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        self.watch()
+        self.progress()
         self.calls += 1
-        spoilt = np.nan if self.calls > self.good else 1
+        nonfinite = np.nan if self.calls > self.good else 1
         outputs = self.engine({name: array.host for name, array in feeds.items()})
-        return {name: Array(array * np.float32(spoilt)) for name, array in outputs.items()}
+        return {name: Array(array * np.float32(nonfinite)) for name, array in outputs.items()}
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_guidance_is_the_hosts(device: Pipeline, fake: Pipeline, picture: Pixels
 
 HALF = np.tile(np.repeat(np.uint8([255, 0]), 28), (40, 1))
 TOOLS: dict[str, dict[str, Any]] = {
-    "kept": {"change": Change(HALF), "strength": 0.8},
-    "gradual": {"change": Change(HALF // 2, gradual=True)},
+    "kept": {"inpaint_mask": InpaintMask(HALF), "strength": 0.8},
+    "differential": {"inpaint_mask": InpaintMask(HALF // 2, differential=True)},
     "regions": {"regions": (Region("b", HALF),), "guidance_rescale": 0.7},
     "passes": {"passes": (0.8, 0.6)},
     "editing": {"prompt": "[a:b:0.5] AND c:0.5"},
@@ -129,11 +129,11 @@ def test_windows_are_joined_on_the_device(device: Pipeline, fake: Pipeline) -> N
 
 
 def test_a_spoilt_output_is_named_by_its_line_when_the_run_ends(device: Pipeline, picture: Pixels) -> None:
-    spoilt = device.denoiser.engine = OnDevice(device.denoiser.engine.engine, good=2)
+    nonfinite = device.denoiser.engine = OnDevice(device.denoiser.engine.engine, good=2)
     run = device.start(picture, "a", steps=10)
     with pytest.raises(ModelOutputError, match=r"unet .* evaluation 3 of 6, timestep"):
         list(run)
-    assert spoilt.calls == 6
+    assert nonfinite.calls == 6
 
 
 def test_a_spoilt_output_is_named_by_a_preview(device: Pipeline, picture: Pixels) -> None:
@@ -147,8 +147,8 @@ class Passing(OnDevice):
     """An engine that makes NaN of NaN, as models do."""
 
     def __call__(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        spoilt = any(not np.isfinite(array.host).all() for array in feeds.values())
-        return {name: array * np.float32(np.nan if spoilt else 1) for name, array in super().__call__(feeds).items()}
+        nonfinite = any(not np.isfinite(array.host).all() for array in feeds.values())
+        return {name: array * np.float32(np.nan if nonfinite else 1) for name, array in super().__call__(feeds).items()}
 
 
 THROUGH: dict[str, Any] = {"passes": (0.5, 0.5), "through_pixels": True}
@@ -159,7 +159,7 @@ SPOILT: list[tuple[str, int, dict[str, Any]]] = [
     ("unet", 1, {}),
     ("unet", 0, THROUGH),
     ("vae_encoder", 0, {}),
-    ("vae_encoder", 0, {"change": Change(HALF), "strength": 1}),
+    ("vae_encoder", 0, {"inpaint_mask": InpaintMask(HALF), "strength": 1}),
     ("vae_encoder", 0, {"passes": (1.0, 0.5), "through_pixels": True}),
     ("vae_encoder", 1, THROUGH),
     ("vae_decoder", 0, {}),
@@ -196,9 +196,9 @@ def test_threads_take_turns_on_a_device(device: Pipeline, picture: Pixels) -> No
 
     def others_may() -> bool:
         def take() -> bool:
-            taken = arrays._turn.acquire(blocking=False)
+            taken = arrays._device_lock.acquire(blocking=False)
             if taken:
-                arrays._turn.release()
+                arrays._device_lock.release()
             return taken
 
         with ThreadPoolExecutor(1) as another:
@@ -207,7 +207,7 @@ def test_threads_take_turns_on_a_device(device: Pipeline, picture: Pixels) -> No
     within: list[bool] = []
     engines = [device.text.engine, device.denoiser.engine, device.vae.encoder, device.vae.decoder]
     for engine in engines:
-        engine.watch = lambda: within.append(others_may())
+        engine.progress = lambda: within.append(others_may())
     run = device.start(picture, "a", seed=1, steps=4, strength=0.5)
     between = [(step.preview(), others_may())[1] for step in run]
     assert between == [True, True]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from overpaint import Change, EngineError, Pipeline
+from overpaint import EngineError, InpaintMask, Pipeline
 from overpaint.engines.capture import Capture
 from overpaint.runtime.denoising.loop import Step
-from overpaint.runtime.denoising.loop_graphs import MOST_LOOPS
+from overpaint.runtime.denoising.loop_graphs import MOST_GRAPHS
 from tests.runtime.denoising.test_device import OnDevice, device  # noqa: F401
 
 Pixels = NDArray[np.uint8]
@@ -98,7 +98,7 @@ def test_a_batch_is_one_graph(capturable: Pipeline, fake: Pipeline, picture: Pix
     "options",
     [
         {"steps": 20},
-        {"change": Change(np.tile(np.repeat(np.uint8([255, 0]), 28), (40, 1)))},
+        {"inpaint_mask": InpaintMask(np.tile(np.repeat(np.uint8([255, 0]), 28), (40, 1)))},
         {"window": 32},
         {"passes": (0.5, 0.5)},
     ],
@@ -139,18 +139,18 @@ def test_a_loop_during_which_shapes_are_set_is_not_captured(
     capturable: Pipeline, picture: Pixels, captures: list[Any]
 ) -> None:
     engine: Any = capturable.denoiser.engine
-    engine.watch = lambda: setattr(engine, "capture_state", object())
+    engine.progress = lambda: setattr(engine, "capture_state", object())
     for index in range(4):
         paint(capturable, [picture], index)
     assert not captures
 
 
 def test_graphs_are_bounded_in_number(capturable: Pipeline, picture: Pixels, captures: list[Any]) -> None:
-    for guidance in range(2, 4 + MOST_LOOPS):
+    for guidance in range(2, 4 + MOST_GRAPHS):
         for _ in range(2):
             paint(capturable, [picture], 1, guidance_scale=guidance)
-    assert len(captures) == MOST_LOOPS + 2
-    assert len(capturable.loops._known) == MOST_LOOPS
+    assert len(captures) == MOST_GRAPHS + 2
+    assert len(capturable.loops._known) == MOST_GRAPHS
 
 
 def test_a_graph_keeps_no_run_and_so_no_picture_alive(

@@ -9,7 +9,7 @@ import overpaint
 from overpaint.errors import InputError
 from overpaint.runtime.denoising.step_hooks import Keep
 from overpaint.runtime.imaging.mask import to_latents
-from overpaint.runtime.requests.request import Change, Request
+from overpaint.runtime.requests.request import InpaintMask, Request
 from overpaint.runtime.sampling.plan import Plan
 
 SHAPE = (4, 2, 3)
@@ -33,7 +33,7 @@ def test_what_is_kept_is_as_noisy_as_the_rest(plan: Plan) -> None:
 
 
 def test_softness_keeps_less_and_less_of_what_lies_between(plan: Plan) -> None:
-    keep = Keep(plan, np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32), LEVELS, softness=0.5)
+    keep = Keep(plan, np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32), LEVELS, soft=0.5)
     shares = np.stack([keep(line, np.ones(SHAPE, np.float32), LATENTS, None)[0] for line in range(len(plan))])
     assert (shares[:, 0, 0] == 0).all()
     assert (shares[:, 1, 2] == 1).all()
@@ -42,7 +42,7 @@ def test_softness_keeps_less_and_less_of_what_lies_between(plan: Plan) -> None:
 
 
 def test_strengths_free_a_position_for_its_share_of_the_steps(plan: Plan) -> None:
-    keep = Keep(plan, np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32), LEVELS, gradual=True)
+    keep = Keep(plan, np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32), LEVELS, differential=True)
     free = np.stack([keep(line, np.ones(SHAPE, np.float32), LATENTS, None)[0] for line in range(len(plan))])
     np.testing.assert_array_equal(free.sum(axis=0), np.ceil(LEVELS * len(plan)))
     assert (np.diff(free, axis=0) >= 0).all()
@@ -50,9 +50,9 @@ def test_strengths_free_a_position_for_its_share_of_the_steps(plan: Plan) -> Non
 
 def test_softness_and_strengths_are_not_both() -> None:
     with pytest.raises(InputError, match="not both"):
-        Change(np.zeros((8, 8), np.uint8), gradual=True, softness=0.5)
-    with pytest.raises(InputError, match="softness must be"):
-        Change(np.zeros((8, 8), np.uint8), softness=-1.0)
+        InpaintMask(np.zeros((8, 8), np.uint8), differential=True, soft=0.5)
+    with pytest.raises(InputError, match="soft must be"):
+        InpaintMask(np.zeros((8, 8), np.uint8), soft=-1.0)
 
 
 @given(st.integers(0, 31), st.integers(0, 31))

@@ -134,7 +134,7 @@ class TestCaptions:
 
 
 class Counted(Wrapper):
-    """An engine that counts its calls' rows, and gives NaN for pictures whose prompt is the spoilt one."""
+    """An engine that counts its calls' rows, and gives NaN for pictures whose prompt is the nonfinite one."""
 
     def __init__(self, engine: Engine, spoil: int = 0) -> None:
         super().__init__(engine)

@@ -19,7 +19,7 @@ from overpaint.runtime.imaging import mask as masks
 from overpaint.runtime.imaging.picture import Picture
 from overpaint.runtime.imaging.tiles import Window
 from overpaint.runtime.model.build_job import Assembly, Tally
-from overpaint.runtime.requests.request import Change, Request
+from overpaint.runtime.requests.request import InpaintMask, Request
 from overpaint.runtime.tools.inpaint import Inpaint, Inpainting
 from overpaint.runtime.tools.patch import Patch, Seam, working_size
 from tests.support.bundles import fake_bundle
@@ -192,9 +192,9 @@ def test_masks_have_prompts_of_their_own(pipe: overpaint.Pipeline) -> None:
     [output] = pipe.inpaint(pixels(48, 96), [left, right], ["a b c", "x y z"], blur=0, **RUN).outputs
     [region] = output.request.regions
     assert (output.request.prompt, region.prompt) == ("a b c", "x y z")
-    assert np.array_equal(region.levels, right)
-    assert output.request.change is not None
-    assert np.array_equal(output.request.change.levels, np.maximum(left, right))
+    assert np.array_equal(region.mask, right)
+    assert output.request.inpaint_mask is not None
+    assert np.array_equal(output.request.inpaint_mask.mask, np.maximum(left, right))
     shared = pipe.inpaint(pixels(48, 96), [left, right], "a b c", blur=0, **RUN).outputs[0]
     assert shared.request.regions == ()
 
@@ -204,8 +204,8 @@ def test_strengths_by_pixel_are_shares_of_the_strength(pipe: overpaint.Pipeline)
     grey = np.full((64, 64, 3), 128, np.uint8)
     given = {"levels": "strength", "blur": 0, "ring": 0, "steps": 20, "strength": 1.0, "seed": 1}
     [output] = pipe.inpaint(grey, levels, "a", **given).outputs
-    assert output.request.change is not None
-    assert output.request.change.gradual
+    assert output.request.inpaint_mask is not None
+    assert output.request.inpaint_mask.differential
     assert output.certificate is not None
     assert output.certificate.exact
 
@@ -318,8 +318,8 @@ def test_what_is_smaller_than_its_blur_is_repainted(
 ) -> None:
     levels = stroke(width)
     [output] = pipe.inpaint(pixels(64, 64), levels, "a", levels=kind, only_masked=only_masked, **RUN).outputs
-    assert output.request.change is not None
-    assert output.request.change.levels.max() >= 128
+    assert output.request.inpaint_mask is not None
+    assert output.request.inpaint_mask.mask.max() >= 128
     # The fake VAE's own loss is what an unmasked picture would show.
     changed = (np.asarray(output.image) != pixels(64, 64)).any(axis=2)
     assert changed[levels > 0].mean() > 0.9
@@ -341,9 +341,9 @@ def test_what_is_larger_than_its_blur_is_blurred_only() -> None:
 @pytest.mark.parametrize("level", [4, 60, 127])
 def test_grey_below_half_is_repainted(pipe: overpaint.Pipeline, level: int, only_masked: bool) -> None:
     [output] = pipe.inpaint(pixels(64, 64), stroke(20, level), "a", only_masked=only_masked, **RUN).outputs
-    change = pipe.task(output.request).change
-    assert change is not None
-    assert masks.to_latents(change.levels, 4, change.latent_mask).any()
+    mask = pipe.task(output.request).inpaint_mask
+    assert mask is not None
+    assert masks.to_latents(mask.mask, 4, mask.latent_mask).any()
 
 
 @pytest.mark.parametrize("way", ["diffusers", "a1111"])
@@ -384,8 +384,8 @@ def test_a1111s_own_mask_is_the_default_under_its_convention(pipe: overpaint.Pip
     source, levels = pixels(64, 64), box(64, 64, Window(16, 16, 32, 32))
     bare = pipe.inpaint(source, levels, "a", convention="a1111", **EULER).outputs[0]
     whole = pipe.inpaint(source, levels, "a", convention="a1111", latent_mask="a1111", ring=0, **EULER).outputs[0]
-    assert bare.request.change is not None
-    assert bare.request.change.latent_mask == "a1111"
+    assert bare.request.inpaint_mask is not None
+    assert bare.request.inpaint_mask.latent_mask == "a1111"
     assert np.array_equal(np.asarray(bare.image), np.asarray(whole.image))
     own = Inpaint(pipe, source, levels, "a", convention="a1111", latent_mask="cover", ring=8, **EULER)
     assert (own._own.latent_mask, own._own.ring) == ("cover", 8)
@@ -448,9 +448,9 @@ def test_an_inpainting_unet_sees_the_mask_as_a1111_scales_it(tmp_path: Path) -> 
     pipe = overpaint.load(fake_bundle(tmp_path, 5).folder, engine="fake")
     source = Picture(pixels(64, 64))
     grey = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
-    for softness, expected in ((0.0, np.rint(grey / 255)), (0.5, grey / np.float32(255))):
-        change = Change(grey, softness=softness, latent_mask="a1111")
-        request = Request(source, "a", change=change, convention="a1111", **EULER)
+    for soft, expected in ((0.0, np.rint(grey / 255)), (0.5, grey / np.float32(255))):
+        change = InpaintMask(grey, soft=soft, latent_mask="a1111")
+        request = Request(source, "a", inpaint_mask=change, convention="a1111", **EULER)
         work = Assembly(pipe, pipe.task(request), Tally())
         hidden, mask = work._hidden(change)
         np.testing.assert_allclose(hidden, expected, atol=1e-6)

@@ -311,7 +311,7 @@ def test_tiles_are_told_to_the_last(fake: Pipeline, small: Pixels, options: dict
     heard: dict[str, list[tuple[int, int]]] = {}
     steps: list[Any] = []
     common = {"scale": 4, "tile": 32, "steps": 4, "strength": 0.5, "repair": False, "on_step": steps.append}
-    fake.upscale(small, watch=lambda stage, *told: heard.setdefault(stage, []).append(told), **common, **options)
+    fake.upscale(small, progress=lambda stage, *told: heard.setdefault(stage, []).append(told), **common, **options)
     for told in heard.values():
         assert [done for done, _ in told] == sorted(done for done, _ in told)
         assert told[-1][0] == told[-1][1]
@@ -324,7 +324,7 @@ def test_stopping_in_a_step_ends_the_work(fake: Pipeline, small: Pixels) -> None
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fake.upscale(small, scale=4, tile=32, watch=stop)
+        fake.upscale(small, scale=4, tile=32, progress=stop)
 
 
 def test_the_command_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

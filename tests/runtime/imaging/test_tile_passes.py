@@ -12,8 +12,8 @@ from PIL import Image
 
 from overpaint.errors import InputError
 from overpaint.runtime.imaging.compose import paste
-from overpaint.runtime.imaging.passes import ORDERS, SEAM_FIXES, Tiling, bands, redraw, waves
 from overpaint.runtime.imaging.seams import LIMIT, seams
+from overpaint.runtime.imaging.tile_passes import ORDERS, SEAM_FIXES, Tiling, bands, redraw, waves
 from tests.support.examples import EXAMPLES
 
 tilings = st.builds(

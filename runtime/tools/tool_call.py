@@ -24,7 +24,7 @@ TOOLS = ("inpaint", "outpaint", "upscale")
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class ToolCall:
     """One picture's part of a tool's call.
 
     `prompts` are one or, with several masks, one a mask; `masks` uint8 [height, width] as they were read; `options` the
@@ -73,7 +73,7 @@ def recorded(
     kept |= {name: getattr(request, name) for name in asdict(USUAL[tool])}
     if request.variation_seed is not None:
         kept["variation_seed"] = request.variation_seed
-    asked = Asked(tool, image, prompts, request.negative_prompt, request.seed, masks, tuple(kept.items()))
+    asked = ToolCall(tool, image, prompts, request.negative_prompt, request.seed, masks, tuple(kept.items()))
     return replace(output, recorder=recorder(pipe, asked, output.image, together=together))
 
 
