@@ -7,19 +7,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import overpaint
 from overpaint.cli import main
 
 ROOT = Path(overpaint.__file__).parent
-PAGES = [ROOT / "README.md", ROOT / "docs/command-line.md", ROOT / "docs/python.md"]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / f"docs/{name}.md" for name in ("command-line", "python", "strength", "prompts", "editing")),
+    # In the order in which they build on one another: a bundle, its engines, its int8.
+    *(ROOT / f"docs/{name}.md" for name in ("export", "engines", "int8")),
+]
 EXAMPLES = ROOT / "models/examples"
 
 # By how a command begins, why the suite does not run it.
 LEFT = {
     "git clone": "needs the network",
     "make demo": "sets up an environment; tests/cli/test_cli.py runs the demo",
+    "make test": "is what runs this",
     ". .venv/bin/activate": "is of the shell",
     "pip install": "needs the network",
     "overpaint build out/my-model --engine tensorrt_rtx": "needs TensorRT-RTX, and minutes",
@@ -34,6 +42,7 @@ OWN = {
     "photo.jpg": str(EXAMPLES / "fox.png"),
     "photos/": str(EXAMPLES),
     "prompts.txt": "out/prompts.txt",
+    "gouache.safetensors": "out/gouache.safetensors",
     "out/my-model": "out/my-model",
 }
 PYTHON_LEFT = {'engine="tensorrt_rtx"': "needs a GPU"}
@@ -86,15 +95,13 @@ def run(command: str) -> None:
 
 @pytest.mark.parametrize("command", list(cases(own=False)))
 def test_a_command_runs_as_written(checkout: Path, command: str) -> None:
-    for earlier in commands(PAGES[0]):
-        if earlier.startswith("cp "):
-            run(earlier)
     run(command)
 
 
 @pytest.mark.slow
 def test_the_commands_for_a_checkpoint_of_ones_own(checkout: Path) -> None:
     (checkout / "out/prompts.txt").write_text("fox, ink style\ncat, noto style\n")
+    save_file({"emb_params": np.ones((1, 128), np.float32)}, checkout / "out/gouache.safetensors")
     for case in cases(own=True):
         if case.marks:
             continue
@@ -139,6 +146,7 @@ def test_every_command_that_is_named_exists(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_no_two_commands_write_the_same_file() -> None:
-    outputs = [found for command in commands(PAGES[0]) for found in re.findall(r"-o (\S+)", command)]
+    pages = [command for page in PAGES for command in commands(page)]
+    outputs = [found for command in pages for found in re.findall(r"-o (\S+)", command)]
     assert len(outputs) == len(set(outputs))
     assert not {f"out/{path.name}" for path in EXAMPLES.rglob("*.png")} & set(outputs)
