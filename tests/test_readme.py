@@ -17,9 +17,9 @@ from overpaint.cli import main
 ROOT = Path(overpaint.__file__).parent
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / f"docs/{name}.md" for name in ("command-line", "python", "strength", "prompts", "editing")),
-    # In the order in which they build on one another: a bundle, its engines, its int8.
-    *(ROOT / f"docs/{name}.md" for name in ("export", "engines", "int8")),
+    # The bundle that export makes is what the pages after it begin with.
+    *(ROOT / f"docs/{name}.md" for name in ("export", "engines", "int8", "strength", "prompts", "editing")),
+    *(ROOT / f"docs/{name}.md" for name in ("command-line", "python")),
 ]
 EXAMPLES = ROOT / "models/examples"
 
