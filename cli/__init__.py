@@ -7,12 +7,36 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..version import __version__
-from . import again, bundles, completion, edit, infotext, many, paint, presets, upscale
+from . import infotext
+from .commands import (
+    batch,
+    bench,
+    build,
+    completion,
+    demo,
+    export,
+    export_upscaler,
+    grid,
+    img2img,
+    info,
+    inpaint,
+    outpaint,
+    plan,
+    presets,
+    quantize,
+    replay,
+    upscale,
+    verify,
+)
 from .console import Console
 from .drive import Preview
 from .parser import CommandParser, Parser
 from .streams import tolerant
 
+COMMANDS = (
+    img2img, plan, bench, demo, inpaint, outpaint, upscale, batch, grid, replay, presets, export, export_upscaler,
+    build, quantize, info, verify,
+)  # fmt: skip
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "shapes", "verify")
 PRINTING = ("quiet", "verbose", "as_json")
@@ -66,7 +90,7 @@ def _parser() -> Parser:
     parser = Parser(prog="overpaint", description="Repaint pictures with a latent-diffusion model.")
     parser.add_argument("--version", action="version", version=f"overpaint {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=CommandParser)
-    for module in (paint, edit, upscale, many, again, presets, bundles):
+    for module in COMMANDS:
         module.add(commands)
     completion.add(commands, parser)
     return parser

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from overpaint.cli import main, many
+from overpaint.cli import main
+from overpaint.cli.commands import grid
 from overpaint.runtime.imaging.metadata import parse_parameters, read_parameters
 from overpaint.runtime.model import load as loading
 from overpaint.runtime.model.load import MODELS
@@ -138,7 +139,7 @@ class TestGrid:
             isatty = staticmethod(lambda: True)
             readline = staticmethod(lambda: answer)
 
-        monkeypatch.setattr(many, "MANY", 1)
+        monkeypatch.setattr(grid, "MANY", 1)
         monkeypatch.setattr("sys.stdin", Terminal())
         assert run("grid", FOX, "fox", "-o", tmp_path / "grid.png", "--seed", "1,2", "--cell", 64, *FAST) == code
         assert "2 pictures. Make them all?" in capsys.readouterr().err

@@ -55,10 +55,10 @@ def test_every_command_of_a_preset_has_its_options(command: str) -> None:
 def test_options_that_are_given_win_wherever_they_stand(
     tmp_path: Path, order: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from overpaint.cli import paint
+    from overpaint.cli.commands import img2img
 
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(paint, "img2img", lambda **options: seen.update(options))
+    monkeypatch.setattr(img2img, "img2img", lambda **options: seen.update(options))
     parts = [["--preset", "enhance"], ["--steps", "8", "--colour-match", "mean"]]
     assert main(["img2img", "in.png", "fox", "-o", "out.png", *parts[order[0]], *parts[order[1]]]) == 0
     assert (seen["steps"], seen["colour_match"], seen["posterior"]) == (8, "mean", "mode")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .common import PARTLY, add_engine, add_saving
-from .console import Console, add_console
-from .prompts import add_embeddings, teach
-from .saving import save
+from ..common import PARTLY, add_engine, add_saving
+from ..console import Console, add_console
+from ..prompts import add_embeddings, teach
+from ..saving import save
 
 
 def replay(
@@ -25,8 +25,8 @@ def replay(
 ) -> int:
     """Make a picture again from the record in its file, say whether its pixels are the same, and if not, what is no
     longer as it was."""
-    from ..runtime.replay import Again
-    from .outputs import Target, source
+    from ...runtime.replay import Again
+    from ..outputs import Target, source
 
     target = Target(output, overwrite, [file], inputs) if output else None
     if target:
@@ -51,7 +51,7 @@ def replay(
 
 
 def add(commands: Any) -> None:
-    """Add this file's command to the parser's."""
+    """Add the command to the parser's."""
     parser = commands.add_parser("replay", help="make a picture again and compare", description=replay.__doc__)
     parser.set_defaults(command=replay)
     parser.add_argument("file", metavar="FILE", type=Path, help="a picture that overpaint made")

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import add_engine, add_limit, add_output, add_preset, add_request, add_sampling, add_saving, add_seed
-from .console import Console, add_console
-from .drive import Preview, add_driving
-from .infotext import add_infotext
-from .prompts import add_prompt, add_prompting, teach
-from .saving import save
-from .values import count
+from ..common import add_engine, add_limit, add_output, add_preset, add_request, add_sampling, add_saving, add_seed
+from ..console import Console, add_console
+from ..drive import Preview, add_driving
+from ..infotext import add_infotext
+from ..prompts import add_prompt, add_prompting, teach
+from ..saving import save
+from ..values import count
 
 if TYPE_CHECKING:
-    from ..runtime.progress import ProgressCallback
+    from ...runtime.progress import ProgressCallback
 
 
 def upscale(
@@ -36,12 +36,12 @@ def upscale(
     **options: Any,
 ) -> None:
     """Enlarge a picture, and paint the detail that it lacks in tiles without seams."""
-    from ..runtime.execution.clock import Clock, within
-    from ..runtime.imaging.picture import read
-    from ..runtime.model.load import load
-    from ..runtime.model.upscaler import load_upscaler
-    from ..runtime.tools.upscale import Upscale
-    from .outputs import Target, source
+    from ...runtime.execution.clock import Clock, within
+    from ...runtime.imaging.picture import read
+    from ...runtime.model.load import load
+    from ...runtime.model.upscaler import load_upscaler
+    from ...runtime.tools.upscale import Upscale
+    from ..outputs import Target, source
 
     target = Target(output, overwrite, [image], model=model)
     target.numbered(1)
@@ -80,7 +80,7 @@ def tiles(console: Console) -> Iterator[ProgressCallback]:
 
 
 def add(commands: Any) -> None:
-    """Add this file's command to the parser's."""
+    """Add the command to the parser's."""
     parser = commands.add_parser("upscale", help="enlarge a picture", description=upscale.__doc__)
     parser.set_defaults(command=upscale)
     parser.add_argument("image", metavar="IN", type=Path, help="the picture to enlarge")

@@ -8,7 +8,7 @@ from typing import Any
 
 def presets() -> None:
     """Print the presets: what each is for, the commands it belongs to, its options, and why they are what they are."""
-    from ..runtime.requests.presets import PRESETS
+    from ...runtime.requests.presets import PRESETS
 
     for preset in PRESETS.values():
         options = ", ".join(f"{name} {value}" for name, value in preset.options.items())
@@ -18,6 +18,6 @@ def presets() -> None:
 
 
 def add(commands: Any) -> None:
-    """Add this file's command to the parser's."""
+    """Add the command to the parser's."""
     parser = commands.add_parser("presets", help="print named sets of options", description=presets.__doc__)
     parser.set_defaults(command=presets)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .common import extra
-from .parser import CommandParser, Parser
+from ..common import extra
+from ..parser import CommandParser, Parser
 
 SHELLS = ("bash", "zsh", "tcsh")
 # Words that name files, though they are texts until the prompt is told from them.
@@ -15,7 +15,7 @@ _FILES = ("images",)
 
 
 def add(commands: Any, root: Parser) -> None:
-    """Add this file's command to the parser's, `root`."""
+    """Add the command to the parser's, `root`."""
 
     def completion(shell: str) -> None:
         """Print a script by which a shell completes commands, options, names and files; have it read by the shell."""

@@ -1,0 +1,171 @@
+"""The command that draws a grid of parameters."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common import (
+    add_engine,
+    add_limit,
+    add_output,
+    add_preset,
+    add_saving,
+    add_sizes,
+    add_together,
+)
+from ..console import Console, add_console
+from ..drive import Preview, drive
+from ..infotext import add_infotext
+from ..names import list_sampling
+from ..prompts import add_embeddings, add_negative, add_prompt, teach
+from ..values import count
+
+if TYPE_CHECKING:
+    from ...runtime.tools.grid import Axis, Grid
+
+
+MANY = 64
+
+
+def grid(
+    image: Path,
+    prompt: str,
+    output: Path,
+    negative_prompt: str,
+    replacing: str | None,
+    order: tuple[str, ...],
+    cell: int,
+    font: Path | None,
+    yes: bool,
+    together: int,
+    embeddings: list[Path],
+    quality: int,
+    strip_metadata: bool,
+    overwrite: bool,
+    max_pixels: int,
+    model: str,
+    engine: dict[str, Any],
+    console: Console,
+    **options: Any,
+) -> None:
+    """Repaint a picture with every combination of lists of options, and draw a labelled contact sheet. The first list
+    runs along the columns, the second down the rows, the third in blocks of rows."""
+    from ...runtime.imaging.picture import read
+    from ...runtime.model.load import load
+    from ...runtime.tools.grid import AXES, REPLACE, Grid, axis, thumbnail
+    from ..outputs import Target, put, source
+
+    lists: dict[str, Axis] = {}
+    for name, value in options.items():
+        if name in AXES and isinstance(value, str):
+            lists[name] = axis(name, value)
+    single = {name: list_.values[0] for name, list_ in lists.items() if len(list_.values) == 1}
+    several = {name: list_ for name, list_ in lists.items() if len(list_.values) > 1}
+    if replacing is not None:
+        several["replacing"] = axis(REPLACE, replacing)
+    made = Grid(tuple(several[name] for name in dict.fromkeys(order) if name in several))
+    given = {**options, **single}
+    given = {name: value for name, value in given.items() if value is not None and name not in several}
+    given.setdefault("seed", secrets.randbelow(2**32))
+    target = Target(output, overwrite, [image], model=model)
+    target.numbered(1)
+    picture = read(source(image), max_pixels=max_pixels, reduce=options["size"] is not None)
+    requests = made.requests(picture, prompt, negative_prompt, given)
+    made.check(cell)
+    if note := made.undrawable(prompt, font):
+        console.note(f"note: {output.name}: {note}")
+    _ask(made, yes)
+    pipe = load(model, **engine)
+    teach(pipe, embeddings)
+    [path] = target.paths(requests[:1], pipe.bundle.model.default_sampler)
+    runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
+    parameters = made.parameters(runs[0].tasks[0].parameters)
+    images = []
+    for result in drive(runs, console, Preview(None, 1)):
+        console.ran(result)
+        images += [thumbnail(image, cell) for image in result.images]
+    sheet = made.sheet(images, prompt, cell, font)
+    put(path, sheet, None if strip_metadata else parameters, quality=quality)
+    console.add(files=[{"path": str(path), "seed": requests[0].seed, "size": list(sheet.size)}])
+    console.say(f"{path}  {len(requests)} pictures, seed {requests[0].seed}")
+
+
+def _ask(made: Grid, yes: bool) -> None:
+    """Have a large grid confirmed: raises `InputError` where it is not."""
+    from ...errors import InputError
+
+    if yes or len(made) <= MANY:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(f"the grid has {len(made)} pictures, more than {MANY}; say --yes if that is meant")
+    print(f"The grid has {len(made)} pictures. Make them all? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InputError("nothing is made")
+
+
+class _Listed(argparse.Action):
+    """Keeps a text, and the order in which options with lists were given."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.order = (*namespace.order, self.dest)
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser("grid", help="compare lists of options on a sheet", description=grid.__doc__)
+    parser.set_defaults(command=grid, order=())
+    parser.add_argument("image", metavar="IN", type=Path, help="the picture to repaint")
+    add_prompt(parser, "what it shall become")
+    add_output(parser)
+    lists = parser.add_argument_group("one value, or a list with commas: one to three lists make the grid")
+    for flag, dest, example in _LISTS:
+        flags = [flag, "--guidance-scale"] if dest == "guidance_scale" else [flag]
+        lists.add_argument(*flags, dest=dest, action=_Listed, metavar="LIST", help=f"such as {example}")
+    list_sampling(parser)
+    add_negative(parser, "of every picture")
+    parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
+    parser.add_argument("--cell", type=count, default=256, metavar="N", help="pixels a side of a cell (256)")
+    parser.add_argument(
+        "--font",
+        type=Path,
+        metavar="FILE",
+        help="of the labels (Pillow's own, and the system's for what it lacks)",
+    )
+    parser.add_argument("--yes", action="store_true", help=f"do not ask before more than {MANY} pictures")
+    add_together(parser)
+    add_sizes(parser)
+    add_embeddings(parser)
+    add_preset(parser, "grid")
+    add_infotext(parser)
+    add_limit(parser)
+    add_saving(parser)
+    add_engine(parser)
+    add_console(parser)
+
+
+_LISTS = (
+    ("--strength", "strength", "0.3,0.5,0.7"),
+    ("--steps", "steps", "10,20"),
+    ("--sampler", "sampler", "ddim,euler_a"),
+    ("--schedule", "schedule", "karras,exponential"),
+    ("--guidance", "guidance_scale", "3,5,7.5"),
+    ("--guidance-rescale", "guidance_rescale", "0,0.7"),
+    ("--convention", "convention", "contract,a1111"),
+    ("--eta", "eta", "0,1"),
+    ("--seed", "seed", "1,2,3"),
+    ("--variation-seed", "variation_seed", "4,5"),
+    ("--variation-strength", "variation_strength", "0.1,0.2"),
+    ("--clip-skip", "clip_skip", "0,1"),
+    ("--noise", "noise", "cpu,field"),
+    ("--posterior", "posterior", "sample,mode"),
+    ("--weighting", "weighting", "a1111,comfy"),
+    ("--colour-match", "colour_match", "histogram,wavelet"),
+    ("--replace", "replacing", "'fox=>cat,dog': fox itself, and each of the others in its place in the prompt"),
+)

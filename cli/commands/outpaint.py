@@ -1,0 +1,55 @@
+"""The command that paints what is around a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common import (
+    add_output,
+    add_preset,
+)
+from ..infotext import add_infotext
+from ..prompts import add_prompt
+from ..values import colour
+
+if TYPE_CHECKING:
+    pass
+from ..editing import add_editing, edit
+
+
+def outpaint(image: Path, prompt: str, output: Path, overwrite: bool, max_pixels: int, **options: Any) -> None:
+    """Enlarge a picture by what is around it; its own pixels come back as they were."""
+    from ...runtime.imaging.picture import read
+    from ...runtime.tools.outpaint import Outpaint
+    from ..outputs import Target, source
+
+    target = Target(output, overwrite, [image], model=options["model"])
+    target.numbered(options["n"])
+    options["preview"].check([image])
+    picture = read(source(image), max_pixels=max_pixels)
+    edit(lambda pipe, rest: Outpaint(pipe, picture, prompt, **rest), target, max_pixels, **options)
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    parser = commands.add_parser("outpaint", help="paint what is around a picture", description=outpaint.__doc__)
+    parser.set_defaults(command=outpaint)
+    parser.add_argument("image", metavar="IN", type=Path, help="the picture")
+    add_prompt(parser, "what the whole shall show")
+    add_preset(parser, "outpaint")
+    add_infotext(parser, "outpaint")
+    add_output(parser)
+    for side in ("left", "top", "right", "bottom"):
+        parser.add_argument(f"--{side}", type=int, default=0, metavar="PX", help="growth on that side (0)")
+    parser.add_argument(
+        "--fill", default="edge", metavar="WHAT", help="to begin with: edge, reflect, noise or colour (edge)"
+    )
+    parser.add_argument("--colour", type=colour, default=(127, 127, 127), metavar="R,G,B", help="for --fill colour")
+    parser.add_argument(
+        "--overlap", type=int, default=0, metavar="PX", help="of the picture that may be repainted too, fading (0)"
+    )
+    parser.add_argument(
+        "--feather", type=int, default=8, metavar="PX", help="over which the new fades out of the old (8)"
+    )
+    add_editing(parser, ring="0", latent_mask="cover")
