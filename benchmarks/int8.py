@@ -18,7 +18,7 @@ import openvino
 
 import overpaint
 from benchmarks.report import in_turn, publish, table, writer
-from overpaint.bundles.graph import Range
+from overpaint.bundles.graph import DENOISER, Range
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.profile import Sizes, profiles
 from overpaint.bundles.tensor import Array
@@ -48,7 +48,7 @@ def lengths(bundle: Bundle, name: str, side: int, rows: int) -> dict[str, int]:
     pixels = side * bundle.model.downscale, side * bundle.model.downscale
     usual, *_ = profiles(name, bundle.graph(name), bundle.model, [Sizes(pixels, pixels)], Range(1, 1, 1))
     axes = {axis: span.usual for axis, span in usual.axes.items()}
-    return axes | {"rows": rows} if name == "unet" else axes
+    return axes | {"rows": rows} if bundle.graph(name).role == DENOISER else axes
 
 
 def compile_openvino(path: Path, given: dict[str, Array], precision: str) -> tuple[Step, str]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import in_turn, publish, table, writer
+from overpaint.bundles.graph import DENOISER
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.tensor import Array
 from overpaint.engines.compare import random_feeds
@@ -20,15 +21,16 @@ KINDS = ("as exported", "variant")
 
 
 def engine(bundle: Bundle, kind: str) -> OrtEngine:
-    graph = bundle.graph("unet")
+    graph = bundle.by_role(DENOISER)
     source = bundle.folder / graph.file.path
-    path = source if kind == KINDS[0] else variant_of("unet", graph, bundle.folder, "cpu")
+    name = bundle.name_of(DENOISER)
+    path = source if kind == KINDS[0] else variant_of(name, graph, bundle.folder, "cpu")
     assert path, "build the variant first"
-    return OrtEngine("unet", graph, path, bundle.folder, EngineOptions())
+    return OrtEngine(name, graph, path, bundle.folder, EngineOptions())
 
 
 def feeds(bundle: Bundle, pixels: int, rows: int) -> dict[str, Array]:
-    graph = bundle.graph("unet")
+    graph = bundle.by_role(DENOISER)
     side = pixels // bundle.model.downscale
     tokens = graph.ranges["tokens"].usual
     return random_feeds(graph.inputs, {"rows": rows, "height": side, "width": side, "tokens": tokens})

@@ -22,6 +22,25 @@ class Tokenizer:
 
 
 @dataclass(frozen=True)
+class EncoderFacts:
+    """A text encoder: the name of its graph, its tokenizer, and which of the graph's outputs are its hidden states
+    [rows, tokens, width] and its pooled text [rows, width]; None where it gives none."""
+
+    graph: str
+    tokenizer: Tokenizer
+    hidden: str | None
+    pooled: str | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs that it gives."""
+        return tuple(name for name in (self.hidden, self.pooled) if name is not None)
+
+    def __str__(self) -> str:
+        return f"gives {', '.join(self.outputs)}; tokenizer {self.tokenizer.file.path}, {self.tokenizer.length} tokens"
+
+
+@dataclass(frozen=True)
 class Defaults:
     """What a request has where its user says nothing: the length of the whole schedule, the scale of classifier-free
     guidance (at most 1 is none), and the denoising strength in [0, 1]."""
@@ -81,7 +100,8 @@ class ModelFacts:
     picture's latents (inpainting, 1 + `latent_channels`), or a picture's latents (InstructPix2Pix, `latent_channels`).
     Latents of the denoiser are `(vae latents - shift_factor) * scaling_factor`. `scheduler` holds the fields of
     `overpaint.runtime.sampling.levels.ModelSchedule`. `default_size` is in pixels, (width, height). `default_schedule`
-    is that of `default_sampler`, None what follows from `scheduler`. `defaults` are by use, see `USUAL`.
+    is that of `default_sampler`, None what follows from `scheduler`. `defaults` are by use, see `USUAL`. `encoders` are
+    the text encoders, in the order in which the model was trained with them.
     """
 
     name: str
@@ -98,6 +118,7 @@ class ModelFacts:
     conditioning_channels: int = 0
     default_schedule: str | None = None
     defaults: Mapping[str, Defaults] = field(default_factory=lambda: USUAL)
+    encoders: tuple[EncoderFacts, ...] = ()
 
     @property
     def unet_channels(self) -> int:

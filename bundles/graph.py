@@ -11,6 +11,11 @@ from typing import Any, NoReturn
 from ..errors import BundleError
 from .tensor import TensorSpec
 
+# What a graph is to the runtime. Another role is kept, and its graph left alone.
+DENOISER, TEXT_ENCODER = "denoiser", "text_encoder"
+VAE_ENCODER, VAE_DECODER = "vae_encoder", "vae_decoder"
+UPSCALER = "upscaler"
+
 
 @dataclass(frozen=True)
 class File:
@@ -65,8 +70,9 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Graph:
-    """One compiled component: its ONNX file, the files of external data, its signature and its receipt."""
+    """One compiled component: its role, its ONNX file, the files of external data, its signature and its receipt."""
 
+    role: str
     file: File
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -93,11 +99,22 @@ class Graph:
 
     def describe(self, name: str) -> list[str]:
         """Its signature, size and parity receipt, as lines of text."""
-        lines = [f"{name}: {self.size / 1e6:.1f} MB, {self.precision}, weights {self.weights}"]
+        lines = [f"{name}: {self.role}, {self.size / 1e6:.1f} MB, {self.precision}, weights {self.weights}"]
         lines += [f"  in   {spec}" for spec in self.inputs] + [f"  out  {spec}" for spec in self.outputs]
         lines += [f"  axis {axis}: {lengths}" for axis, lengths in self.ranges.items()]
         lines += [f"  parity with {self.receipt.source}, tolerance {self.receipt.tolerance:g}:"]
         return lines + [f"    {check}" for check in self.receipt.checks]
+
+
+def name_of_role(folder: Path, graphs: Mapping[str, Graph], role: str) -> str:
+    """The name of the one graph of that role; raises `BundleError` where there is none, or more than one."""
+    names = [name for name, graph in graphs.items() if graph.role == role]
+    if not names:
+        there = ", ".join(f"{name} ({graph.role})" for name, graph in graphs.items())
+        raise BundleError(f"{folder}: has no graph of the role {role!r}, only {there}; export again")
+    if len(names) > 1:
+        raise BundleError(f"{folder}: has {len(names)} graphs of the role {role!r}, {', '.join(names)}; ask by name")
+    return names[0]
 
 
 def sha256(path: Path) -> str:

@@ -10,21 +10,20 @@ from dataclasses import dataclass
 
 from ..errors import EngineError, InputError
 from .facts import Extent
-from .graph import Graph, Range
+from .graph import DENOISER, TEXT_ENCODER, UPSCALER, VAE_DECODER, VAE_ENCODER, Graph, Range
 from .manifest import Graphs
 from .tensor import Array, TensorSpec
 
 # The longest prompt that engines are built for, in chunks of the tokenizer's length.
 MOST_CHUNKS = 3
-# Rows of a call for one picture, at least and at most, and of a call for the smallest batch, usually. Guidance
-# doubles the rows of the U-Net and its kin; the VAE and upscalers are given one picture a call, the text encoder one
-# prompt in chunks.
-DENOISER = Range(1, 2, 2)
+# By role, the rows of a call for one picture: at least, usually, at most. Guidance doubles the denoiser's; the VAE and
+# upscalers are given one picture a call, the text encoder one prompt in chunks.
 ROWS: Mapping[str, Range] = {
-    "text_encoder": Range(1, 1, MOST_CHUNKS),
-    "vae_encoder": Range(1, 1, 1),
-    "vae_decoder": Range(1, 1, 1),
-    "upscaler": Range(1, 1, 1),
+    DENOISER: Range(1, 2, 2),
+    TEXT_ENCODER: Range(1, 1, MOST_CHUNKS),
+    VAE_ENCODER: Range(1, 1, 1),
+    VAE_DECODER: Range(1, 1, 1),
+    UPSCALER: Range(1, 1, 1),
 }
 
 _SIDE = r"([0-9]{1,6})(?:x([0-9]{1,6}))?"
@@ -122,8 +121,13 @@ def profiles(name: str, graph: Graph, facts: Extent, sizes: Iterable[Sizes], bat
     """The profiles of the graph `name` for pictures of these sizes, narrowest first.
 
     A single size makes two: one of nothing but the usual rows and tokens, which is fastest, and one of all of them.
-    Raises `InputError` for a size or a batch that the model does not take.
+    Raises `InputError` for a size or a batch that the model does not take, and for a graph of an unknown role.
     """
+    if graph.role not in ROWS:
+        raise InputError(
+            f"{name}: its role {graph.role!r} is unknown here, so that no engine can be built; name other graphs with "
+            "--graph, or update overpaint"
+        )
     made: dict[str, Profile] = {}
     for wanted in sizes:
         wide = Profile(_axes(name, graph, facts, wanted, batch))
@@ -152,20 +156,22 @@ def advice(bundle: Graphs, library: str, name: str, wanted: Sequence[Mapping[str
 
     Where the prompt is too long for any engine, it is to shorten that.
     """
-    graph, rows = bundle.graph(name), ROWS.get(name, DENOISER)
-    if any(_too_long(graph, axes, ROWS.get(name)) for axes in wanted):
+    graph = bundle.graph(name)
+    if any(_too_long(graph, axes) for axes in wanted):
         return f"shorten the prompt, engines are built for {MOST_CHUNKS} chunks of tokens"
     sides = sides_of(graph, bundle.model)
     words = {str(_sizes(axes, sides)) if sides else _side(bundle.model.default_size): None for axes in wanted}
-    most = max((math.ceil(axes["rows"].most / rows.most) for axes in wanted if "rows" in axes), default=1)
+    rows = _rows(graph.role, Range(1, 1, 1)).most
+    most = max((math.ceil(axes["rows"].most / rows) for axes in wanted if "rows" in axes), default=1)
     batch = f" --batch 1-{most}" if most > 1 else ""
     options = "".join(f" --profile {word}" for word in words)
     return f"run: overpaint build {shlex.quote(str(bundle.folder))} --engine {library} --graph {name}{options}{batch}"
 
 
-def _too_long(graph: Graph, axes: Mapping[str, Range], rows: Range | None) -> bool:
+def _too_long(graph: Graph, axes: Mapping[str, Range]) -> bool:
     chunks = axes["tokens"].most / graph.ranges["tokens"].usual if "tokens" in axes else 0
-    return chunks > MOST_CHUNKS or (rows is not None and "rows" in axes and axes["rows"].most > rows.most)
+    prompts = axes["rows"].most if graph.role == TEXT_ENCODER and "rows" in axes else 0
+    return max(chunks, prompts) > MOST_CHUNKS
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,7 @@ def _axes(name: str, graph: Graph, facts: Extent, sizes: Sizes, batch: Range) ->
     for axis in dict.fromkeys(axis for spec in graph.inputs for axis in spec.axes if isinstance(axis, str)):
         usual, most = graph.ranges[axis].usual, graph.ranges[axis].most
         spans[axis] = Range(usual, usual, min(MOST_CHUNKS * usual, most))
-    spans["rows"] = _rows(name, batch)
+    spans["rows"] = _rows(graph.role, batch)
     if sides := sides_of(graph, facts):
         for axis, index in ((sides.width, 0), (sides.height, 1)):
             spans[axis] = _span(sizes, index, sides.pixels, facts)
@@ -207,10 +213,12 @@ def _axes(name: str, graph: Graph, facts: Extent, sizes: Sizes, batch: Range) ->
     return spans
 
 
-def _rows(name: str, batch: Range) -> Range:
-    """The rows of a call; only the U-Net and its kin see several pictures at once."""
-    rows = ROWS.get(name)
-    return rows or Range(DENOISER.least * batch.least, DENOISER.usual * batch.usual, DENOISER.most * batch.most)
+def _rows(role: str, batch: Range) -> Range:
+    """The rows of a call; only the denoiser sees several pictures at once."""
+    rows = ROWS[role]
+    if role != DENOISER:
+        return rows
+    return Range(rows.least * batch.least, rows.usual * batch.usual, rows.most * batch.most)
 
 
 def _span(sizes: Sizes, index: int, pixels: int, facts: Extent) -> Range:

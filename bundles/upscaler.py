@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import BundleError
-from .graph import File, Graph, check_files, parse_graph
-from .manifest import MANIFEST, Bundle, describe, kind_of, read_any, read_manifest, write_manifest
+from .format import MANIFEST, kind_of, read_any, read_manifest, upgrade, write_manifest
+from .graph import UPSCALER, File, Graph, check_files, name_of_role, parse_graph
+from .manifest import Bundle, describe
 
 KIND = "upscaler"
 
@@ -35,8 +36,8 @@ class UpscalerFacts:
 class UpscalerBundle:
     """The manifest of an upscaler and the folder it was read from.
 
-    Its graph "upscaler" takes `pixels` float32 [rows, 3, height, width] in [0, 1] and gives `upscaled`, `scale` times
-    as high and wide, about in [0, 1].
+    Its graph of the role "upscaler" takes `pixels` float32 [rows, 3, height, width] in [0, 1] and gives `upscaled`,
+    `scale` times as high and wide, about in [0, 1].
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class UpscalerBundle:
         """Read an upscaler; raises `BundleError` as `Bundle.read` does, and for the bundle of a model."""
         record = read_manifest(folder, KIND)
         try:
+            record = upgrade(record)
             model = dict(record["model"])
             model["default_size"] = tuple(model["default_size"])
             graphs = {name: parse_graph(graph) for name, graph in record["graphs"].items()}
@@ -72,6 +74,14 @@ class UpscalerBundle:
             raise BundleError(f"{self.folder}: has no graph {name!r}; export the upscaler again")
         return self.graphs[name]
 
+    def by_role(self, role: str) -> Graph:
+        """The graph of a role; raises `BundleError` where there is none, or more than one."""
+        return self.graphs[self.name_of(role)]
+
+    def name_of(self, role: str) -> str:
+        """The name of the graph of a role; raises `BundleError` where there is none, or more than one."""
+        return name_of_role(self.folder, self.graphs, role)
+
     def describe(self) -> str:
         """What is inside, as lines of text."""
         return describe(self.folder, self.producer, asdict(self.model), self.graphs)
@@ -93,7 +103,7 @@ def _check_facts(bundle: UpscalerBundle) -> None:
     for name, count in {"scale": facts.scale, "multiple": facts.multiple, "width": facts.default_size[0]}.items():
         if type(count) is not int or count < 1:
             raise ValueError(f"{name} is {count!r}")
-    graph = bundle.graphs[KIND]
+    graph = bundle.by_role(UPSCALER)
     for specs, name in ((graph.inputs, "pixels"), (graph.outputs, "upscaled")):
         if [(spec.name, spec.axes[1], len(spec.axes)) for spec in specs] != [(name, 3, 4)]:
             raise ValueError(f"the graph has {', '.join(map(str, specs))}, not {name} [rows, 3, height, width]")

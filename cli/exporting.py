@@ -28,25 +28,24 @@ def quantizer(
 ) -> Callable[[Path, Path, bool], Bundle]:
     """What quantises a bundle to a target; all that it needs is read, and so checked, beforehand."""
     with extra("int8"):
-        from ..export.int8.quantize import LIMITS, Calibration, quantize_bundle
+        from ..export.int8.quantize import Calibration, quantizable, quantize_bundle
     from ..runtime.diagnostics.calibration import LOADING, PROMPTS, read_pictures, read_prompts, record
     from ..runtime.diagnostics.demo import EXAMPLES
     from ..runtime.model.load import load
 
     shown = read_pictures(pictures or EXAMPLES)
     asked = read_prompts(prompts) if prompts else PROMPTS
-    chosen = graphs or list(LIMITS)
     told = f"{samples} steps of runs with {len(shown)} pictures and {len(asked)} prompts, seed {seed}"
 
     def run(source: Path, target: Path, overwrite: bool) -> Bundle:
         def calibrate() -> Calibration:
             pipe = load(source, verify=False, **LOADING)
             fed = record(pipe, shown, asked, count=samples + held_out, seed=seed, report=report)
-            wanted = {graph: fed[graph] for graph in chosen}
+            wanted = {graph: fed[graph] for graph in graphs or quantizable(pipe.bundle)}
             return Calibration.split(wanted, held_out / (samples + held_out), told)
 
         return quantize_bundle(
-            source, target, calibrate, graphs=chosen, limit=limit, overwrite=overwrite, report=report
+            source, target, calibrate, graphs=graphs, limit=limit, overwrite=overwrite, report=report
         )
 
     return run

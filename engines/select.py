@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..bundles.manifest import Graphs
+from ..bundles.profile import ROWS
 from ..errors import EngineError, NoEngineError, unknown
 
 # What the others are compared with: it runs every graph as it was exported.
@@ -96,7 +97,8 @@ def _built(library: str) -> Obstacle:
 
         try:
             for name, graph in bundle.graphs.items():
-                usable(library, name, graph, bundle.folder)
+                if graph.role in ROWS:
+                    usable(library, name, graph, bundle.folder)
         except EngineError as exc:
             return str(exc)
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -11,8 +11,8 @@ from typing import Literal
 
 import torch
 
-from ..bundles.facts import parse_defaults
-from ..bundles.graph import File, Graph
+from ..bundles.facts import EncoderFacts, Tokenizer, parse_defaults
+from ..bundles.graph import TEXT_ENCODER, File, Graph
 from ..bundles.manifest import Bundle
 from ..errors import InputError, unknown
 from ..version import __version__
@@ -100,7 +100,8 @@ def export_bundle(
             part.component.name: export_graph(part, folder, precision, stored, opset, report)
             for part in parts(source, words.length)
         }
-        Bundle(folder, model, words, graphs, f"overpaint {__version__}").write_manifest()
+        model = replace(model, encoders=_encoders(words, graphs))
+        Bundle(folder, model, graphs, f"overpaint {__version__}").write_manifest()
     return Bundle.read(bundle, verify=False)
 
 
@@ -133,6 +134,12 @@ def check_opset(opset: int) -> None:
     """Raise `InputError` for an opset that graphs cannot be written in."""
     if opset not in OPSETS:
         raise InputError(f"opset {opset} cannot be written; choose {OPSETS[0]} to {OPSETS[-1]}")
+
+
+def _encoders(tokenizer: Tokenizer, graphs: Mapping[str, Graph]) -> tuple[EncoderFacts, ...]:
+    """The text encoders among the graphs, which share a tokenizer."""
+    names = [name for name, graph in graphs.items() if graph.role == TEXT_ENCODER]
+    return tuple(EncoderFacts(name, tokenizer, components.HIDDEN, components.POOLED) for name in names)
 
 
 def _size(source: Checkpoint, weights: str) -> int:
@@ -173,6 +180,7 @@ def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: 
     report(f"{component.name}: verifying")
     receipt = compare(path, component, expected, precision, weights, part.libraries)
     return Graph(
+        role=component.role,
         file=File.of(folder, path.name),
         inputs=component.inputs,
         outputs=component.outputs,

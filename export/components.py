@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..bundles.graph import Range
+from ..bundles.graph import DENOISER, TEXT_ENCODER, UPSCALER, VAE_DECODER, VAE_ENCODER, Range
 from ..bundles.tensor import Array, TensorSpec
 
 Config = Mapping[str, Any]
 Lengths = Mapping[str, int]
 Draw = Callable[[np.random.Generator, tuple[int, ...], Lengths], Array]
 
+# What the text encoder gives.
+HIDDEN, POOLED = "embeddings", "pooled"
 MOST_PIXELS = 4096
 MOST_CHUNKS = 16
 UPSCALER_TILE = 256
@@ -29,6 +31,7 @@ class Component:
     """
 
     name: str
+    role: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     ranges: Mapping[str, Range]
@@ -58,12 +61,13 @@ def text_encoder(config: Config) -> Component:
 
     return Component(
         "text_encoder",
+        TEXT_ENCODER,
         (
             TensorSpec("input_ids", "int64", ("rows", "tokens")),
             _float("vectors", "rows", "tokens", dim),
             TensorSpec("clip_skip", "int64", ()),
         ),
-        (_float("embeddings", "rows", "tokens", dim), _float("pooled", "rows", dim)),
+        (_float(HIDDEN, "rows", "tokens", dim), _float(POOLED, "rows", dim)),
         {"rows": Range(1, 2, 64), "tokens": Range(2, longest, longest), "clip_skip": Range(0, 0, layers - 1)},
         {"rows": 2, "tokens": longest // 4, "clip_skip": 0},
         (
@@ -86,6 +90,7 @@ def unet(config: Config, downscale: int, chunk: int) -> Component:
     sample = ("rows", channels, "height", "width")
     return Component(
         "unet",
+        DENOISER,
         (
             _float("sample", *sample),
             _float("timestep", "rows"),
@@ -114,6 +119,7 @@ def vae_encoder(config: Config, downscale: int, size: tuple[int, int]) -> Compon
     names = ("mean",) if is_tiny(config) else ("mean", "std")
     return Component(
         "vae_encoder",
+        VAE_ENCODER,
         (_float("pixels", "rows", 3, "height", "width"),),
         tuple(_float(name, *latents) for name in names),
         _sides("height", "width", size, downscale * 2, MOST_PIXELS, downscale),
@@ -128,6 +134,7 @@ def vae_decoder(config: Config, downscale: int, size: tuple[int, int]) -> Compon
     scale = config.get("scaling_factor") or 1.0
     return Component(
         "vae_decoder",
+        VAE_DECODER,
         (_float("latents", "rows", config["latent_channels"], "h", "w"),),
         (_float("pixels", "rows", 3, "height", "width"),),
         _sides("h", "w", (size[0] // downscale, size[1] // downscale), 2, MOST_PIXELS // downscale, 1),
@@ -143,6 +150,7 @@ def upscaler(scale: int, multiple: int) -> Component:
     made = Range(multiple * scale, UPSCALER_TILE * scale, MOST_PIXELS * scale, multiple * scale)
     return Component(
         "upscaler",
+        UPSCALER,
         (_float("pixels", "rows", 3, "height", "width"),),
         (_float("upscaled", "rows", 3, "upscaled_height", "upscaled_width"),),
         {"rows": Range(1, 1, 16), "height": sides, "width": sides, "upscaled_height": made, "upscaled_width": made},

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..bundles.manifest import MANIFEST
+from ..bundles.format import MANIFEST
 from ..errors import InputError, OutputError
 
 SPARE = 64 * 2**20

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..bundles.graph import Graph, Range
 from ..bundles.manifest import Graphs
-from ..bundles.profile import Profile, Sizes, profiles
+from ..bundles.profile import ROWS, Profile, Sizes, profiles
 from ..bundles.store import Store, write_whole
 from ..engines.tensorrt.built import REFITTABLE, WEIGHTLESS, WHOLE, engine_key
 from ..engines.tensorrt.engine import known_processors, library, logger
@@ -80,7 +80,7 @@ def build(
     report: Report = lambda name, done: True,
     waiting: Callable[[str], None] = lambda name: None,
 ) -> Iterator[Made]:
-    """Build engines for a bundle's graphs (all without `names`), each given as it is done or found.
+    """Build engines for a bundle's graphs (all of known roles without `names`), each given as it is done or found.
 
     Where another process builds the same engine, `waiting` is told the graph, and its engine is waited for. What fails,
     is cancelled or killed leaves nothing. Raises `InputError` for shapes that the model does not take, before anything
@@ -90,7 +90,8 @@ def build(
     for name in names:
         if name not in bundle.graphs:
             raise unknown("graph", name, bundle.graphs)
-    wanted = {name: profiles(name, bundle.graph(name), bundle.model, sizes, batch) for name in names or bundle.graphs}
+    names = names or [name for name, graph in bundle.graphs.items() if graph.role in ROWS]
+    wanted = {name: profiles(name, bundle.graph(name), bundle.model, sizes, batch) for name in names}
     store = Store.of(bundle.folder)
     for name, shapes in wanted.items():
         graph = bundle.graph(name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..bundles.upscaler import KIND, UpscalerBundle, UpscalerFacts
+from ..bundles.upscaler import UpscalerBundle, UpscalerFacts
 from ..errors import ExportError, InputError
 from ..version import __version__
 from . import components, wrappers
@@ -57,7 +57,7 @@ def export_upscaler(
     check_space(bundle, count * torch.finfo(getattr(torch, stored)).bits // 8)
     with publish(bundle, overwrite) as folder:
         graph = export_graph(part, folder, precision, stored, opset, report)
-        UpscalerBundle(folder, facts, {KIND: graph}, f"overpaint {__version__}").write_manifest()
+        UpscalerBundle(folder, facts, {part.component.name: graph}, f"overpaint {__version__}").write_manifest()
     return UpscalerBundle.read(bundle, verify=False)
 
 

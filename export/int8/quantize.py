@@ -11,7 +11,7 @@ from pathlib import Path
 
 from onnxscript import ir
 
-from ...bundles.graph import Check, File, Graph, Receipt
+from ...bundles.graph import DENOISER, VAE_DECODER, VAE_ENCODER, Check, File, Graph, Receipt
 from ...bundles.manifest import Bundle
 from ...bundles.profile import lengths_of
 from ...errors import InputError, unknown
@@ -23,9 +23,9 @@ from .sensitivity import Choice, choose, outputs, pooled_error
 
 Report = Callable[[str], None]
 
-# The graphs there may be int8 of, each with the relative error that it may have. The VAE's is seen in the picture as it
-# is, and its few small layers that cause most of it cost nothing in float.
-LIMITS = {"unet": 0.025, "vae_encoder": 0.012, "vae_decoder": 0.012}
+# The roles of the graphs there may be int8 of, each with the relative error that it may have. The VAE's is seen in the
+# picture as it is, and its few small layers that cause most of it cost nothing in float.
+LIMITS = {DENOISER: 0.025, VAE_ENCODER: 0.012, VAE_DECODER: 0.012}
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,14 @@ def quantize_bundle(
     target: Path,
     calibrate: Callable[[], Calibration],
     *,
-    graphs: Collection[str] = tuple(LIMITS),
+    graphs: Collection[str] = (),
     limit: float | None = None,
     overwrite: bool = False,
     report: Report = lambda stage: None,
 ) -> Bundle:
     """Write the bundle `source` with some of its graphs in int8 to the folder `target` and read it back.
+
+    `graphs` are their names (none: those of the roles in `LIMITS`).
 
     `calibrate` is called once everything else is known to be in order. Blocks of a graph stay in float where its
     relative error, on the held-out feeds, would exceed `limit`, or without one that of `LIMITS`; which ones, and their
@@ -85,22 +87,29 @@ def quantize_bundle(
         for name, graph in chosen.items():
             with scratch(target) as work:
                 feeds = calibration.fitted[name], calibration.held_out[name]
-                made[name], choice = _quantise(name, source, graph, feeds, limit or LIMITS[name], folder, work, report)
+                most = limit or LIMITS[graph.role]
+                made[name], choice = _quantise(name, source, graph, feeds, most, folder, work, report)
             origin[f"int8 {name}"] = _described(choice)
         model = replace(bundle.model, name=target.name, origin={**bundle.model.origin, **origin})
-        written = Bundle(folder, model, bundle.tokenizer, {**bundle.graphs, **made}, f"overpaint {__version__}")
+        written = Bundle(folder, model, {**bundle.graphs, **made}, f"overpaint {__version__}")
         written.write_manifest()
     return Bundle.read(target, verify=False)
+
+
+def quantizable(bundle: Bundle) -> list[str]:
+    """The names of the graphs of a bundle that there may be int8 of."""
+    return [name for name, graph in bundle.graphs.items() if graph.role in LIMITS]
 
 
 def _checked(bundle: Bundle, names: Collection[str], limit: float | None) -> dict[str, Graph]:
     """The graphs to quantise; raises `InputError` where one of them cannot be, or the limit is none."""
     if limit is not None and not (math.isfinite(limit) and limit > 0):
         raise InputError(f"limit must be a number above 0, not {limit!r}")
+    able = quantizable(bundle)
     for name in names:
-        if name not in LIMITS:
-            raise unknown("graph for int8", name, LIMITS)
-    chosen = {name: bundle.graph(name) for name in LIMITS if name in names}
+        if name not in able:
+            raise unknown("graph for int8", name, able)
+    chosen = {name: bundle.graph(name) for name in able if name in (names or able)}
     for name, graph in chosen.items():
         if graph.precision == "int8":
             raise InputError(f"{bundle.folder}: {name} is int8 already; quantise the bundle that it was made from")

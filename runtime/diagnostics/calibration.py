@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ...bundles.graph import DENOISER, VAE_DECODER, VAE_ENCODER
 from ...bundles.tensor import Array
 from ...bundles.textfile import decode
 from ...engines.arrays import to_host
@@ -72,7 +73,7 @@ def record(
     steps: list[Feeds] = []
     shown, asked = _dealt(pictures, rng), _dealt(prompts, rng)
     with _recorded(pipe) as recorders:
-        unet = recorders["unet"]
+        denoiser = recorders[pipe.bundle.name_of(DENOISER)]
         for index in range(max(2, math.ceil(count / KEPT_A_RUN))):
             report(f"recording, {min(KEPT_A_RUN * index, count)} of {count} steps")
             run = pipe.start(
@@ -85,19 +86,20 @@ def record(
                 size=pipe.bundle.model.default_size,
             )
             wanted = {int(step) for step in rng.permutation(len(run.tasks[0].plan))[:KEPT_A_RUN]}
-            steps += [unet.fed[-1] for step, _ in enumerate(run) if step in wanted]
-            unet.fed.clear()
-    return {**{name: recorder.fed for name, recorder in recorders.items()}, "unet": steps[:count]}
+            steps += [denoiser.fed[-1] for step, _ in enumerate(run) if step in wanted]
+            denoiser.fed.clear()
+    return {name: steps[:count] if recorder is denoiser else recorder.fed for name, recorder in recorders.items()}
 
 
 @contextmanager
 def _recorded(pipe: Pipeline) -> Iterator[dict[str, Recorder]]:
     """Recorders around a pipeline's engines, by graph, while it lasts."""
-    seats: dict[str, tuple[Any, str]] = {
-        "unet": (pipe.denoiser, "engine"),
-        "vae_encoder": (pipe.vae, "encoder"),
-        "vae_decoder": (pipe.vae, "decoder"),
+    places: dict[str, tuple[Any, str]] = {
+        DENOISER: (pipe.denoiser, "engine"),
+        VAE_ENCODER: (pipe.vae, "encoder"),
+        VAE_DECODER: (pipe.vae, "decoder"),
     }
+    seats = {pipe.bundle.name_of(role): place for role, place in places.items()}
     recorders = {name: Recorder(getattr(owner, seat)) for name, (owner, seat) in seats.items()}
     try:
         for name, (owner, seat) in seats.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...bundles.graph import Graph, Range
+from ...bundles.graph import DENOISER, Graph, Range
 from ...bundles.manifest import Bundle
 from ...bundles.profile import Profile
 from ...bundles.store import Store, write_whole
@@ -194,7 +194,7 @@ def _picture(bundle: Bundle, candidate: Candidate, precision: str | None, image:
     engine, device = candidate.engine, candidate.device
     with load(bundle.folder, engine=engine, device=device, precision=precision, verify=False) as pipe:
         result = pipe(image, PROMPT, steps=STEPS, seed=SEED)
-        return result.engines["unet"], np.asarray(result.images[0], np.float64)
+        return result.engines[bundle.name_of(DENOISER)], np.asarray(result.images[0], np.float64)
 
 
 def _tolerance(label: str) -> tuple[float, float]:

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from ...bundles.facts import ModelFacts, conditionings
-from ...bundles.manifest import MANIFEST, Bundle
+from ...bundles.format import MANIFEST
+from ...bundles.manifest import Bundle
 from ...bundles.store import Store
 from ...engines.base import Engine
 from ...engines.hot_swap import HotSwap

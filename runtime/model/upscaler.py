@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...bundles.graph import UPSCALER
 from ...bundles.tensor import Array
-from ...bundles.upscaler import KIND, UpscalerBundle
+from ...bundles.upscaler import UpscalerBundle
 from ...engines.arrays import device_lock, namespace, to_device, to_host
 from ...engines.base import Engine
 from ...engines.registry import EngineOptions, open_engine
@@ -113,13 +114,14 @@ def load_upscaler(
             raise InputError(f"{name} must be a whole number of at least 0, not {value!r}")
     bundle = UpscalerBundle.read(Path(path).expanduser(), verify=verify)
     tile = tile or bundle.model.default_size[0]
-    graph = bundle.graph(KIND)
+    name = bundle.name_of(UPSCALER)
+    graph = bundle.graph(name)
     most = graph.ranges["height"].most
     if not overlap < tile <= most:
         raise InputError(f"tile must be more than the overlap, {overlap}, and at most {most} pixels, not {tile}")
     chosen = fastest(bundle, device) if engine == "auto" else Candidate(engine, device or usual_device(engine), None)
     options = EngineOptions(chosen.device, threads, precision, shapes)
-    return Upscaler(bundle, open_engine(chosen.engine, KIND, graph, bundle.folder, options), tile, overlap)
+    return Upscaler(bundle, open_engine(chosen.engine, name, graph, bundle.folder, options), tile, overlap)
 
 
 def _padded(pixels: Array, multiple: int) -> Array:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...bundles.graph import DENOISER
 from ...bundles.manifest import Bundle
 from ...errors import InputError, unknown
 from ..conventions.convention import A1111
@@ -40,7 +41,7 @@ class Infotext:
 
     def unlike(self, bundle: Bundle) -> str | None:
         """A note where another model than the bundle's made the picture; None where it is the same or unknown."""
-        own = bundle.graph("unet").sha256[:10]
+        own = bundle.by_role(DENOISER).sha256[:10]
         if self.model_hash == own or (self.model_hash is None and self.model in (None, bundle.model.name)):
             return None
         made = " ".join(text for text in (self.model, self.model_hash and f"[{self.model_hash}]") if text)

@@ -33,6 +33,66 @@ def test_what_is_written_is_what_is_read(folder: Path) -> None:
     assert Bundle.read(folder) == before
 
 
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_older_formats_are_read_with_roles_and_one_encoder(folder: Path, version: int) -> None:
+    record, now = manifest(folder), Bundle.read(folder)
+    model, graphs = record["model"], record["graphs"]
+    assert isinstance(model, dict)
+    assert isinstance(graphs, dict)
+    for graph in graphs.values():
+        del graph["role"]
+    (encoder,) = model.pop("encoders")
+    newer = {2: ("conditioning_channels",), 3: ("default_schedule", "defaults")}
+    for name in (name for since, names in newer.items() if since > version for name in names):
+        del model[name]
+    edit_manifest(folder, format=version, model=model, graphs=graphs, tokenizer=encoder["tokenizer"])
+    assert Bundle.read(folder) == now
+    now.write_manifest()
+    assert manifest(folder)["format"] == 4
+    assert Bundle.read(folder) == now
+
+
+def test_graphs_by_role(folder: Path) -> None:
+    bundle = Bundle.read(folder)
+    assert bundle.name_of("denoiser") == "unet"
+    assert bundle.by_role("denoiser") is bundle.graph("unet")
+    with pytest.raises(BundleError, match=r"no graph of the role 'upscaler', only .*unet \(denoiser\)"):
+        bundle.by_role("upscaler")
+    twice = replace(bundle, graphs={**bundle.graphs, "refiner": bundle.graph("unet")})
+    with pytest.raises(BundleError, match="2 graphs of the role 'denoiser', unet, refiner"):
+        twice.name_of("denoiser")
+    assert "unet: denoiser, " in bundle.describe()
+
+
+def test_an_unknown_role_is_kept_and_no_denoiser(folder: Path) -> None:
+    bundle = Bundle.read(folder)
+    strange = replace(bundle.graph("vae_encoder"), role="oracle")
+    replace(bundle, graphs={**bundle.graphs, "strange": strange}).write_manifest()
+    read = Bundle.read(folder)
+    assert read.graph("strange").role == "oracle"
+    assert read.name_of("denoiser") == "unet"
+    overpaint.load(folder, engine="fake").close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"graph": "second"}, "'second'"),
+        ({"hidden": "states"}, r"gives \['embeddings'\], not states"),
+        ({"hidden": None}, "gives"),
+        ({"names": []}, "names"),
+        (None, "no text encoder"),
+    ],
+)
+def test_encoders_that_are_not_among_the_graphs(folder: Path, changes: dict[str, object] | None, reason: str) -> None:
+    model = manifest(folder)["model"]
+    assert isinstance(model, dict)
+    model["encoders"] = [] if changes is None else [{**model["encoders"][0], **changes}]
+    edit_manifest(folder, model=model)
+    with pytest.raises(BundleError, match=reason):
+        Bundle.read(folder)
+
+
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no such bundle"):
         Bundle.read(tmp_path / "nothing")

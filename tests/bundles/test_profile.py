@@ -1,5 +1,6 @@
 """Words in pixels become ranges of every graph's own axes, and back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,12 @@ def test_the_text_encoder_takes_no_sizes(tiny: Bundle) -> None:
 def test_profiles_come_narrowest_first_and_once(tiny: Bundle) -> None:
     there = made(tiny, "vae_decoder", "64-256", "64", "128-256", "64")
     assert there == ["h 16:16:16, rows 1:1:1, w 16:16:16", *made(tiny, "vae_decoder", "128-256", "64-256")]
+
+
+def test_a_graph_of_an_unknown_role_has_no_profile(tiny: Bundle) -> None:
+    strange = replace(tiny.graph("unet"), role="oracle")
+    with pytest.raises(InputError, match="unet: its role 'oracle' is unknown here"):
+        profiles("unet", strange, tiny.model, [Sizes((64, 64), (64, 64))], ROW)
 
 
 @given(least=SIDES, most=SIDES, images=st.integers(1, 8))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overpaint import InputError
-from overpaint.bundles.manifest import MANIFEST, read_any
+from overpaint.bundles.format import MANIFEST, read_any
 from overpaint.bundles.textfile import decode
 from overpaint.export.checkpoints.checkpoint import read_json
 from overpaint.runtime.diagnostics.calibration import read_prompts

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from overpaint import EngineError
+from overpaint import EngineError, InputError
 from overpaint.bundles.graph import Range
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.profile import Sizes
@@ -33,7 +33,8 @@ SMALL = Sizes((16, 16), (16, 16))
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from overpaint.bundles.manifest import Bundle, Range
+from overpaint.bundles.graph import Range
+from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.profile import Sizes
 from overpaint.export.tensorrt import build, target
 
@@ -110,6 +111,15 @@ def test_other_profiles_processors_or_content_are_other_engines(tiny: Bundle, st
     other = replace(tiny, graphs={"text_encoder": replace(graph, file=replace(graph.file, sha256="0" * 64))})
     assert make(other).path != first.path
     assert len(list(store.built())) == 4
+
+
+def test_a_graph_of_an_unknown_role_is_left_out_and_refused_by_name(tiny: Bundle, store: Store) -> None:
+    strange = replace(tiny.graph("text_encoder"), role="oracle")
+    bundle = replace(tiny, graphs={"vae_decoder": tiny.graph("vae_decoder"), "strange": strange})
+    aim = target("tensorrt_rtx", processors=["sm_89"])
+    assert [made.graph for made in build(bundle, aim, [SMALL], ONE)] == ["vae_decoder"]
+    with pytest.raises(InputError, match="strange: its role 'oracle' is unknown here"):
+        next(build(bundle, aim, [SMALL], ONE, ["strange"]))
 
 
 def test_progress_rises_to_its_end(tiny: Bundle, store: Store) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from overpaint.bundles.facts import ModelFacts
+from overpaint.bundles.facts import EncoderFacts, ModelFacts
 from overpaint.bundles.facts import Tokenizer as TokenizerFacts
 from overpaint.bundles.graph import Check, File, Graph, Range, Receipt
 from overpaint.bundles.manifest import Bundle
@@ -34,6 +34,7 @@ SIGNATURES: dict[str, tuple[dict[str, tuple[str, tuple[int | str, ...]]], dict[s
     "vae_encoder": ({"pixels": ("float32", PIXELS)}, {"mean": LATENT, "std": LATENT}),
     "vae_decoder": ({"latents": ("float32", LATENT)}, {"pixels": PIXELS}),
 }
+ROLES = {"unet": "denoiser"}
 RANGES = {
     "rows": Range(1, 1, 16),
     "clip_skip": Range(0, 0, 2),
@@ -74,8 +75,9 @@ def fake_bundle(folder: Path, conditioning_channels: int = 0) -> Bundle:
         "ddim",
         scheduler,
         conditioning_channels=conditioning_channels,
+        encoders=(EncoderFacts("text_encoder", facts, "embeddings"),),
     )
-    Bundle(folder, model, facts, graphs, "test").write_manifest()
+    Bundle(folder, model, graphs, "test").write_manifest()
     return Bundle.read(folder)
 
 
@@ -91,6 +93,7 @@ def _graph(folder: Path, name: str, more: int) -> Graph:
     if name == "unet":
         inputs = inputs | {"sample": ("float32", ("rows", CHANNELS + more, *SAMPLE[2:]))}
     return Graph(
+        ROLES.get(name, name),
         File.of(folder, f"{name}.onnx"),
         tuple(TensorSpec(key, dtype, axes) for key, (dtype, axes) in inputs.items()),
         tuple(TensorSpec(key, "float32", axes) for key, axes in outputs.items()),

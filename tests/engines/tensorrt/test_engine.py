@@ -28,7 +28,14 @@ from overpaint.runtime.model.load import find
 from tests.support.tensorrt_stand_in import PROFILES, SCALE, StandInContext, StandInDevice, StandInLibrary, X, Y
 
 GRAPH = Graph(
-    File("g.onnx", 1, "0"), (X, SCALE), (Y,), {}, "float16", "float16", Receipt("test", 1.0, (Check({}, 0.0),))
+    "denoiser",
+    File("g.onnx", 1, "0"),
+    (X, SCALE),
+    (Y,),
+    {},
+    "float16",
+    "float16",
+    Receipt("test", 1.0, (Check({}, 0.0),)),
 )
 WIDE, NARROW = PROFILES
 WANTED = engine_key("unet", GRAPH, (), "tensorrt_rtx", "1.7.1", "sm_89", WHOLE)
