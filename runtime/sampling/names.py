@@ -58,9 +58,9 @@ _A1111_NEAREST = {
 _SAMPLER_ALIASES = {
     "ddim": "DDIMScheduler",
     "ddpm": "DDPMScheduler",
-    "euler": "EulerDiscreteScheduler",
+    "euler": "EulerDiscreteScheduler|FlowMatchEulerDiscreteScheduler",
     "euler_a": "EulerAncestralDiscreteScheduler|Euler ancestral",
-    "heun": "HeunDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler|FlowMatchHeunDiscreteScheduler",
     "dpm2": "KDPM2DiscreteScheduler|DPM 2",
     "dpm2_a": "KDPM2AncestralDiscreteScheduler|DPM2 ancestral|DPM 2 a|DPM 2 ancestral",
     "lms": "LMSDiscreteScheduler",
@@ -77,7 +77,7 @@ _SAMPLER_ALIASES = {
     "unipc_bh2": "uni_pc_bh2",
     "plms": "PNDMScheduler",  # as the Stable Diffusion checkpoints configure it
     "pndm": "F-PNDM",
-    "lcm": "LCMScheduler",
+    "lcm": "LCMScheduler|FlowMatchLCMScheduler",
     "tcd": "TCDScheduler",
 }
 _NO_TABLE = {"dpmadaptive": "it chooses its steps by what the model returns; take 'dpm_fast' or 'dpmpp_2m'"}
@@ -198,7 +198,9 @@ def _unknown(kind: str, name: str, spellings: Mapping[str, str], own: Iterable[s
     """The error for a name that nobody uses, which suggests the nearest of `spellings`, one for each thing meant."""
     keys = {_key(spelling): spelling for spelling in reversed(list(spellings))}  # own names, being first, win
     near = [keys[key] for key in difflib.get_close_matches(_key(name), keys, n=5, cutoff=0.6)]
-    meant = list({spellings[spelling]: spelling for spelling in reversed(near)}.values())[::-1][:3]
+    meant: dict[str, str] = {}
+    for spelling in near:
+        meant.setdefault(spellings[spelling], spelling)
     if not meant:
         return unknown(kind, name, own)
-    return InputError(f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, meant))}?")
+    return InputError(f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, [*meant.values()][:3]))}?")
