@@ -18,7 +18,7 @@ from overpaint.runtime.sampling.noise import NoiseStream, noise_stream
 from overpaint.runtime.sampling.samplers import SAMPLERS
 from tests.vectors.toy import KEPT, SEED, SHAPE, Vector, clean, read, toy
 
-FOLDER = Path(__file__).parents[1] / "vectors"
+FOLDER = Path(__file__).parents[2] / "vectors"
 PROGRAMS = {
     "a1111": {
         "DPM++ 2S a": None,
