@@ -10,20 +10,22 @@ import numpy as np
 
 from ...errors import InputError
 from ..conventions.convention import convention as convention_of
-from . import programs
+from . import flow_path, programs
 from . import strength as strengths
+from .flow import FlowSchedule
 from .levels import SPACINGS, ModelSchedule
 from .linear import Line, matrix, slot_names
 from .names import resolve
+from .noise_schedule import NoiseSchedule
 from .path import Path
 from .plan import Plan
-from .samplers import SAMPLERS, spacing_of, walk, walk_sigmas, walk_times
+from .samplers import SAMPLERS, Sampler, spacing_of, walk, walk_sigmas, walk_times
 
 MAX_STEPS = 1000
 
 
 def compile_plan(
-    model: ModelSchedule,
+    model: ModelSchedule | FlowSchedule,
     *,
     sampler: str,
     schedule: str | None = None,
@@ -34,6 +36,7 @@ def compile_plan(
     timesteps: Sequence[float] | None = None,
     sigmas: Sequence[float] | None = None,
     inpaints: bool = False,
+    latent_shape: Sequence[int] | None = None,
 ) -> Plan:
     """The table of a run of `sampler` over the last part of `schedule`, as much of it as `strength` says.
 
@@ -41,7 +44,9 @@ def compile_plan(
     the end, usually 0). Names are those of this package, diffusers, A1111 or ComfyUI; schedule None is the model's own,
     or the sampler's default in diffusers, or what the convention has (see `conventions`). `eta`, 0 to 1, scales the
     fresh noise of the samplers that draw any (TCD: it is gamma). `convention` is one of `strength.CONVENTIONS`,
-    `inpaints` whether it works under a mask. Raises `InputError`, naming the remedy, for anything else.
+    `inpaints` whether it works under a mask. `latent_shape`, (..., height, width), is needed where the schedule depends
+    on the picture's size, and ignored elsewhere. Listed sigmas are the schedule's own, see `NoiseSchedule`. Raises
+    `InputError`, naming the remedy, for anything else.
     """
     name, curve = resolve(sampler, schedule)
     kind, habit = SAMPLERS[name], convention_of(convention)
@@ -52,6 +57,9 @@ def compile_plan(
     if steps is None and (curve or convention == "comfy"):
         raise InputError("listed timesteps or sigmas are a schedule: name no other, and not the convention 'comfy'")
 
+    model = model.fitted(latent_shape, habit.grid)
+    if isinstance(model, FlowSchedule):
+        flow_path.check(model, habit, name, curve)
     follows = steps is not None and programs.follows(habit, name, curve)
     by_times = follows and curve is None and name in habit.by_timesteps
     if follows and not by_times:
@@ -64,23 +72,35 @@ def compile_plan(
             return walk_sigmas(model, kind, sigmas)
         if follows and curve:
             return programs.walk_program(habit, model, name, kind, curve, _checked(count, model))
+        if isinstance(model, FlowSchedule):
+            return flow_path.walk(model, kind, curve, _checked(count, model))
         return walk(model, kind, curve, _checked(count, model))
 
     count = _checked(steps, model) if steps is not None else len(whole(0).levels)
-    if by_times:
+    if by_times and isinstance(model, ModelSchedule):
         path = programs.enter_timesteps(habit, model, name, kind, count, strength)
     else:
         path = strengths.enter(convention, whole, count, strength)
+    if isinstance(model, FlowSchedule):
+        path = flow_path.entered(path, model, name)
+    path = path.exploding()
     lines = list(kind.lines(path, **options)) if path.begin < len(path.levels) else []
     if lines and (scale := programs.undo_scale(path)) != 1.0:
         lines[-1] = lines[-1]._replace(slots={**lines[-1].slots, "x": lines[-1].slots["x"] * scale})
-    spacing = curve if curve in SPACINGS else "leading" if by_times else spacing_of(model, kind)
+    spacing = curve if curve in SPACINGS else "leading" if by_times else _own_schedule(model, kind)
     listed = "timesteps" if timesteps is not None else "sigmas" if sigmas is not None else None
     start = (1.0, 0.0)
     if lines:
         start = strengths.start(convention, path, lines[0].level, strength, spacing == "leading", inpaints)
-    own = kind.grid if kind.grid == "distilled" else spacing
+    own = "distilled" if kind.grid == "distilled" and isinstance(model, ModelSchedule) else spacing
     return _plan(name, curve or listed or own, path, lines, start)
+
+
+def _own_schedule(model: ModelSchedule | FlowSchedule, kind: Sampler) -> str:
+    """The schedule of a request that names none."""
+    if isinstance(model, FlowSchedule):
+        return model.curve or model.timestep_spacing
+    return spacing_of(model, kind)
 
 
 def _options(name: str, eta: float | None, usual: float | None) -> dict[str, float]:
@@ -97,7 +117,7 @@ def _share(name: str, value: object) -> float:
     return float(value)
 
 
-def _checked(steps: int, model: ModelSchedule) -> int:
+def _checked(steps: int, model: NoiseSchedule) -> int:
     most = min(MAX_STEPS, model.num_train_timesteps)
     try:
         count = operator.index(steps)
@@ -118,7 +138,7 @@ def _plan(sampler: str, schedule: str, path: Path, lines: list[Line], start: tup
         schedule=schedule,
         names=names,
         step=np.array([line.step for line in lines], dtype=np.int64),
-        sigmas=np.array([level.ve for level in levels]),
+        sigmas=np.array([path.model.sigma_of(level) for level in levels]),
         timesteps=np.array([level.timestep for level in levels]),
         scale_in=np.array([level.alpha if path.ve else 1.0 for level in levels]),
         matrix=matrix(lines, names),

@@ -10,10 +10,13 @@ from .path import Path
 
 
 def ddim(path: Path, eta: float) -> Iterator[Line]:
-    """Song et al., "Denoising Diffusion Implicit Models" (arXiv:2010.02502), equations 12 and 16."""
+    """Song et al., "Denoising Diffusion Implicit Models" (arXiv:2010.02502), equations 12 and 16.
+
+    The noise of equation 16 is written in sigma / alpha, which holds for levels of flow matching too.
+    """
     for step, here, there in path:
         x0, eps = path.predict(here)
-        std = eta * there.sigma / here.sigma * math.sqrt(1.0 - here.abar / there.abar)
+        std = eta * there.sigma * math.sqrt(1.0 - (there.ve / here.ve) ** 2)
         x = there.alpha * x0 + math.sqrt(there.sigma**2 - std**2) * eps + std * NOISE
         yield Line(step, here, {"x": x})
 
@@ -24,11 +27,15 @@ def ddpm(path: Path) -> Iterator[Line]:
 
 
 def lcm(path: Path) -> Iterator[Line]:
-    """Luo et al., "Latent Consistency Models" (arXiv:2310.04378), Algorithm 3, with the skip of equation 9."""
+    """Luo et al., "Latent Consistency Models" (arXiv:2310.04378), Algorithm 3, with the skip of equation 9.
+
+    Models of flow matching have no skip: diffusers' FlowMatchLCMScheduler.
+    """
     data, scaling = 0.5, 10.0
+    skips = path.habit.lcm_boundary and not path.flows
     for step, here, there in path:
         x0, _ = path.predict(here)
-        time = scaling * here.timestep if path.habit.lcm_boundary else math.inf
+        time = scaling * here.timestep if skips else math.inf
         clean = x0 if time == math.inf else time / math.hypot(time, data) * x0 + data**2 / (time**2 + data**2) * X
         yield Line(step, here, {"x": there.alpha * clean + there.sigma * NOISE})
 

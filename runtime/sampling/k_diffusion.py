@@ -11,7 +11,7 @@ import numpy as np
 from .linear import NOISE, Line, X, array
 from .path import Path
 from .schedules import karras_ramp
-from .single_step import HALF, SAVED, ancestral
+from .single_step import HALF, SAVED
 
 EPS, FIRST = array("eps"), array("first")
 
@@ -29,7 +29,7 @@ def dpm_fast(path: Path, eta: float) -> Iterator[Line]:
     sigmas = np.geomspace(path.levels[path.begin].ve, last, len(orders) + 1)
     evaluation = 0
     for order, (high, low) in zip(orders, pairwise(sigmas.tolist()), strict=True):
-        down, up = ancestral(high, low, eta)
+        down, _, up = path.model.ancestral(high, low, eta)
         down = max(down, last)
         up = math.sqrt(max(low**2 - down**2, 0.0))
         yield from _exact(path, evaluation, order, high, down, up)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,10 @@ SMALLEST_ABAR = 2.0**-24
 
 @dataclass(frozen=True)
 class Level:
-    """A noise level of the variance-preserving process: x = alpha * clean + sigma * noise, alpha² + sigma² = 1."""
+    """A noise level: x = alpha * clean + sigma * noise.
+
+    alpha² + sigma² = 1 of betas (the variance-preserving process), alpha + sigma = 1 of flow matching.
+    """
 
     alpha: float
     sigma: float
@@ -48,7 +51,7 @@ class Level:
 
     @property
     def abar(self) -> float:
-        """The share of the image's variance that is left."""
+        """The share of the image's variance that is left; of betas."""
         return self.alpha**2
 
     @property
@@ -135,37 +138,81 @@ class ModelSchedule:
         return abar.astype(np.float32).astype(np.float64)
 
     @cached_property
-    def ve(self) -> Array:
+    def sigmas(self) -> Array:
         """[train] float64, rising: k-diffusion's sigma of every training timestep, always finite."""
         abar = np.maximum(self.abar, SMALLEST_ABAR) if self.rescale_betas_zero_snr else self.abar
         return np.asarray(np.sqrt((1.0 - abar) / abar))
 
     @cached_property
-    def log_ve(self) -> Array:
+    def log_sigmas(self) -> Array:
         """[train] float64 of float32 numbers; so rounded they decide which whole timestep lies below a sigma."""
-        return np.log(self.ve.astype(np.float32)).astype(np.float64)
+        return np.log(self.sigmas.astype(np.float32)).astype(np.float64)
 
     @property
     def last_timestep(self) -> int:
         """The timestep of most noise."""
         return self.num_train_timesteps - 1
 
+    def fitted(self, latent_shape: Sequence[int] | None, grid: str) -> ModelSchedule:
+        """Itself: betas do not depend on the picture."""
+        return self
+
     def level(self, timestep: float) -> Level:
         """The level of a whole training timestep, exactly."""
         return Level.of_abar(float(self.abar[int(timestep)]), float(timestep))
 
-    def ve_at(self, times: float | Array) -> Array:
+    def level_of(self, sigma: float, timestep: float) -> Level:
+        """The level of a sigma, at which the model is told `timestep`."""
+        return Level.of_ve(sigma, timestep)
+
+    def level_of_ratio(self, ratio: float) -> Level:
+        """The level of a sigma, with its own timestep."""
+        return Level.of_ve(ratio, float(self.time_of(ratio)))
+
+    def ratio_at(self, strength: float) -> float:
+        """The sigma of timestep strength * (last timestep)."""
+        return float(self.sigmas_at(strength * self.last_timestep))
+
+    def sigma_of(self, level: Level) -> float:
+        """Noise per unit of image."""
+        return level.ve
+
+    def exploding(self, level: Level) -> Level:
+        """The level itself: its `ve` is the sigma as it is."""
+        return level
+
+    def weights(self, level: Level, ve: bool) -> tuple[float, float]:
+        """Weights of (clean latents, unit noise) in x at a level, which is clean + ve * noise where it is `ve`."""
+        return (1.0, level.ve) if ve else (level.alpha, level.sigma)
+
+    def pure_noise(self, level: Level, ve: bool, image: bool) -> float:
+        """The weight of pure noise as x at a level; `image`: with the variance that the image would have."""
+        return math.hypot(level.ve, 1.0 if image else 0.0) if ve else 1.0
+
+    def sigmas_at_linear(self, times: float | Array) -> Array:
         """Sigmas of fractional timesteps, linear between whole ones as in diffusers' schedulers."""
-        return np.asarray(np.interp(times, np.arange(self.num_train_timesteps), self.ve))
+        return np.asarray(np.interp(times, np.arange(self.num_train_timesteps), self.sigmas))
 
-    def ve_at_log(self, times: float | Array) -> Array:
+    def sigmas_at(self, times: float | Array) -> Array:
         """Sigmas of fractional timesteps, linear in log sigma as in k-diffusion; undoes `time_of`."""
-        return np.asarray(np.exp(np.interp(times, np.arange(self.num_train_timesteps), self.log_ve)))
+        return np.asarray(np.exp(np.interp(times, np.arange(self.num_train_timesteps), self.log_sigmas)))
 
-    def time_of(self, sigmas: float | Array) -> Array:
-        """Fractional timesteps of sigmas, linear in log sigma and held at the ends, as in diffusers and k-diffusion."""
+    def time_of(self, sigmas: float | Array, whole: bool = False) -> Array:
+        """Fractional timesteps of sigmas, linear in log sigma and held at the ends, as in diffusers and k-diffusion.
+
+        `whole`: the whole timesteps whose sigmas are nearest in their logarithm; of half-way ones the upper.
+        """
         logs = np.log(np.maximum(sigmas, 1e-10))
-        return np.asarray(np.interp(logs, self.log_ve, np.arange(self.num_train_timesteps)))
+        times = np.interp(logs, self.log_sigmas, np.arange(self.num_train_timesteps))
+        return np.asarray(np.floor(times + (0.5 + 1e-4)) if whole else times)
+
+    def ancestral(self, high: float, low: float, eta: float) -> tuple[float, float, float]:
+        """(The sigma to step down to, 1, the sigma of noise to add there) of an ancestral step from `high` to `low`.
+
+        k-diffusion's get_ancestral_step; with eta = 1 the variance added is the posterior's, equation 7 of DDPM.
+        """
+        up = min(low, eta * low * math.sqrt(1.0 - (low / high) ** 2))
+        return math.sqrt(low**2 - up**2), 1.0, up
 
 
 def _linear(start: float, end: float, count: int) -> Array:

@@ -18,12 +18,12 @@ def lms(path: Path) -> Iterator[Line]:
     """Linear multistep: Adams-Bashforth on uneven steps, order 4, as k-diffusion's sample_lms; x = clean + ve * noise.
 
     The order grows from 1 as slopes become known. diffusers takes the weights of the order that the *schedule's* step
-    allows, and when a run enters part way leaves out the slopes it does not have.
+    allows, and when a run enters part way leaves out the slopes it does not have. It has no LMS of flow matching.
     """
     for step, here, there in path:
         _, eps = path.predict(here)
         index = path.begin + step
-        order = min(4, 1 + (index if path.like == "diffusers" else step))
+        order = min(4, 1 + (index if path.like == "diffusers" and not path.flows else step))
         nodes = [path.levels[index - k].ve for k in range(order)]
         slopes = [eps, OLD, OLDER, OLDEST][: step + 1]
         if path.habit.lms_ends_denoised and not there.ve:
@@ -109,7 +109,7 @@ def dpmpp_3m_sde(path: Path, eta: float) -> Iterator[Line]:
 
 def _increment(path: Path, here: Level, there: Level) -> tuple[float, float]:
     """Where k-diffusion takes the noise of a step from, a Brownian motion; diffusers draws it."""
-    return (here.ve, there.ve) if path.k_diffusion else FRESH
+    return (path.model.sigma_of(here), path.model.sigma_of(there)) if path.k_diffusion else FRESH
 
 
 STEADY = 3.7

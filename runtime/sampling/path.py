@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from ...bundles.tensor import Array
 from ...errors import InputError
 from ..conventions.convention import CONTRACT, Convention
-from .levels import Level, ModelSchedule
+from .levels import Level
 from .linear import MODEL, Sum, X
+from .noise_schedule import NoiseSchedule
 
 
 @dataclass(frozen=True)
 class Path:
     """The levels of a whole schedule, and the step at which a run enters it."""
 
-    model: ModelSchedule
+    model: NoiseSchedule
     levels: tuple[Level, ...]
     """Of every step of the schedule, falling, also of those before `begin`."""
     end: Level
     """Where the last step leads."""
     ve: bool
-    """Is the sampler's x variance-exploding, clean + ve * noise, rather than alpha * clean + sigma * noise?"""
+    """Is the sampler's x variance-exploding, rather than alpha * clean + sigma * noise? See `NoiseSchedule`."""
     gap: int | None = None
     """Steps lead this many training timesteps down, as in DDIM's paper, rather than to the next level."""
     begin: int = 0
@@ -46,13 +44,20 @@ class Path:
         return self.like in ("a1111", "comfy")
 
     @property
+    def flows(self) -> bool:
+        """Is the model a flow-matching one?"""
+        return self.model.prediction_type == "velocity"
+
+    @property
     def span(self) -> tuple[float, float]:
         """(Highest, lowest) sigma of the Brownian motion that its noise is cut from, if it is; the lowest is above 0.
 
         diffusers and A1111 take the whole schedule's, ComfyUI those that run.
         """
-        first = self.begin if self.like == "comfy" else 0
-        return self.levels[first].ve, self.end.ve or self.levels[-1].ve
+        first = self.levels[0]
+        if self.like == "comfy":
+            first = self.start or self.levels[self.begin]
+        return self.model.sigma_of(first), self.model.sigma_of(self.end) or self.model.sigma_of(self.levels[-1])
 
     def after(self, index: int) -> Level:
         """Where the step from level `index` leads."""
@@ -67,24 +72,35 @@ class Path:
             return self.model.level(self.levels[index].timestep + self.gap)
         return self.levels[index - 1]
 
+    def exploding(self) -> Path:
+        """The path with the levels that its sampler works on, where that is a variance-exploding one."""
+        if not self.ve:
+            return self
+        see = self.model.exploding
+        return replace(self, levels=tuple(map(see, self.levels)), end=see(self.end))
+
     def between(self, high: Level, low: Level) -> Level:
         """The level half way in log sigma."""
         return self.at((high.ve * low.ve) ** 0.5)
 
-    def at(self, ve: float) -> Level:
+    def at(self, sigma: float) -> Level:
         """The level of a sigma, with the timestep that the model is given there."""
-        time = whole_times(self.model, ve) if self.habit.whole_timesteps else self.model.time_of(ve)
-        return Level.of_ve(ve, float(time))
+        level = self.model.level_of(sigma, float(self.model.time_of(sigma, self.habit.whole_timesteps)))
+        return self.model.exploding(level) if self.ve else level
 
     def predict(self, level: Level, x: Sum = X, output: Sum = MODEL) -> tuple[Sum, Sum]:
         """(clean image, unit noise) as the model's `output` says, told at `level` of the sampler's state `x`.
 
-        Epsilon: Ho et al. (arXiv:2006.11239), equation 15. v: Salimans and Ho (arXiv:2202.00512), appendix D.
+        Epsilon: Ho et al. (arXiv:2006.11239), equation 15. v: Salimans and Ho (arXiv:2202.00512), appendix D. Velocity,
+        noise - clean: Lipman et al. (arXiv:2210.02747); a variance-exploding sampler gets it in the noise's place.
         Raises `InputError` where the noise is predicted but there is no image left to find by it.
         """
         alpha, sigma = level.alpha, level.sigma
         if self.ve:
             x = alpha * x
+        if self.flows:
+            clean = x - sigma * output
+            return clean, output if self.ve else clean + output
         if self.model.prediction_type == "v_prediction":
             return alpha * x - sigma * output, sigma * x + alpha * output
         if self.model.prediction_type == "sample":
@@ -92,8 +108,3 @@ class Path:
         if alpha == 0.0:
             raise InputError("a model that predicts noise cannot start at zero terminal SNR; use leading or linspace")
         return (x - sigma * output) / alpha, output
-
-
-def whole_times(model: ModelSchedule, sigmas: float | Array) -> Array:
-    """The whole timesteps whose sigmas are nearest in their logarithm; of half-way ones the upper."""
-    return np.asarray(np.floor(model.time_of(sigmas) + (0.5 + 1e-4)))

@@ -10,12 +10,16 @@ from ...bundles.tensor import Array
 from ...errors import InputError
 from ..conventions.convention import Convention
 from .levels import SPACINGS, Level, ModelSchedule
-from .path import Path, whole_times
+from .noise_schedule import NoiseSchedule
+from .path import Path
 from .samplers import Sampler
 from .schedules import ALIGNED, ALIGNED_XL, DISTILLED_STEPS, SIGMA_SCHEDULES, beta_quantile
 
 UNIPC_END = 0.001
 """The sigma at which ComfyUI's UniPC ends instead of 0."""
+
+_IN_SIGMA = frozenset({"dpmpp_2m", "unipc", "unipc_bh2"})
+"""Samplers that the programs step in log sigma: of betas that is log SNR, of flow matching another number."""
 
 
 def follows(habit: Convention, sampler: str, schedule: str | None) -> bool:
@@ -24,28 +28,32 @@ def follows(habit: Convention, sampler: str, schedule: str | None) -> bool:
 
 
 def walk_program(
-    habit: Convention, model: ModelSchedule, name: str, sampler: Sampler, schedule: str, steps: int
+    habit: Convention, model: NoiseSchedule, name: str, sampler: Sampler, schedule: str, steps: int
 ) -> Path:
     """The whole path of a sampler that the program runs on sigmas; it may have a few steps more or fewer than asked."""
-    if name == "lcm" and habit.grid == "a1111":
+    if name == "lcm" and habit.grid == "a1111" and isinstance(model, ModelSchedule):
         return _distilled(habit, model, sampler, schedule, steps)
     sigmas = program_sigmas(habit, model, name, schedule, steps)
     if habit.grid == "comfy" and name in ("unipc", "unipc_bh2"):
         sigmas[-1] = UNIPC_END
-    levels = _levels(sigmas, whole_times(model, sigmas) if habit.whole_timesteps else model.time_of(sigmas))
-    return Path(model, levels[:-1], levels[-1], sampler.ve, habit=habit)
+    levels = _levels(model, sigmas, model.time_of(sigmas, habit.whole_timesteps))
+    ve = sampler.ve or (model.prediction_type == "velocity" and name in _IN_SIGMA)
+    return Path(model, levels[:-1], levels[-1], ve, habit=habit)
 
 
-def program_sigmas(habit: Convention, model: ModelSchedule, name: str, schedule: str, steps: int) -> Array:
+def program_sigmas(habit: Convention, model: NoiseSchedule, name: str, schedule: str, steps: int) -> Array:
     """The sigmas that the program makes for a sampler, falling, with the end: usually 0."""
     points = steps + (name in habit.discards)
-    high, low = float(model.ve[-1]), float(model.ve[0])
+    high, low = float(model.sigmas[-1]), float(model.sigmas[0])
     if habit.grid == "a1111" and schedule == "kl_optimal":  # it has no 0 at its end, and so leaves noise
         sigmas = SIGMA_SCHEDULES[schedule](model, points + 1, high, low)
     elif schedule == "ddim_uniform":  # where `points` does not divide the training steps, these are more
-        sigmas = np.append(model.ve[1 :: max(model.num_train_timesteps // points, 1)][::-1], 0.0)
+        sigmas = np.append(model.sigmas[1 :: max(len(model.sigmas) // points, 1)][::-1], 0.0)
     elif habit.grid == "a1111" and schedule in _A1111_TABLES:
         sigmas = np.append(_interpolated(_A1111_TABLES[schedule], points), 0.0)
+    elif habit.grid == "a1111" and schedule in ("normal", "sgm_uniform") and model.prediction_type == "velocity":
+        table = tuple(model.sigmas[::-1].tolist())  # its times are places in the model's table
+        sigmas = np.append(_interpolated(table, points + (schedule == "sgm_uniform"))[:points], 0.0)
     elif habit.grid == "comfy" and schedule == "beta":
         sigmas = np.append(_beta_timesteps(model, points), 0.0)
     else:
@@ -89,16 +97,17 @@ _A1111_TABLES = {"align_your_steps": ALIGNED, "align_your_steps_xl": ALIGNED_XL}
 
 
 def _interpolated(table: tuple[float, ...], points: int) -> Array:
-    """Align Your Steps as A1111 reads it: its last entry is evaluated too, and is the one of a single step."""
+    """Even places of a falling table, log-linear between entries, as A1111 reads it: the last is evaluated too, and is
+    the one of a single step."""
     places = np.linspace(len(table) - 1, 0, points)[::-1]
     return np.asarray(np.exp(np.interp(places, np.arange(len(table)), np.log(table))))
 
 
-def _beta_timesteps(model: ModelSchedule, steps: int) -> Array:
+def _beta_timesteps(model: NoiseSchedule, steps: int) -> Array:
     """Quantiles of Beta(0.6, 0.6) over the timesteps, equal ones once; ComfyUI's reading of arXiv:2407.12173."""
     quantiles = beta_quantile(1 - np.linspace(0, 1, steps, endpoint=False), 0.6)
-    places = np.rint(np.round(quantiles * model.last_timestep, 9)).astype(int)
-    return np.asarray(model.ve[places[np.append(True, np.diff(places) != 0)]])
+    places = np.rint(np.round(quantiles * (len(model.sigmas) - 1), 9)).astype(int)
+    return np.asarray(model.sigmas[places[np.append(True, np.diff(places) != 0)]])
 
 
 def _distilled(habit: Convention, model: ModelSchedule, sampler: Sampler, schedule: str, steps: int) -> Path:
@@ -106,7 +115,7 @@ def _distilled(habit: Convention, model: ModelSchedule, sampler: Sampler, schedu
     few = _thinned(model)
     sigmas = program_sigmas(habit, few, "lcm", schedule, steps)
     apart = model.num_train_timesteps // DISTILLED_STEPS
-    levels = _levels(sigmas, whole_times(few, sigmas) * apart + apart - 1)
+    levels = _levels(few, sigmas, few.time_of(sigmas, whole=True) * apart + apart - 1)
     return Path(model, levels[:-1], levels[-1], sampler.ve, habit=habit)
 
 
@@ -118,8 +127,8 @@ def _thinned(model: ModelSchedule) -> ModelSchedule:
     return ModelSchedule(num_train_timesteps=len(betas), trained_betas=tuple(betas.tolist()))
 
 
-def _levels(sigmas: Array, times: Array) -> tuple[Level, ...]:
-    return tuple(Level.of_ve(float(sigma), float(time)) for sigma, time in zip(sigmas, times, strict=True))
+def _levels(model: NoiseSchedule, sigmas: Array, times: Array) -> tuple[Level, ...]:
+    return tuple(model.level_of(float(sigma), float(time)) for sigma, time in zip(sigmas, times, strict=True))
 
 
 def undo_scale(path: Path) -> float:

@@ -12,8 +12,10 @@ import numpy as np
 from ...bundles.tensor import Array
 from ...errors import InputError
 from . import ddim, dpm_solver, k_diffusion, multi_step, pndm, single_step, unipc
+from .flow import FlowSchedule
 from .levels import Level, ModelSchedule
 from .linear import Line
+from .noise_schedule import NoiseSchedule
 from .path import Path
 from .schedules import SIGMA_SCHEDULES, distilled, spaced
 
@@ -115,26 +117,29 @@ def walk(model: ModelSchedule, sampler: Sampler, schedule: str | None, steps: in
     return Path(model, tuple(levels), _not_above(levels[-1], end), sampler.ve, gap)
 
 
-def walk_times(model: ModelSchedule, sampler: Sampler, times: Sequence[float]) -> Path:
+def walk_times(model: ModelSchedule | FlowSchedule, sampler: Sampler, times: Sequence[float]) -> Path:
     """A path over the timesteps that a caller lists, falling; raises `InputError` where they cannot be one."""
     given = np.asarray(times, dtype=np.float64)
     if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
         raise InputError("timesteps must be a list of numbers")
     if given.max() > model.last_timestep or given.min() < 0 or (np.diff(given) >= 0).any():
         raise InputError(f"timesteps must fall, from at most {model.last_timestep} to at least 0")
+    if isinstance(model, FlowSchedule):
+        return walk_sigmas(model, sampler, [*(given / model.num_train_timesteps), 0.0])
     levels = levels_of_times(model, sampler, given)
     return Path(model, tuple(levels), _not_above(levels[-1], _end(model, sampler)), sampler.ve)
 
 
-def walk_sigmas(model: ModelSchedule, sampler: Sampler, sigmas: Sequence[float]) -> Path:
+def walk_sigmas(model: NoiseSchedule, sampler: Sampler, sigmas: Sequence[float]) -> Path:
     """A path over the sigmas that a caller lists, falling, the last (usually 0) being where the last step leads."""
     given = np.asarray(sigmas, dtype=np.float64)
     if given.ndim != 1 or len(given) < 2 or not np.isfinite(given).all():
         raise InputError("sigmas must be a list of at least two numbers: the levels to evaluate at, then the end")
     if given[-1] < 0 or (np.diff(given) >= 0).any():
         raise InputError("sigmas must fall, to no less than 0")
-    levels = levels_of_sigmas(given[:-1], model.time_of(given[:-1]))
-    return Path(model, tuple(levels), Level.of_ve(float(given[-1])), sampler.ve)
+    times = [*model.time_of(given[:-1]), 0.0]
+    *levels, end = (model.level_of(float(sigma), float(time)) for sigma, time in zip(given, times, strict=True))
+    return Path(model, tuple(levels), end, sampler.ve)
 
 
 def levels_of_sigmas(sigmas: Array, times: Array) -> list[Level]:
@@ -150,13 +155,13 @@ def levels_of_times(model: ModelSchedule, sampler: Sampler, times: Array) -> lis
     """
     if sampler.grid in ("whole", "distilled") and (times == np.floor(times)).all():
         return [model.level(time) for time in times]
-    return levels_of_sigmas(model.ve_at(times), times)
+    return levels_of_sigmas(model.sigmas_at_linear(times), times)
 
 
 def _levels_of_sigmas(model: ModelSchedule, sampler: Sampler, schedule: str, steps: int) -> list[Level]:
-    high, low = model.ve[-1], model.ve[0]
+    high, low = model.sigmas[-1], model.sigmas[0]
     if sampler.grid == "fraction":  # diffusers stretches these over the range of the spacing
-        high, low = model.ve_at(spaced(model, spacing_of(model, sampler), steps, sampler.grid))[[0, -1]]
+        high, low = model.sigmas_at_linear(spaced(model, spacing_of(model, sampler), steps, sampler.grid))[[0, -1]]
     sigmas = SIGMA_SCHEDULES[schedule](model, steps, float(high), float(low))
     times = model.time_of(sigmas)
     if schedule in sampler.rounds:

@@ -14,6 +14,7 @@ import numpy as np
 from ...bundles.tensor import Array
 from ...errors import InputError
 from .levels import ModelSchedule
+from .noise_schedule import NoiseSchedule
 
 # Sabour et al., "Align Your Steps" (arXiv:2404.14507): the tables of its quickstart, 10 steps and the end.
 ALIGNED = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
@@ -56,7 +57,7 @@ def distilled(model: ModelSchedule, steps: int) -> Array:
     return np.asarray(known[np.floor(np.linspace(0, DISTILLED_STEPS, steps, endpoint=False)).astype(int)])
 
 
-def karras(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def karras(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """Karras et al. (arXiv:2206.00364), equation 5 with rho = 7; as diffusers and k-diffusion."""
     return karras_ramp(steps, high, low)
 
@@ -68,18 +69,18 @@ def karras_ramp(steps: int, high: float, low: float) -> Array:
     return np.asarray((high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho)
 
 
-def exponential(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def exponential(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """Even steps in log sigma; as diffusers and k-diffusion."""
     return np.asarray(np.exp(np.linspace(math.log(high), math.log(low), steps)))
 
 
-def polyexponential(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def polyexponential(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """A power of even steps in log sigma; k-diffusion's, whose default power 1 (A1111's too) makes it exponential."""
     rho = 1.0
     return np.asarray(np.exp(np.linspace(1, 0, steps) ** rho * math.log(high / low) + math.log(low)))
 
 
-def beta(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def beta(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """Quantiles of Beta(0.6, 0.6) stretched over the *sigmas*; Lee et al. (arXiv:2407.12173) as diffusers and A1111.
 
     ComfyUI stretches them over the timesteps instead.
@@ -87,33 +88,33 @@ def beta(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
     return low + beta_quantile(1 - np.linspace(0, 1, steps), 0.6) * (high - low)
 
 
-def sgm_uniform(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def sgm_uniform(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """Even steps in time, the lowest left out; ComfyUI's and A1111's, after Stability's generative-models."""
-    return model.ve_at_log(np.linspace(model.time_of(high), model.time_of(low), steps + 1)[:-1])
+    return model.sigmas_at(np.linspace(model.time_of(high), model.time_of(low), steps + 1)[:-1])
 
 
-def normal(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def normal(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """Even steps in time, both ends included; ComfyUI's and A1111's (there also "Uniform")."""
-    return model.ve_at_log(np.linspace(model.time_of(high), model.time_of(low), steps))
+    return model.sigmas_at(np.linspace(model.time_of(high), model.time_of(low), steps))
 
 
-def simple(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def simple(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """Every (train / steps)-th trained sigma from the highest, the place cut to a whole one; ComfyUI's and A1111's."""
-    places = np.array([int(i * (model.num_train_timesteps / steps)) for i in range(steps)])
-    return np.asarray(model.ve[-1 - places])
+    places = np.array([int(i * (len(model.sigmas) / steps)) for i in range(steps)])
+    return np.asarray(model.sigmas[-1 - places])
 
 
-def ddim_uniform(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def ddim_uniform(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """Every (train // steps)-th trained sigma from the second lowest; ComfyUI's and A1111's.
 
     Theirs run more steps than were asked for where `steps` does not divide the training steps; here the extra ones,
     at the noisy end, are left out.
     """
-    places = np.arange(steps - 1, -1, -1) * (model.num_train_timesteps // steps)
-    return np.asarray(model.ve[min(1, model.last_timestep - places[0]) + places])
+    places = np.arange(steps - 1, -1, -1) * (len(model.sigmas) // steps)
+    return np.asarray(model.sigmas[min(1, len(model.sigmas) - 1 - places[0]) + places])
 
 
-def align_your_steps(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def align_your_steps(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """NVIDIA's table for Stable Diffusion 1.5, log-linear between its entries for other than 10 steps.
 
     Its last entry stands for the end, as in diffusers and ComfyUI; A1111 evaluates the model there.
@@ -121,7 +122,7 @@ def align_your_steps(model: ModelSchedule, steps: int, high: float, low: float) 
     return _aligned(ALIGNED, steps)
 
 
-def align_your_steps_xl(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def align_your_steps_xl(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """`align_your_steps` with NVIDIA's table for Stable Diffusion XL."""
     return _aligned(ALIGNED_XL, steps)
 
@@ -131,7 +132,7 @@ def _aligned(table: tuple[float, ...], steps: int) -> Array:
     return np.asarray(np.exp(np.interp(places, np.arange(len(table)), np.log(table))))
 
 
-def kl_optimal(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def kl_optimal(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """Even steps in arctan sigma; Sabour et al. (arXiv:2404.14507), section 3.1, as ComfyUI: the lowest, then 0.
 
     A1111's ends at the lowest sigma, which leaves its noise in the image.
@@ -139,7 +140,7 @@ def kl_optimal(model: ModelSchedule, steps: int, high: float, low: float) -> Arr
     return np.asarray(np.tan(np.linspace(math.atan(high), math.atan(low), steps)))
 
 
-def linear_quadratic(model: ModelSchedule, steps: int, high: float, low: float) -> Array:
+def linear_quadratic(model: NoiseSchedule, steps: int, high: float, low: float) -> Array:
     """A line over the first half of the steps, 2.5 % of the way down, then a parabola to 0; ComfyUI's, as Mochi."""
     bend, first = 0.025, steps // 2
     if steps == 1:
@@ -169,7 +170,7 @@ def beta_quantile(levels: Array, shape: float) -> Array:
     return np.asarray(np.where(levels <= 0.5, bottom, 1 - bottom))
 
 
-SIGMA_SCHEDULES: dict[str, Callable[[ModelSchedule, int, float, float], Array]] = {
+SIGMA_SCHEDULES: dict[str, Callable[[NoiseSchedule, int, float, float], Array]] = {
     function.__name__: function
     for function in (
         karras,

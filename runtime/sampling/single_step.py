@@ -24,8 +24,8 @@ def euler_a(path: Path, eta: float) -> Iterator[Line]:
     """Ancestral sampling with Euler steps: k-diffusion's sample_euler_ancestral, after DDPM (arXiv:2006.11239)."""
     for step, here, there in path:
         _, eps = path.predict(here)
-        down, up = ancestral(here.ve, there.ve, eta)
-        yield Line(step, here, {"x": X + (down - here.ve) * eps + up * NOISE})
+        down, keep, up = path.model.ancestral(here.ve, there.ve, eta)
+        yield Line(step, here, {"x": keep * (X + (down - here.ve) * eps) + up * NOISE})
 
 
 def heun(path: Path) -> Iterator[Line]:
@@ -51,11 +51,11 @@ def dpm2_a(path: Path, eta: float) -> Iterator[Line]:
         if not there.ve:
             yield Line(step, here, {"x": X - here.ve * eps})
             continue
-        down, up = ancestral(here.ve, there.ve, eta)
+        down, keep, up = path.model.ancestral(here.ve, there.ve, eta)
         middle = path.at(math.sqrt(here.ve * down))
         yield Line(step, here, {"x": X + (middle.ve - here.ve) * eps, "saved": X})
         _, eps = path.predict(middle)
-        yield Line(step, middle, {"x": SAVED + (down - here.ve) * eps + up * NOISE})
+        yield Line(step, middle, {"x": keep * (SAVED + (down - here.ve) * eps) + up * NOISE})
 
 
 def dpmpp_2s_a(path: Path, eta: float) -> Iterator[Line]:
@@ -63,7 +63,7 @@ def dpmpp_2s_a(path: Path, eta: float) -> Iterator[Line]:
     sample_dpmpp_2s_ancestral."""
     for step, here, there in path:
         x0, _ = path.predict(here)
-        down, up = ancestral(here.ve, there.ve, eta)
+        down, _, up = path.model.ancestral(here.ve, there.ve, eta)
         if not down:
             yield Line(step, here, {"x": x0 + up * NOISE})
             continue
@@ -86,13 +86,13 @@ def dpmpp_sde(path: Path, eta: float) -> Iterator[Line]:
             yield Line(step, here, {"x": x0})
             continue
         middle = path.between(here, there)
-        down, up = ancestral(here.ve, middle.ve, eta)
+        down, _, up = path.model.ancestral(here.ve, middle.ve, eta)
         decay = down / here.ve
         half = {"x": decay * X + (1 - decay) * x0 + up * NOISE, "saved": X}
         high, mid, low = _increments(here.ve, there.ve, path.like == "comfy")
         yield Line(step, here, half, (high, mid))
         x0, _ = path.predict(middle)
-        down, up = ancestral(here.ve, there.ve, eta)
+        down, _, up = path.model.ancestral(here.ve, there.ve, eta)
         decay = down / here.ve
         yield Line(step, middle, {"x": decay * SAVED + (1 - decay) * x0 + up * NOISE}, (high, low))
 
@@ -111,12 +111,3 @@ def _increments(high: float, low: float, direct: bool) -> tuple[float, float, fl
     middle = rounded(start + rounded(end - start) / 2)
     first, second, third = (rounded(math.exp(-time)) for time in (start, middle, end))
     return (ends[0], second, ends[1]) if direct else (first, second, third)
-
-
-def ancestral(high: float, low: float, eta: float) -> tuple[float, float]:
-    """(The sigma to step down to, the sigma of noise to add there) of an ancestral step from `high` to `low`.
-
-    k-diffusion's get_ancestral_step; with eta = 1 the variance added is the posterior's, equation 7 of DDPM.
-    """
-    up = min(low, eta * low * math.sqrt(1.0 - (low / high) ** 2))
-    return math.sqrt(low**2 - up**2), up

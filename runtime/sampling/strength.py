@@ -41,8 +41,12 @@ def contract(walk: Walk, steps: int, strength: float) -> Path:
 def diffusers(walk: Walk, steps: int, strength: float) -> Path:
     """StableDiffusionImg2ImgPipeline.get_timesteps, with the flaws of its multistep samplers on the way.
 
-    At strength 1 the input leaks into the noise of img2img, not of inpainting; `contract` has no such leak.
+    At strength 1 the input leaks into the noise of img2img, not of inpainting; `contract` has no such leak. Pipelines
+    of flow matching (StableDiffusion3Img2ImgPipeline, FluxImg2ImgPipeline) round the steps up, and nothing leaks.
     """
+    path = walk(steps)
+    if path.flows:
+        return replace(path, begin=int(steps - steps * strength), like="diffusers")
     return replace(contract(walk, steps, strength), like="diffusers")
 
 
@@ -59,13 +63,13 @@ def continuous(walk: Walk, steps: int, strength: float) -> Path:
         path = replace(path, levels=path.levels[:-1])
     whole = len(path.levels)
     model = path.model
-    top = math.atan(model.ve_at_log(strength * model.last_timestep))
+    top = math.atan(model.ratio_at(strength))
     angles = np.array([math.atan2(level.sigma, level.alpha) for level in (*path.levels, path.end)])
     begin = np.interp(-top, -angles, np.arange(whole + 1))
     count = max(1, math.ceil(steps * strength))
     cut = np.interp(np.linspace(begin, whole, count + 1)[:-1], np.arange(whole + 1), angles)
     cut[0] = top
-    levels = tuple(Level.of_ve(math.tan(angle), float(model.time_of(math.tan(angle)))) for angle in cut)
+    levels = tuple(model.level_of_ratio(math.tan(angle)) for angle in cut)
     return replace(path, levels=levels, gap=None)
 
 
@@ -139,14 +143,14 @@ def start(
     it under a mask?
     """
     if from_noise(convention, strength, inpaints):
-        return (0.0, math.hypot(first.ve, 1.0 if leading else 0.0)) if path.ve else (0.0, 1.0)
+        return 0.0, path.model.pure_noise(first, path.ve, leading)
     scale, noise = mixed(path, path.start or first)
-    top = float(path.model.ve[-1])
-    if convention == "comfy" and (first.ve > top or math.isclose(first.ve, top, rel_tol=1e-5)):
-        return scale, math.hypot(first.ve, 1.0) if path.ve else 1.0
+    sigma, top = path.model.sigma_of(first), float(path.model.sigmas[-1])
+    if convention == "comfy" and (sigma > top or math.isclose(sigma, top, rel_tol=1e-5)):
+        return scale, path.model.pure_noise(first, path.ve, image=True)
     return scale, noise
 
 
 def mixed(path: Path, level: Level) -> tuple[float, float]:
     """Weights of (clean latents, unit noise) that make the sampler's x at `level`."""
-    return (1.0, level.ve) if path.ve else (level.alpha, level.sigma)
+    return path.model.weights(level, path.ve)

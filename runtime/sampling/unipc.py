@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -37,13 +37,18 @@ def _unipc(path: Path, kind: str, highest: int) -> Iterator[Line]:
         x0, _ = path.predict(here)
         x = X
         if past:
-            history = list(zip(past[-2::-1], kept[1:], strict=False))[: order - 1]
+            history = _finite(zip(past[-2::-1], kept[1:], strict=False))[: order - 1]
             x = _step(past[-1], here, LAST, OLD, history, kind, corrector=x0)
         order = min(highest, step + 1, len(path.levels) - path.begin - step)
-        predicted = _step(here, there, x, x0, list(zip(past[::-1], kept, strict=False))[: order - 1], kind)
+        predicted = _step(here, there, x, x0, _finite(zip(past[::-1], kept, strict=False))[: order - 1], kind)
         olds = dict(zip(("old", "older", "oldest")[:highest], [x0, *kept[: len(past)]], strict=False))
         yield Line(step, here, {"x": predicted, "last": x} | olds)
         past.append(here)
+
+
+def _finite(history: Iterable[tuple[Level, Sum]]) -> list[tuple[Level, Sum]]:
+    """The predictions through which a polynomial in log SNR can go: none made at pure noise."""
+    return [(level, prediction) for level, prediction in history if math.isfinite(level.log_snr)]
 
 
 def _step(

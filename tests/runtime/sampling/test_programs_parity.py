@@ -71,7 +71,7 @@ def test_latents_are_the_programs(program: str, sampler: str, run_plan: Callable
     options = {"sampler": sampler, "eta": PROGRAMS[program][sampler], "convention": "a1111"}
     for case in cases[:: 7 if "SDE" in sampler.upper() else 2]:  # a motion takes its time
         plan = compile_plan(facts, sigmas=case.sigmas, **options)
-        if program == "comfy" and np.isclose(case.sigmas[0], facts.ve[-1], rtol=1e-5):
+        if program == "comfy" and np.isclose(case.sigmas[0], facts.sigmas[-1], rtol=1e-5):
             noise = np.hypot(1.0, case.sigmas[0])
             plan = replace(plan, start=np.array([1.0, noise]) / (1.0 if SAMPLERS[own].ve else noise))
         times = iter(case.times if program == "comfy" else plan.timesteps)

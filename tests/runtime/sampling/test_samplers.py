@@ -227,7 +227,7 @@ def test_noise_is_brownian_where_the_program_has_it_so(sampler: str) -> None:
         np.testing.assert_array_equal(plan.increment[:-1], np.stack([plan.sigmas[:-1], plan.sigmas[1:]], axis=1))
         assert plan.span[0, 1] == plan.sigmas[-1]
     assert plans["comfy"].span[0, 0] == plans["comfy"].sigmas[0]
-    assert plans["a1111"].span[0, 0] == pytest.approx(ModelSchedule().ve[-1])
+    assert plans["a1111"].span[0, 0] == pytest.approx(ModelSchedule().sigmas[-1])
 
 
 def test_zero_terminal_snr_needs_another_prediction() -> None:

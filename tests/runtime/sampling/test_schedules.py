@@ -14,7 +14,7 @@ from overpaint.runtime.sampling.levels import Level, ModelSchedule
 from overpaint.runtime.sampling.schedules import SIGMA_SCHEDULES, beta_quantile, distilled, spaced
 
 SD = ModelSchedule()
-HIGH, LOW = float(SD.ve[-1]), float(SD.ve[0])
+HIGH, LOW = float(SD.sigmas[-1]), float(SD.sigmas[0])
 
 
 def sigmas(name: str, steps: int) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_levels() -> None:
     assert np.exp(-level.log_snr) == pytest.approx(3)
     assert Level.of_abar(0.0).ve == np.inf
     assert Level.of_abar(1.0).log_snr == np.inf
-    np.testing.assert_allclose(SD.ve_at_log(SD.time_of(np.array([0.1, 1.0, 9.0]))), [0.1, 1.0, 9.0])
+    np.testing.assert_allclose(SD.sigmas_at(SD.time_of(np.array([0.1, 1.0, 9.0]))), [0.1, 1.0, 9.0])
 
 
 def test_beta_quantiles_are_scipys() -> None:
@@ -101,9 +101,9 @@ def test_karras_and_exponential_are_evenly_spaced_in_their_own_terms() -> None:
 
 def test_comfy_schedules_take_trained_sigmas() -> None:
     """The indices that ComfyUI's simple_scheduler and ddim_scheduler take, by their loops."""
-    np.testing.assert_array_equal(sigmas("simple", 7), [SD.ve[-(1 + int(i * (1000 / 7)))] for i in range(7)])
-    np.testing.assert_array_equal(sigmas("ddim_uniform", 20), SD.ve[1::50][::-1])
-    np.testing.assert_array_equal(sigmas("ddim_uniform", 7), SD.ve[1::142][::-1][1:])
+    np.testing.assert_array_equal(sigmas("simple", 7), [SD.sigmas[-(1 + int(i * (1000 / 7)))] for i in range(7)])
+    np.testing.assert_array_equal(sigmas("ddim_uniform", 20), SD.sigmas[1::50][::-1])
+    np.testing.assert_array_equal(sigmas("ddim_uniform", 7), SD.sigmas[1::142][::-1][1:])
 
 
 def test_align_your_steps_is_nvidias_table() -> None:

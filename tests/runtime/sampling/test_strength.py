@@ -143,7 +143,7 @@ def test_comfy_says_where_the_steps_themselves_are_too_many() -> None:
 def test_continuous_begins_where_the_strength_says(sampler: str, steps: int, low: float, high: float) -> None:
     low, high = sorted((low, high))
     below, above = (plan(sampler, steps, strength=s, convention="continuous") for s in (low, high))
-    assert below.start_sigma == pytest.approx(float(SD.ve_at_log(low * 999)))
+    assert below.start_sigma == pytest.approx(float(SD.sigmas_at(low * 999)))
     assert below.start_sigma <= above.start_sigma
     assert below.timesteps[0] == pytest.approx(low * 999, abs=1e-3)
     assert above.steps == max(1, math.ceil(steps * high))
