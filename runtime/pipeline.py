@@ -24,8 +24,8 @@ from .denoising.loop_graphs import LoopGraphs
 from .execution.clock import Clock, within
 from .execution.run import Run, RunSnapshot
 from .imaging import resize
+from .imaging.limits import MAX_PIXELS
 from .imaging.metadata import Parameters, format_parameters
-from .imaging.opening import MAX_PIXELS
 from .imaging.picture import Picture
 from .imaging.picture import Source as PictureSource
 from .imaging.picture import read as read_picture

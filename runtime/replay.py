@@ -14,8 +14,9 @@ from PIL import Image
 
 from ..errors import InputError
 from ..version import __version__
+from .imaging.limits import MAX_PIXELS
 from .imaging.metadata import read_parameters, read_record
-from .imaging.opening import MAX_PIXELS, open_image
+from .imaging.opening import open_image
 from .imaging.picture import Picture, read
 from .model.load import find, load
 from .provenance.records import Record, Reference, image_hash, plan_hash, thaw

@@ -24,6 +24,7 @@ from ..imaging.soft import paste_levels
 from ..model.build_job import Assembly, Tally
 from ..progress import ProgressCallback, no_progress
 from ..provenance.records import recorder
+from ..requests.options import fixed_on_resume
 from ..requests.request import Output, Request, Result
 from .clock import Clock
 
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
 # How many times more or fewer pixels than usual deserve a note.
 FAR = 2.25
 # What the steps before a checkpoint hang on besides the table.
-SETTLED = (
-    "image", "resize_mode", "seed", "noise", "posterior", "variation_seed", "variation_strength", "seed_resize_from",
-    "eta_noise_seed_delta", "inpaint_mask", "window", "window_overlap", "origin", "through_pixels", "drift_correction",
-)  # fmt: skip
+SETTLED = fixed_on_resume()
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +221,7 @@ def _check_resumable(old: Task, new: Task, line: int) -> None:
     """Raise `InputError` where the lines before `line` would have been others."""
     for name in SETTLED:
         if getattr(old.request, name) != getattr(new.request, name):
-            raise InputError(f"another {name} would have altered the steps before the checkpoint; start again")
+            raise InputError(f"another {name} would have altered the steps before the checkpoint; start again", name)
     same = old.plan.names == new.plan.names and old.picture.size == new.picture.size
     if not same or not np.array_equal(old.plan.matrix[:line], new.plan.matrix[:line]) or line > len(new.plan):
         raise InputError(

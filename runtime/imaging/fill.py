@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -112,6 +113,12 @@ def pad(
     return PADDINGS[mode](pixels, margins, colour, seed)
 
 
+def check_colour(colour: Any) -> None:
+    """Raise `InputError` for what is no (red, green, blue) of levels 0 to 255."""
+    if len(colour) != 3 or not all(0 <= level <= 255 for level in colour):
+        raise InputError(f"a colour is three levels of 0 to 255, not {colour!r}")
+
+
 def _edge(pixels: Array, margins: Margins, colour: tuple[int, int, int], seed: int) -> Array:
     return np.pad(pixels, margins.sides, "edge")
 
@@ -121,8 +128,7 @@ def _reflect(pixels: Array, margins: Margins, colour: tuple[int, int, int], seed
 
 
 def _colour(pixels: Array, margins: Margins, colour: tuple[int, int, int], seed: int) -> Array:
-    if len(colour) != 3 or not all(0 <= level <= 255 for level in colour):
-        raise InputError(f"a colour is three levels of 0 to 255, not {colour!r}")
+    check_colour(colour)
     return _framed(pixels, margins, lambda height, width: np.full((height, width, 3), colour, np.uint8))
 
 

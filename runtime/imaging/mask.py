@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 
 from ...bundles.tensor import Array
 from ...errors import InputError, unknown
-from .opening import MAX_PIXELS
+from .limits import MAX_PIXELS
 from .picture import Picture, Source
 from .picture import read as read_picture
 from .tiles import Window, strips

@@ -18,13 +18,11 @@ from PIL.Image import Transpose
 from ...errors import InputError
 from . import gif, jpeg, png, tiff, webp
 from .formats import HEAD, formats_of
+from .limits import MAX_PIXELS
 from .parts import Container, at
 
 Encoded = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 """A picture's file: its path, its bytes, or the file itself, open for reading bytes."""
-
-MAX_PIXELS = 2**26
-"""The most pixels that are decoded: 8192 x 8192, 200 MB as RGB."""
 
 MAX_BYTES = 2**30
 """The most bytes that are read from a pipe."""

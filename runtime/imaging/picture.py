@@ -14,13 +14,13 @@ from ...bundles.tensor import Array
 from ...engines.arrays import namespace_of
 from ...errors import InputError
 from .colour import alpha_of, to_srgb
-from .opening import MAX_PIXELS, Encoded, loaded, open_image, upright
+from .limits import MAX_PIXELS, MAX_SIDE
+from .opening import Encoded, loaded, open_image, upright
 from .png import key_scale, level_key
 from .tiles import strips
 
 Source = Encoded | Image.Image | Array
 
-MAX_SIDE = 16384
 MAX_ASPECT = 32
 
 

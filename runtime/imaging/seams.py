@@ -10,9 +10,6 @@ import numpy as np
 from ...bundles.tensor import Array
 from ...errors import InputError
 
-LIMIT = 2.0
-"""Scores above this are taken for seams."""
-
 _REACH, _NEAR = 24, 2
 _SEGMENT, _LONG = 16, 32
 _FLOOR = 0.25
@@ -44,7 +41,7 @@ class Seams:
         """The score here of a line that another picture's scores have; 1 where there is no such line."""
         return next((own.score for own in self.lines if (own.axis, own.at) == (line.axis, line.at)), 1.0)
 
-    def over(self, limit: float = LIMIT) -> tuple[Line, ...]:
+    def over(self, limit: float) -> tuple[Line, ...]:
         """The borders whose score is above the limit."""
         return tuple(line for line in self.lines if line.score > limit)
 

@@ -13,7 +13,8 @@ from ...engines.arrays import device_of, namespace, to_device, to_host
 from ...engines.base import Engine
 from .. import nonfinite
 from ..conditioning.cache import Cache, content, sketch
-from ..imaging.picture import MAX_SIDE, from_model, to_model
+from ..imaging.limits import MAX_SIDE
+from ..imaging.picture import from_model, to_model
 from ..imaging.tiles import Mosaic, fitted
 from ..progress import ProgressCallback, no_progress
 

@@ -19,7 +19,7 @@ from ...engines.select import Candidate, faster, fastest, usual_device
 from ...errors import BundleError, InputError, unknown
 from ..conditioning.encoders import VECTORS, TextEncoder, load_tokenizer
 from ..denoising.denoiser import Denoiser
-from ..imaging.picture import MAX_SIDE
+from ..imaging.limits import MAX_SIDE
 from ..pipeline import Pipeline
 from ..sampling.levels import ModelSchedule
 from ..sampling.names import find_schedule

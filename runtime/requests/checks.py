@@ -1,15 +1,80 @@
-"""Checks of single values; each says what was wrong, and with what."""
+"""Checks of single values by their rows in the options table; each says what was wrong, and with what."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from ...errors import InputError, unknown
-from ..imaging.picture import MAX_SIDE
+from ..imaging.fill import check_colour
+from ..imaging.limits import MAX_SIDE
+from ..sampling.names import find_sampler, find_schedule
+from ..sampling.noise import drawn
+from .defaults import Times
+from .option import Option
+
+_LABELS = {"sampler": find_sampler, "schedule": find_schedule}
+
+
+def check(given: Any, known: Mapping[str, Option]) -> None:
+    """Raise `InputError` for the first field of a frozen dataclass that its row refuses; draw seeds of -1."""
+    for each in fields(given):
+        if each.name in known:
+            value = getattr(given, each.name)
+            if (used := option(known[each.name], value)) is not value:
+                object.__setattr__(given, each.name, used)
+
+
+def option(row: Option, value: Any) -> Any:
+    """The value to use of an option; raises `InputError`, with the option's name, for one that cannot be used."""
+    if (value is None and row.default is None) or (row.own and isinstance(value, Times)):
+        return value
+    with of(row.name):
+        return drawn(value) if row.kind == "seed" else _checked(row, value)
+
+
+@contextmanager
+def of(name: str) -> Iterator[None]:
+    """Give an `InputError` from within the name of the option at fault."""
+    try:
+        yield
+    except InputError as exc:
+        exc.field = name
+        raise
+
+
+def _checked(row: Option, value: Any) -> Any:
+    match row.kind:
+        case "number":
+            number(row.called, value, row.least, row.most)
+        case "whole":
+            whole(row.called, value, int(row.least), int(row.most), row.unit)
+        case "name":
+            choice(row.called, value, tuple(row.choices))
+        case "label":
+            _LABELS[row.name](value)
+        case "text":
+            text(row.called, value)
+        case "flag":
+            flag(row.called, value)
+        case "size":
+            size(value, row.called)
+        case "numbers":
+            for each in value:
+                number(row.called, each, row.least, row.most)
+        case "texts":
+            for each in value:
+                text(row.called, each)
+        case "blur":
+            blur(row.called, value, row.least, row.most)
+        case "colour":
+            check_colour(value)
+    return value
 
 
 def number(name: str, value: Any, least: float, most: float) -> None:
@@ -25,10 +90,17 @@ def whole(name: str, value: Any, least: int, most: int, unit: str = "") -> None:
         raise InputError(f"{name} must be a whole number{unit} from {least} to {most}, not {value!r}")
 
 
-def pixels(lengths: Mapping[str, Any], least: int = 0) -> None:
-    """Raise `InputError` for a length that is no whole number of pixels; by what it is called."""
-    for name, value in lengths.items():
-        whole(name, value, least, MAX_SIDE, " of pixels")
+def flag(name: str, value: Any) -> None:
+    """Raise `InputError` for what is neither true nor false."""
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} must be True or False, not {value!r}")
+
+
+def blur(name: str, value: Any, least: float, most: float) -> None:
+    """Raise `InputError` for what is no number of pixels from `least` to `most`, nor two, for x and for y."""
+    widths: tuple[Any, ...] = value if isinstance(value, tuple) else (value, value)
+    if len(widths) != 2 or not all(isinstance(width, Real) and least <= float(width) <= most for width in widths):
+        raise InputError(f"{name} is {least:g} to {most:g} pixels, or that for x and y, not {value!r}")
 
 
 def choice(kind: str, value: Any, known: Collection[str]) -> None:

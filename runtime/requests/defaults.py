@@ -14,9 +14,6 @@ from ..sampling.names import find_schedule, resolve
 if TYPE_CHECKING:
     from .request import Request
 
-OWN: Any = None
-"""A field's value where the model's own is meant; the pipeline that gets the request puts it in its place."""
-
 
 @dataclass(frozen=True)
 class Times:

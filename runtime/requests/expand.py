@@ -10,24 +10,12 @@ from ...errors import InputError, unknown
 from ..imaging.picture import Picture
 from ..sampling.noise import drawn
 from . import checks
+from .options import aliases, elsewhere, of_tool
 from .request import Request
 
 # What diffusers and A1111 call things: the same thing under another name, and things that are given in another way.
-ALIASES: Mapping[str, str] = {
-    "cfg_scale": "guidance_scale",
-    "denoising_strength": "strength",
-    "num_inference_steps": "steps",
-    "sampler_name": "sampler",
-}
-ELSEWHERE: Mapping[str, str] = {
-    "batch_size": "n",
-    "callback_on_step_end": "on_step",
-    "generator": "seed",
-    "height": "size",
-    "num_images_per_prompt": "n",
-    "scheduler": "sampler",
-    "width": "size",
-}
+ALIASES: Mapping[str, str] = aliases()
+ELSEWHERE: Mapping[str, str] = elsewhere()
 REQUEST = frozenset(field.name for field in fields(Request))
 # Fields of a request that verbs take by themselves, and what they take besides fields.
 APART = ("image", "prompt", "negative_prompt", "seed")
@@ -49,14 +37,15 @@ def expand(
     With a variation strength the seed stays and the variation seed counts, or is drawn.
     Raises `InputError` for lengths that do not fit and for options that a request has not.
     """
-    checks.whole("n", n, 1, 10_000)
-    columns = {"image": images, "prompt": prompts, "negative prompt": negatives}
+    checks.option(of_tool("img2img")["n"], n)
+    columns = {"image": images, "prompt": prompts, "negative_prompt": negatives}
     count = max(map(len, columns.values()))
     for name, column in columns.items():
+        word = name.replace("_", " ")
         if not column:
-            raise InputError(f"no {name} is given; give one, or {count}")
+            raise InputError(f"no {word} is given; give one, or {count}", name)
         if len(column) not in (1, count):
-            raise InputError(f"{len(column)} {name}s in a batch of {count}; give one, or {count}")
+            raise InputError(f"{len(column)} {word}s in a batch of {count}; give one, or {count}", name)
     rows = zip(*(list(column) * (count // len(column)) for column in columns.values()), strict=True)
     given, total = {name: value for name, value in named(options).items() if value is not None}, count * n
     varied = bool(given.get("variation_strength"))
@@ -81,7 +70,7 @@ def named(options: Mapping[str, Any], apart: Collection[str] = APART) -> dict[st
     for name, value in options.items():
         own = ALIASES.get(name, name)
         if own in fields_:
-            raise InputError(f"{own} is given twice, also as {name!r}; give it once")
+            raise InputError(f"{own} is given twice, also as {name!r}; give it once", own)
         fields_[own] = value
     return fields_
 
@@ -92,14 +81,14 @@ def check_names(options: Iterable[str], known: Collection[str]) -> None:
         if name in known or ALIASES.get(name) in known:
             continue
         if name in ELSEWHERE:
-            raise InputError(f"unknown option {name!r}; it is called {ELSEWHERE[name]!r} here")
-        raise unknown("option", name, {*known, *ALIASES, *CALL} - {name})
+            raise InputError(f"unknown option {name!r}; it is called {ELSEWHERE[name]!r} here", name)
+        raise unknown("option", name, {*known, *ALIASES, *CALL} - {name}, name)
 
 
 def _seeds(seeds: Sequence[int] | int | None, count: int, counting: bool = True) -> Sequence[int]:
     if isinstance(seeds, Sequence):
         if len(seeds) != count:
-            raise InputError(f"{len(seeds)} seeds for {count} images; give one seed, or one for every image")
+            raise InputError(f"{len(seeds)} seeds for {count} images; give one seed, or one for every image", "seed")
         return [drawn(seed) for seed in seeds]
     first = drawn(-1 if seeds is None else seeds)
     return range(first, first + count) if counting else [first] * count

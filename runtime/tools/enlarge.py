@@ -9,8 +9,8 @@ from PIL import Image
 
 from ...bundles.tensor import Array
 from ...errors import InputError
-from ..imaging.opening import MAX_PIXELS
-from ..imaging.picture import MAX_SIDE, Picture
+from ..imaging.limits import MAX_PIXELS, MAX_SIDE
+from ..imaging.picture import Picture
 from ..imaging.tiles import strips
 from ..model.upscaler import Upscaler
 

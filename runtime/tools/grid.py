@@ -16,6 +16,7 @@ from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.picture import Picture
 from ..imaging.sheet import Row, contact_sheet
 from ..requests.expand import ALIASES, named
+from ..requests.options import fields_of
 from ..requests.request import Request
 from ..sampling.noise import drawn
 
@@ -29,27 +30,10 @@ MAX_SHEET = 2**28
 REPLACE = "replace"
 """The axis of prompts: its first value is searched for, and each value stands there in turn."""
 
-SEEDS = ("seed", "variation_seed")
-
+_KINDS: Mapping[str, type] = {"number": float, "whole": int, "seed": int, "name": str, "label": str}
 # The fields of a request that an axis may go along, and what their values are.
-AXES: Mapping[str, type] = {
-    "strength": float,
-    "steps": int,
-    "sampler": str,
-    "schedule": str,
-    "guidance_scale": float,
-    "guidance_rescale": float,
-    "convention": str,
-    "eta": float,
-    "seed": int,
-    "variation_seed": int,
-    "variation_strength": float,
-    "clip_skip": int,
-    "noise": str,
-    "posterior": str,
-    "weighting": str,
-    "colour_match": str,
-}
+AXES: Mapping[str, type] = {name: _KINDS[option.kind] for name, option in fields_of("request").items() if option.axis}
+SEEDS = tuple(name for name in AXES if fields_of("request")[name].kind == "seed")
 
 
 @dataclass(frozen=True)
@@ -64,7 +48,7 @@ class Axis:
 
     def __post_init__(self) -> None:
         if self.name not in (*AXES, REPLACE):
-            raise unknown("axis", self.name, (*AXES, REPLACE))
+            raise unknown("axis", self.name, (*AXES, REPLACE), self.name)
         if not self.values:
             raise InputError(f"the axis {self.name} has no values; give one at least")
         if self.name in SEEDS:

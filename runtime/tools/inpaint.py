@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, fields, replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +16,15 @@ from ..denoising.loop import Step
 from ..imaging import fill, mask
 from ..imaging.feather import GROWTH, covering, feather
 from ..imaging.mask import HALF, Mask, to_latents
-from ..imaging.picture import MAX_SIDE, Picture
+from ..imaging.picture import Picture
 from ..imaging.picture import Source as PictureSource
-from ..imaging.ring import FIELDS
 from ..imaging.soft import Soft
 from ..imaging.tiles import Window
 from ..requests import checks
 from ..requests.defaults import settled
 from ..requests.expand import expand
-from ..requests.request import CONTENTS, InpaintMask, Output, Region, Request, Result
+from ..requests.options import default, fields_of
+from ..requests.request import InpaintMask, Output, Region, Request, Result
 from .options import split
 from .patch import Patch, Seam, Size, scaled, working_size
 from .tool_call import recorded
@@ -34,11 +33,8 @@ if TYPE_CHECKING:
     from ...bundles.facts import ModelFacts
     from ..pipeline import Pipeline
 
-CONTENT = (*CONTENTS, "fill")
-LEVELS = ("hard", "soft", "strength")
 # The share of the strength from which pixels count in full.
 FULL = 4
-MAX_BLUR = 256
 
 Source = PictureSource | Picture
 MaskSource = PictureSource | Mask
@@ -73,49 +69,37 @@ class Inpainting:
     can change.
     """
 
-    channel: str = "auto"
-    invert: bool = False
-    resize_mask: bool = False
-    grow: int = 0
-    blur: float | tuple[float, float] = 4.0
-    blur_kind: str = "a1111"
-    levels: str = "hard"
-    content: str = "original"
-    latent_mask: str = "cover"
-    only_masked: bool = False
-    padding: int = 32
-    ring: int = 16
-    ring_field: str = "constant"
-    soft_preservation: float = 0.5
-    soft_bias: float = 1.0
-    soft_boost: float = 4.0
-    soft_influence: float = 0.0
-    soft_threshold: float = 0.5
-    soft_contrast: float = 2.0
+    channel: str = default("channel", "inpainting")
+    invert: bool = default("invert", "inpainting")
+    resize_mask: bool = default("resize_mask", "inpainting")
+    grow: int = default("grow", "inpainting")
+    blur: float | tuple[float, float] = default("blur", "inpainting")
+    blur_kind: str = default("blur_kind", "inpainting")
+    levels: str = default("levels", "inpainting")
+    content: str = default("content", "inpainting")
+    latent_mask: str = default("latent_mask", "inpainting")
+    only_masked: bool = default("only_masked", "inpainting")
+    padding: int = default("padding", "inpainting")
+    ring: int = default("ring", "inpainting")
+    ring_field: str = default("ring_field", "inpainting")
+    soft_preservation: float = default("soft_preservation", "inpainting")
+    soft_bias: float = default("soft_bias", "inpainting")
+    soft_boost: float = default("soft_boost", "inpainting")
+    soft_influence: float = default("soft_influence", "inpainting")
+    soft_threshold: float = default("soft_threshold", "inpainting")
+    soft_contrast: float = default("soft_contrast", "inpainting")
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used."""
-        checks.choice("mask channel", self.channel, mask.CHANNELS)
-        checks.choice("mask blur", self.blur_kind, mask.BLURS)
-        checks.choice("way with levels", self.levels, LEVELS)
-        checks.choice("masked content", self.content, CONTENT)
-        checks.choice("latent mask", self.latent_mask, mask.LATENT_MODES)
-        checks.choice("shift field", self.ring_field, FIELDS)
-        checks.pixels({"padding": self.padding, "ring": self.ring})
-        checks.pixels({"grow": self.grow}, -MAX_SIDE)
-        self._check_soft()
-        widths: tuple[Any, ...] = self.blur if isinstance(self.blur, tuple) else (self.blur, self.blur)
-        if len(widths) != 2 or not all(isinstance(width, Real) and 0 <= float(width) <= MAX_BLUR for width in widths):
-            raise InputError(f"a mask's blur is 0 to {MAX_BLUR} pixels, or that for x and y, not {self.blur!r}")
-
-    def _check_soft(self) -> None:
-        checks.number("soft_preservation", self.soft_preservation, 0, 8)
+        checks.check(self, fields_of("inpainting"))
         for name in self.soft_changes:
             if self.levels != "soft":
-                raise InputError(f"{name} is of soft inpainting; choose levels 'soft', or leave it out")
+                raise InputError(f"{name} is of soft inpainting; choose levels 'soft', or leave it out", name)
         if not self.soft_preservation:
-            raise InputError("soft_preservation 0 keeps nothing that is partly masked; give more, or levels 'hard'")
-        _ = self.soft
+            raise InputError(
+                "soft_preservation 0 keeps nothing that is partly masked; give more, or levels 'hard'",
+                "soft_preservation",
+            )
 
     @property
     def soft_changes(self) -> list[str]:
@@ -125,7 +109,7 @@ class Inpainting:
 
     @property
     def soft(self) -> Soft:
-        """A1111's settings; raises `InputError` for one beyond its slider."""
+        """A1111's settings."""
         return Soft(self.soft_bias, self.soft_boost, self.soft_influence, self.soft_threshold, self.soft_contrast)
 
     @property

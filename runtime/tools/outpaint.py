@@ -16,11 +16,11 @@ from ..imaging.compose import certify, reveal
 from ..imaging.fill import Margins
 from ..imaging.picture import Picture, check_size
 from ..imaging.picture import Source as PictureSource
-from ..imaging.ring import FIELDS
 from ..imaging.tiles import Window, windows
 from ..requests import checks
 from ..requests.defaults import settled
 from ..requests.expand import expand
+from ..requests.options import default, fields_of
 from ..requests.request import InpaintMask, Output, Request, Result
 from .options import split
 from .patch import Patch, Seam, Size, summed
@@ -45,28 +45,23 @@ class Outpainting:
     `ring_field` are inpainting's.
     """
 
-    left: int = 0
-    top: int = 0
-    right: int = 0
-    bottom: int = 0
-    fill: str = "edge"
-    colour: tuple[int, int, int] = (127, 127, 127)
-    overlap: int = 0
-    feather: int = 8
-    latent_mask: str = "cover"
-    ring: int = 0
-    ring_field: str = "constant"
+    left: int = default("left", "outpainting")
+    top: int = default("top", "outpainting")
+    right: int = default("right", "outpainting")
+    bottom: int = default("bottom", "outpainting")
+    fill: str = default("fill", "outpainting")
+    colour: tuple[int, int, int] = default("colour", "outpainting")
+    overlap: int = default("overlap", "outpainting")
+    feather: int = default("feather", "outpainting")
+    latent_mask: str = default("latent_mask", "outpainting")
+    ring: int = default("ring", "outpainting")
+    ring_field: str = default("ring_field", "outpainting")
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used."""
-        checks.choice("padding", self.fill, fill.PADDINGS)
-        checks.choice("latent mask", self.latent_mask, mask.LATENT_MODES)
-        checks.choice("shift field", self.ring_field, FIELDS)
-        sides = {"left": self.left, "top": self.top, "right": self.right, "bottom": self.bottom}
-        checks.pixels(sides | {"overlap": self.overlap, "feather": self.feather, "ring": self.ring})
-        fill.pad(np.zeros((1, 1, 3), np.uint8), Margins(), "colour", colour=self.colour)
-        if not any(sides.values()):
-            raise InputError("the picture is to grow by 0 pixels; give left, top, right or bottom")
+        checks.check(self, fields_of("outpainting"))
+        if not any((self.left, self.top, self.right, self.bottom)):
+            raise InputError("the picture is to grow by 0 pixels; give left, top, right or bottom", "left")
 
     @property
     def margins(self) -> Margins:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...bundles.facts import ModelFacts
 from ...errors import InputError
 from ..conventions.tiles import OURS, TileRule
-from ..imaging.match import METHODS as MATCHES
-from ..imaging.picture import MAX_SIDE
-from ..imaging.seams import LIMIT, Line
-from ..imaging.tile_passes import ORDERS, SEAM_FIXES, TilePass, Tiling, bands, redraw
+from ..imaging.seams import Line
+from ..imaging.tile_passes import SEAM_FIXES, TilePass, Tiling, bands, redraw
 from ..requests import checks
-
-METHODS = ("joint", "tiles")
-MAX_SCALE = 16
+from ..requests.options import default, fields_of
 
 
 @dataclass(frozen=True)
@@ -38,63 +34,52 @@ class Upscaling:
     as many as go into one call of the engine.
     """
 
-    scale: float = 2.0
-    method: str = "joint"
-    tile: int | None = None
-    overlap: int | None = None
-    padding: int | None = None
-    mask_blur: float | None = None
-    order: str = "linear"
-    seam_fix: str = "none"
-    seam_fix_strength: float | None = None
-    seam_fix_width: int | None = None
-    seam_fix_padding: int | None = None
-    seam_fix_blur: float | None = None
-    seam_limit: float = LIMIT
-    repair: bool = True
-    colour_match: str | None = None
-    batch: int | None = None
+    scale: float = default("scale", "upscaling")
+    method: str = default("method", "upscaling")
+    tile: int | None = default("tile", "upscaling")
+    overlap: int | None = default("overlap", "upscaling")
+    padding: int | None = default("padding", "upscaling")
+    mask_blur: float | None = default("mask_blur", "upscaling")
+    order: str = default("order", "upscaling")
+    seam_fix: str = default("seam_fix", "upscaling")
+    seam_fix_strength: float | None = default("seam_fix_strength", "upscaling")
+    seam_fix_width: int | None = default("seam_fix_width", "upscaling")
+    seam_fix_padding: int | None = default("seam_fix_padding", "upscaling")
+    seam_fix_blur: float | None = default("seam_fix_blur", "upscaling")
+    seam_limit: float = default("seam_limit", "upscaling")
+    repair: bool = default("repair", "upscaling")
+    colour_match: str | None = default("colour_match", "upscaling")
+    batch: int | None = default("batch", "upscaling")
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first field that cannot be used, and for one that the method has not."""
-        checks.choice("upscaling method", self.method, METHODS)
-        checks.choice("tile order", self.order, ORDERS)
-        checks.choice("seam fix", self.seam_fix, SEAM_FIXES)
-        if self.colour_match is not None:
-            checks.choice("colour match", self.colour_match, ("none", "tile", *MATCHES))
-        checks.number("scale", self.scale, 1, MAX_SCALE)
-        checks.number("seam_limit", self.seam_limit, 0, float("inf"))
-        least = {"tile": 1, "overlap": 0, "padding": 0, "seam_fix_width": 2, "batch": 1, "seam_fix_padding": 0}
-        for name in self._given(least):
-            checks.whole(name, getattr(self, name), least[name], MAX_SIDE)
-        most = {"mask_blur": 256, "seam_fix_blur": 256, "seam_fix_strength": 1}
-        for name in self._given(most):
-            checks.number(name, getattr(self, name), 0, most[name])
+        checks.check(self, fields_of("upscaling"))
         if self.seam_fix_strength == 0:
-            raise InputError("a seam fix of strength 0 does nothing; set repair and seam_fix instead")
+            raise InputError(
+                "a seam fix of strength 0 does nothing; set repair and seam_fix instead", "seam_fix_strength"
+            )
         joint = self.method == "joint"
         apart = {name for name in ("padding", "mask_blur") if getattr(self, name) is not None}
         apart |= {name for name in ("order", "seam_fix") if getattr(self, name) not in ("linear", "none")}
         if joint and apart:
-            raise InputError(f"{', '.join(sorted(apart))}: of method 'tiles'; choose it, or leave them out")
+            raise InputError(f"{', '.join(sorted(apart))}: of method 'tiles'; choose it, or leave them out", min(apart))
         if not joint and self.overlap is not None:
-            raise InputError("overlap is of method 'joint'; choose it, or give padding instead")
+            raise InputError("overlap is of method 'joint'; choose it, or give padding instead", "overlap")
         if joint and self.colour_match == "tile":
-            raise InputError("colour_match 'tile' is of method 'tiles'; choose it, or match by 'wavelet'")
+            raise InputError(
+                "colour_match 'tile' is of method 'tiles'; choose it, or match by 'wavelet'", "colour_match"
+            )
 
     @property
     def matching(self) -> str:
         """The colour match, a method's own where none is chosen."""
         return self.colour_match or ("tile" if self.method == "tiles" else "none")
 
-    def _given(self, names: Iterable[str]) -> list[str]:
-        return [name for name in names if getattr(self, name) is not None]
-
     def sizes(self, facts: ModelFacts, rule: TileRule = OURS) -> Sizes:
         """The lengths for a model; raises `InputError` for tiles that do not suit it or what lies around them."""
         tile, unit = self.tile or min(facts.default_size), 2 * facts.multiple
         if tile % unit:
-            raise InputError(f"tiles of {tile} pixels do not suit this model; give a multiple of {unit}")
+            raise InputError(f"tiles of {tile} pixels do not suit this model; give a multiple of {unit}", "tile")
         # Of small tiles these would be parts of a latent, which join nothing.
         latent = facts.downscale
         padding, width = max(tile // 16, 2 * latent), max(tile // 8, min(8 * latent, tile // 2))

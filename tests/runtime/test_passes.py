@@ -173,7 +173,7 @@ class TestCheckpoints:
     def test_other_steps_before_it_are_refused(self, fake: Pipeline, picture: Array, changes: dict[str, Any]) -> None:
         run = fake.start(picture, "a", sampler="dpmpp_2m", steps=10, strength=0.8, seed=1)
         next(iter(run))
-        with pytest.raises(InputError, match="would have been others"):
+        with pytest.raises(InputError, match=r"would have (been others|altered)"):
             fake.resume(run.snapshot(), **changes)
 
     @pytest.mark.parametrize("changes", [{"seed": 2}, {"noise": "gpu"}, {"variation_seed": 4}])

@@ -13,7 +13,7 @@ from overpaint.cli import _parser, main
 from overpaint.errors import InputError
 from overpaint.runtime import replay
 from overpaint.runtime.imaging import mask
-from overpaint.runtime.imaging.opening import MAX_PIXELS
+from overpaint.runtime.imaging.limits import MAX_PIXELS
 from overpaint.runtime.imaging.output import write
 from overpaint.runtime.imaging.picture import read
 from tests.support.pictures import encoded, png

@@ -139,11 +139,11 @@ def test_seams_are_found_where_there_are_some(path):
     clean = seams(pixels, *tiling.borders)
     assert len(clean.lines) == 6
     assert np.median([line.score for line in clean.lines]) == pytest.approx(1, abs=0.2)
-    assert clean.over() == ()
+    assert clean.over(2.0) == ()
     scores = [seams(stepped(pixels, 128, step), *tiling.borders) for step in (2, 4, 8)]
     assert all(min(line.score for line in scored.lines) > LIMIT for scored in scores)
     assert scores[0].worst < scores[1].worst < scores[2].worst
-    assert len(scores[0].over()) == 6
+    assert len(scores[0].over(2.0)) == 6
 
 
 def test_a_step_in_noise_is_found_as_it_grows():

@@ -432,7 +432,7 @@ def test_soft_inpaintings_settings_are_followed(pipe: overpaint.Pipeline) -> Non
     [
         ({"soft_bias": 2.0}, "choose levels 'soft'"),
         ({"levels": "soft", "soft_bias": 2.0}, "soft_bias: of A1111's"),
-        ({"levels": "soft", "soft_boost": 0.5, "convention": "a1111"}, "boost is 1 to 32"),
+        ({"levels": "soft", "soft_boost": 0.5, "convention": "a1111"}, "soft_boost must be a number from 1 to 32"),
         ({"levels": "soft", "soft_preservation": 0}, "keeps nothing"),
     ],
 )

@@ -13,7 +13,7 @@ import overpaint
 from overpaint.errors import InputError
 from overpaint.runtime.imaging.fade import fade
 from overpaint.runtime.imaging.fill import PADDINGS, Margins
-from overpaint.runtime.imaging.picture import MAX_SIDE
+from overpaint.runtime.imaging.limits import MAX_SIDE
 from overpaint.runtime.tools.outpaint import Outpaint, enlarged, rounds
 from tests.support.bundles import fake_bundle
 

@@ -23,7 +23,7 @@ from overpaint.runtime.imaging.metadata import parse_parameters, read_parameters
 from overpaint.runtime.model import build_job
 from overpaint.runtime.tools.enlarge import enlarged_size, lanczos
 from overpaint.runtime.tools.upscale import Upscale
-from overpaint.runtime.tools.upscaling import METHODS, Upscaling
+from overpaint.runtime.tools.upscaling import Upscaling
 
 Pixels = NDArray[np.uint8]
 FOLD = 4
@@ -128,7 +128,7 @@ class TestNothingIsLost:
         assert np.abs(np.asarray(made.getchannel("A"), int) - np.asarray(wanted)).max() <= 1
 
     def test_strength_0_is_the_first_enlargement(self, identity: Pipeline, small: Pixels) -> None:
-        for method in METHODS:
+        for method in ("joint", "tiles"):
             result = identity.upscale(small, scale=3, strength=0, method=method)
             assert np.array_equal(pixels(result), lanczos(Image.fromarray(small), (111, 90)))
         assert identity.denoiser.engine.rows == 0  # type: ignore[attr-defined]

@@ -1,0 +1,187 @@
+"""The sections that a request's fields fall into. Each owns the checks of its fields against one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...errors import InputError
+from ..conventions.convention import Convention, convention
+from ..imaging.limits import MAX_SIDE
+from ..imaging.picture import Picture
+from ..sampling.names import resolve
+from . import checks
+from .options import default, fields_of
+from .places import InpaintMask, Region
+
+
+@dataclass(frozen=True)
+class Section:
+    """Fields with rows in the options table."""
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for the first field that cannot be used, and for fields that do not go together."""
+        checks.check(self, fields_of("request"))
+        self.check()
+
+    def check(self) -> None:
+        """Raise `InputError` for fields that do not go together."""
+
+
+@dataclass(frozen=True)
+class Subject(Section):
+    """What is repainted."""
+
+    image: Picture
+
+    def check(self) -> None:
+        """Raise `InputError` for what is no picture."""
+        if not isinstance(self.image, Picture):
+            raise InputError(
+                f"image must be a Picture, not {type(self.image).__name__}; make one with overpaint.read", "image"
+            )
+        super().check()
+
+
+@dataclass(frozen=True)
+class Prompting(Section):
+    """What the model is asked for.
+
+    `guidance_scale` at most 1 means no guidance, one model evaluation a step. `clip_skip` counts the text encoder's
+    last layers passed over. `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see
+    `prompt.prompt.parse` and `prompt.emphasis`; weighting None goes with the syntax. `prompts` are (share of the steps,
+    prompt) pairs instead of `prompt`, the first at 0; `pass_prompts` the prompt of each pass.
+    """
+
+    prompt: str = default("prompt")
+    negative_prompt: str = default("negative_prompt")
+    guidance_scale: float = default("guidance_scale")
+    guidance_rescale: float = default("guidance_rescale")
+    clip_skip: int = default("clip_skip")
+    prompt_syntax: str | None = default("prompt_syntax")
+    weighting: str | None = default("weighting")
+    broken_prompt: str | None = default("broken_prompt")
+    prompts: tuple[tuple[float, str], ...] = default("prompts")
+    pass_prompts: tuple[str, ...] = default("pass_prompts")
+
+    def check(self) -> None:
+        """Raise `InputError` for a prompt that is given in two ways."""
+        super().check()
+        if self.prompts and (self.prompt or self.pass_prompts):
+            raise InputError(
+                "a prompt is given twice, whole and by steps; give one of prompt, prompts and pass_prompts", "prompts"
+            )
+
+
+@dataclass(frozen=True)
+class Sampling(Section):
+    """How far the picture is noised, and by which steps it comes back.
+
+    `strength` in [0, 1]: 0 returns the input, 1 ignores it. `steps` is the length of the whole schedule, of which
+    `strength` picks the part that is run, by `convention`. `schedule` None is the convention's. `passes` are strengths
+    in (0, 1] of several passes in latents, instead of `strength`; `drift_correction` takes the drift of colours out
+    after every pass, `through_pixels` takes them through the VAE and 8-bit pixels between two.
+    """
+
+    strength: float = default("strength")
+    steps: int = default("steps")
+    sampler: str | None = default("sampler")
+    schedule: str | None = default("schedule")
+    convention: str = default("convention")
+    eta: float | None = default("eta")
+    passes: tuple[float, ...] = default("passes")
+    drift_correction: bool = default("drift_correction")
+    through_pixels: bool = default("through_pixels")
+
+    def check(self) -> None:
+        """Raise `InputError` for a sampler with another schedule in its name, and for passes that cannot be."""
+        super().check()
+        if self.sampler is not None:
+            with checks.of("schedule"):
+                resolve(self.sampler, self.schedule)
+        if not all(self.passes):
+            raise InputError("a pass of strength 0 does nothing; leave it out", "passes")
+        for name in ("through_pixels", "drift_correction"):
+            if getattr(self, name) and not self.passes:
+                raise InputError(f"{name} is of several passes; give their strengths as passes", name)
+
+    @property
+    def habit(self) -> Convention:
+        """What the convention says of everything that is left open."""
+        return convention(self.convention)
+
+
+@dataclass(frozen=True)
+class Noise(Section):
+    """Where noise and latents come from.
+
+    `noise` "cpu" carries the seeds of torch's CPU generator, "gpu" of torch-CUDA's, "field" keys noise by position:
+    `origin` (left, top) says where in a larger picture this one lies, in pixels. `posterior` says whether the VAE's
+    latents are drawn ("sample", as diffusers does) or their mean ("mode"). `noise` and `posterior` None are the
+    convention's. `variation_strength` in [0, 1] draws the first noise towards that of `variation_seed`.
+    `seed_resize_from` (width, height) in pixels puts the first noise of a picture of that size in the middle, and
+    `eta_noise_seed_delta` other than 0 draws the steps' noise from the beginning of the seed that lies so far on:
+    A1111's "Seed resize from" and "ENSD".
+    """
+
+    seed: int = default("seed")
+    noise: str | None = default("noise")
+    posterior: str | None = default("posterior")
+    variation_seed: int | None = default("variation_seed")
+    variation_strength: float = default("variation_strength")
+    seed_resize_from: tuple[int, int] | None = default("seed_resize_from")
+    eta_noise_seed_delta: int = default("eta_noise_seed_delta")
+    origin: tuple[int, int] = default("origin")
+
+    def check(self) -> None:
+        """Raise `InputError` for a variation of nothing, and for an origin that is no place."""
+        super().check()
+        if self.variation_strength and self.variation_seed is None:
+            raise InputError("a variation strength needs a variation seed; give one", "variation_seed")
+        with checks.of("origin"):
+            if not isinstance(self.origin, tuple) or len(self.origin) != 2:
+                raise InputError(f"origin must be (left, top) in pixels, not {self.origin!r}")
+            for name, length in zip(("left", "top"), self.origin, strict=True):
+                checks.whole(f"origin's {name}", length, 0, MAX_SIDE)
+
+
+@dataclass(frozen=True)
+class Canvas(Section):
+    """Which size the result has, and what of it may change.
+
+    `size` is (width, height) in pixels, None the input's own; `resize_mode` None is "none" without a size and "crop"
+    with one. `inpaint_mask` and `regions` are of the picture's size. `window` > 0 runs the model on overlapping windows
+    of the latents, of at most that many pixels a side, which share at least `window_overlap` (a quarter).
+    `colour_match` gives the result the input's colours, by a method of `imaging.match`.
+    """
+
+    size: tuple[int, int] | None = default("size")
+    resize_mode: str | None = default("resize_mode")
+    window: int = default("window")
+    window_overlap: int | None = default("window_overlap")
+    colour_match: str | None = default("colour_match")
+    inpaint_mask: InpaintMask | None = None
+    regions: tuple[Region, ...] = default("regions")
+
+    def check(self) -> None:
+        """Raise `InputError` for a size without a way to reach it, and for an overlap of no windows."""
+        super().check()
+        if self.size is None and self.resize_mode not in (None, "none"):
+            raise InputError(f"resize mode {self.resize_mode!r} needs a size to reach; give one", "resize_mode")
+        if self.size is not None and self.resize_mode == "none":
+            raise InputError(
+                "a size needs a resize mode other than 'none'; choose 'crop', 'pad' or 'stretch'", "resize_mode"
+            )
+        if self.window_overlap is None:
+            return
+        if not self.window:
+            raise InputError("a window overlap needs windows; give window, their size", "window_overlap")
+        if self.window_overlap >= self.window:
+            raise InputError(
+                f"windows of {self.window} pixels cannot overlap by {self.window_overlap}; enlarge them",
+                "window_overlap",
+            )
+
+    @property
+    def fit_mode(self) -> str:
+        """The resize mode that applies."""
+        return self.resize_mode or ("none" if self.size is None else "crop")

@@ -1,0 +1,86 @@
+"""What the model is asked for, and how prompts are read."""
+
+from __future__ import annotations
+
+from ..option import MODEL, Choices, Option
+
+PROMPTING = (
+    Option("prompt", "text", "rows", "what the picture shall become", default=""),
+    Option(
+        "negative_prompt",
+        "text",
+        "rows",
+        "what the picture shall not be",
+        default="",
+        flags=("--negative", "--negative-prompt"),
+        metavar="PROMPT",
+    ),
+    Option(
+        "guidance_scale",
+        "number",
+        "rows",
+        "classifier-free guidance; at most 1 is none",
+        usual=MODEL,
+        own=True,
+        least=0,
+        most=100,
+        flags=("--guidance", "--guidance-scale"),
+        metavar="G",
+        axis="3,5,7.5",
+        aliases={"a1111": "cfg_scale"},
+    ),
+    Option("guidance_rescale", "number", "rows", "0 to 1", default=0.0, least=0, most=1, metavar="R", axis="0,0.7"),
+    Option(
+        "clip_skip",
+        "whole",
+        "rows",
+        "last text layers passed over",
+        default=0,
+        least=0,
+        most=64,
+        metavar="N",
+        axis="0,1",
+    ),
+    Option(
+        "prompt_syntax",
+        "name",
+        "rows",
+        "a1111, comfy, plain for text that is taken as it stands, or a1111-exact, comfy-exact to read as those "
+        "programs do",
+        usual="a1111; exact under their conventions",
+        choices=Choices("conditioning.prompt.prompt", "SYNTAXES"),
+        noun="prompt syntax",
+        metavar="NAME",
+    ),
+    Option(
+        "weighting",
+        "name",
+        "rows",
+        "what (word:1.3) does: as a1111 or as comfy",
+        usual="as the syntax",
+        choices=Choices("conditioning.prompt.emphasis", "WEIGHTINGS"),
+        metavar="NAME",
+        axis="a1111,comfy",
+    ),
+    Option(
+        "broken_prompt",
+        "name",
+        "rows",
+        "error, or literal to take it for text",
+        usual="error; literal where the syntax is exact",
+        choices=Choices("conditioning.prompt.prompt", "BROKEN"),
+        noun="way with broken prompts",
+        metavar="WAY",
+    ),
+    Option("prompts", "object", "rows", "(share of the steps, prompt) pairs instead of a prompt", default=()),
+    Option(
+        "pass_prompts",
+        "texts",
+        "rows",
+        "the prompt of each pass",
+        default=(),
+        noun="a pass's prompt",
+        flags=("--pass-prompt",),
+        metavar="PROMPT",
+    ),
+)
