@@ -38,6 +38,8 @@ SAMPLERS = {
     "TCDScheduler": "tcd",
     "UniPCMultistepScheduler": "unipc",
 }
+# The same for the schedulers of flow matching.
+FLOW_SAMPLERS = {"FlowMatchEulerDiscreteScheduler": "euler", "FlowMatchHeunDiscreteScheduler": "heun"}
 SCHEDULE_FIELDS = (
     "num_train_timesteps",
     "beta_start",
@@ -119,6 +121,8 @@ def default_sampler(config: Config) -> str:
     kind = str(config.get("_class_name"))
     if kind in NEAREST:
         return NEAREST[kind]
+    if kind in FLOW_SAMPLERS:
+        return "lcm" if config.get("stochastic_sampling") else FLOW_SAMPLERS[kind]
     if sampler := _solver(config):
         return sampler
     if kind in ("DEISMultistepScheduler", "DPMSolverSinglestepScheduler"):
@@ -147,8 +151,16 @@ def default_schedule(config: Config) -> str | None:
 
 
 def schedule_facts(config: Config) -> Mapping[str, Any]:
-    """The fields of `overpaint.runtime.sampling.ModelSchedule`, with the defaults of the scheduler's own class."""
+    """The fields of the runtime's `ModelSchedule` or `FlowSchedule`, with the defaults of the scheduler's own class.
+
+    Raises `InputError` for a schedule of flow matching that the runtime does not follow.
+    """
     complete = _complete(config)
+    if config.get("_class_name") in FLOW_SAMPLERS:
+        if complete.get("invert_sigmas"):
+            raise InputError("scheduler_config.json: invert_sigmas is not supported; take a model for pictures")
+        named = {field: value for field, value in complete.items() if value is not None and not field.startswith("_")}
+        return {"kind": "flow", **named}
     known = {"rescale_betas_zero_snr": False, "steps_offset": 0, "prediction_type": "epsilon"}
     facts = {field: complete.get(field, config.get(field, known.get(field))) for field in SCHEDULE_FIELDS}
     return {**facts, **{field: config[field] for field in SAMPLER_FIELDS if config.get(field) is not None}}
@@ -162,6 +174,8 @@ def not_followed(config: Config) -> dict[str, Any]:
     sampler = default_sampler(config)
     if (kind := str(config.get("_class_name"))) in NEAREST:
         return {"_class_name": kind}
+    if kind in FLOW_SAMPLERS:
+        return {}
     done = defaults(_class(config)) | FOLLOWED.get(sampler, {})
     complete = _complete(config)
     if _solver(config):

@@ -19,6 +19,7 @@ from overpaint.errors import BundleError, ExportError, InputError, OutputError
 from overpaint.export import bundle as stage
 from overpaint.export import export_bundle
 from overpaint.export.checkpoints.facts import (
+    FLOW_SAMPLERS,
     SAMPLERS,
     default_sampler,
     default_schedule,
@@ -29,6 +30,7 @@ from overpaint.export.checkpoints.facts import (
 from overpaint.export.checkpoints.load import supported
 from overpaint.export.publish import publish, remove_stale
 from overpaint.export.verify import compare, reference
+from overpaint.runtime.sampling.flow import FlowSchedule, schedule_from_config
 from overpaint.runtime.sampling.levels import ModelSchedule
 from overpaint.runtime.sampling.samplers import SAMPLERS as KNOWN_SAMPLERS
 from tests.support.checkpoints import tiny_checkpoint
@@ -163,6 +165,20 @@ def test_schedules_are_followed(kind: str, schedule: str) -> None:
     assert (default_schedule(config), default_schedule({"_class_name": kind})) == (schedule, None)
     assert default_sampler(config) in KNOWN_SAMPLERS
     assert ModelSchedule(**schedule_facts(config)).betas is not None
+
+
+@pytest.mark.parametrize(("kind", "sampler"), FLOW_SAMPLERS.items())
+def test_facts_of_flow_matching(kind: str, sampler: str) -> None:
+    config = {"_class_name": kind, "shift": 3.0}
+    assert schedule_from_config(schedule_facts(config)) == FlowSchedule(shift=3.0)
+    assert (default_sampler(config), not_followed(config)) == (sampler, {})
+    if sampler == "euler":
+        config |= {"use_dynamic_shifting": True, "stochastic_sampling": True, "use_karras_sigmas": True}
+        assert default_sampler(config) == "lcm"
+        schedule = FlowSchedule(shift=3.0, use_dynamic_shifting=True, stochastic_sampling=True, curve="karras")
+        assert schedule_from_config(schedule_facts(config)) == schedule
+        with pytest.raises(InputError, match="invert_sigmas"):
+            schedule_facts({**config, "invert_sigmas": True})
 
 
 def test_settings_that_are_not_followed_are_told(copy: Path, tmp_path: Path) -> None:
