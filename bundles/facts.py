@@ -99,8 +99,9 @@ class ModelFacts:
     `conditioning_channels` are those that the U-Net's `sample` has after the latents: none, a mask and the masked
     picture's latents (inpainting, 1 + `latent_channels`), or a picture's latents (InstructPix2Pix, `latent_channels`).
     Latents of the denoiser are `(vae latents - shift_factor) * scaling_factor`. `scheduler` holds the fields of
-    `overpaint.runtime.sampling.levels.ModelSchedule`. `default_size` is in pixels, (width, height). `default_schedule`
-    is that of `default_sampler`, None what follows from `scheduler`. `defaults` are by use, see `USUAL`. `encoders` are
+    `overpaint.runtime.sampling.levels.ModelSchedule`, or with `kind` "flow" those of
+    `overpaint.runtime.sampling.flow.FlowSchedule`. `default_size` is in pixels, (width, height). `default_schedule` is
+    that of `default_sampler`, None what follows from `scheduler`. `defaults` are by use, see `USUAL`. `encoders` are
     the text encoders, in the order in which the model was trained with them.
     """
 

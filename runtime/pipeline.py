@@ -35,6 +35,7 @@ from .requests.defaults import sampling, settled
 from .requests.expand import expand, named
 from .requests.request import InpaintMask, Region, Request, Result
 from .sampling.compile import compile_plan
+from .sampling.flow import FlowSchedule
 from .sampling.levels import ModelSchedule
 from .sampling.names import SCHEDULES, a1111_eta, a1111_labels, find_schedule, resolve
 from .sampling.passes import join
@@ -68,12 +69,18 @@ class Pipeline:
     """A loaded bundle. Calls are independent of one another but for the caches; make one with `overpaint.load`."""
 
     def __init__(
-        self, bundle: Bundle, text: TextEncoder, vae: Autoencoder, denoiser: Denoiser, schedule: ModelSchedule
+        self,
+        bundle: Bundle,
+        text: TextEncoder,
+        vae: Autoencoder,
+        denoiser: Denoiser,
+        schedule: ModelSchedule | FlowSchedule,
     ) -> None:
         self.bundle = bundle
         self.text = text
         self.vae = vae
         self.denoiser = denoiser
+        self.schedule = schedule
         self._compile = lru_cache(maxsize=64)(partial(compile_plan, schedule))
         self.loops = LoopGraphs()
         self.max_pixels = MAX_PIXELS
@@ -240,10 +247,15 @@ class Pipeline:
             return source
         return read_picture(source, max_pixels=self.max_pixels, reduce=reduce)
 
-    def plan(self, request: Request) -> Plan:
-        """The table that a request runs, without running it; raises `InputError` where there is none."""
+    def plan(self, request: Request, latent_shape: tuple[int, int] | None = None) -> Plan:
+        """The table that a request runs, without running it; raises `InputError` where there is none.
+
+        `latent_shape`, (height, width), is that of the latents which the model sees at a time; None: the request's.
+        Only a schedule that depends on the picture's size looks at it.
+        """
         request = settled(request, self.bundle.model.defaults["img2img"])
         sampler, schedule = sampling(self.bundle.model, request.sampler, request.schedule, request.convention)
+        shape = (latent_shape or self._latent_shape(request)) if self.schedule.depends_on_size else None
         plans = [
             self._compile(
                 sampler=sampler,
@@ -253,6 +265,7 @@ class Pipeline:
                 convention=request.convention,
                 eta=request.eta,
                 inpaints=request.inpaint_mask is not None,
+                latent_shape=shape,
             )
             for strength in request.passes or (request.strength,)
         ]
@@ -287,6 +300,13 @@ class Pipeline:
                 f"the picture is {sides[0]}x{sides[1]}, this model takes at most {most[0]}x{most[1]}; "
                 "ask for a smaller size, or for windows"
             )
+
+    def _latent_shape(self, request: Request) -> tuple[int, int]:
+        """(height, width) of the latents that the model sees at a time: the picture's, or a window's."""
+        facts = self.bundle.model
+        sides = (length + -length % facts.multiple for length in request.size or request.image.size)
+        width, height = (min(side, request.window or side) // facts.downscale for side in sides)
+        return height, width
 
     def _fit_levels(self, request: Request, levels: Array) -> Array:
         """Levels brought to the model's size the way the picture is."""

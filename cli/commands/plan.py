@@ -21,7 +21,10 @@ def plan(
     convention: str,
     **options: Any,
 ) -> None:
-    """Print the table that a request would run, without running it."""
+    """Print the table that a request would run, without running it.
+
+    Where the model's schedule depends on the picture's size, it is that of the model's own size.
+    """
     from ...bundles.manifest import Bundle
     from ...runtime.model.load import find, read_schedule
     from ...runtime.requests.defaults import sampling, values
@@ -31,7 +34,9 @@ def plan(
     own, curve = sampling(bundle.model, sampler, schedule, convention)
     options = values(options, bundle.model.defaults["img2img"])
     del options["guidance_scale"]
-    made = compile_plan(read_schedule(bundle), sampler=own, schedule=curve, convention=convention, **options)
+    width, height = (length // bundle.model.downscale for length in bundle.model.default_size)
+    options |= {"sampler": own, "schedule": curve, "convention": convention, "latent_shape": (height, width)}
+    made = compile_plan(read_schedule(bundle), **options)
     if document:
         print(json.dumps(plan_document(made), allow_nan=False))
     else:

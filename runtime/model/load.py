@@ -21,6 +21,7 @@ from ..conditioning.encoders import VECTORS, TextEncoder, load_tokenizer
 from ..denoising.denoiser import Denoiser
 from ..imaging.limits import MAX_SIDE
 from ..pipeline import Pipeline
+from ..sampling.flow import FlowSchedule, schedule_from_config
 from ..sampling.levels import ModelSchedule
 from ..sampling.names import find_schedule
 from .autoencoder import Autoencoder
@@ -152,11 +153,11 @@ def read_facts(model: str | Path) -> ModelFacts:
     return Bundle.read(find(model), verify=False).model
 
 
-def read_schedule(bundle: Bundle) -> ModelSchedule:
+def read_schedule(bundle: Bundle) -> ModelSchedule | FlowSchedule:
     """The noise schedule that the bundle's model was trained with; raises `BundleError` for facts that are none."""
     try:
         find_schedule(bundle.model.default_schedule)
-        return ModelSchedule.from_config(bundle.model.scheduler)
+        return schedule_from_config(bundle.model.scheduler)
     except (InputError, TypeError, ValueError) as exc:
         raise BundleError(f"{bundle.folder}: the scheduler's facts are wrong ({exc}); export the bundle again") from exc
 

@@ -24,6 +24,7 @@ NOT_FOLLOWED = {
     "invert_sigmas": "it counts time from noise to image, which only video models use",
     "scale_factors": "it changes the latents' size between steps",
 }
+SIZELESS = "this model's schedule depends on the picture's size; plan it with the latents' shape"
 COMFY_FLUX_POINTS = 10_000
 """The entries of ComfyUI's table for models that shift by the picture's size (ModelSamplingFlux)."""
 
@@ -120,7 +121,7 @@ class FlowSchedule:
         if not self.use_dynamic_shifting:
             return self.shift
         if self.tokens is None:
-            raise InputError("this model's schedule depends on the picture's size; plan it with the latents' shape")
+            raise InputError(SIZELESS)
         slope = (self.max_shift - self.base_shift) / (self.max_image_seq_len - self.base_image_seq_len)
         mu = self.base_shift + slope * (self.tokens - self.base_image_seq_len)
         if self.time_shift_type == "exponential":
@@ -152,6 +153,11 @@ class FlowSchedule:
             sigmas = 1 - (1 - sigmas) * (1 - self.shift_terminal) / (1 - sigmas[-1])
         return sigmas
 
+    @property
+    def depends_on_size(self) -> bool:
+        """Does the shift depend on the picture, of which nothing is known yet?"""
+        return self.use_dynamic_shifting and self.tokens is None
+
     def fitted(self, latent_shape: Sequence[int] | None, grid: str) -> FlowSchedule:
         """The schedule for latents (..., height, width); where the shift is fixed, itself.
 
@@ -159,12 +165,12 @@ class FlowSchedule:
         """
         if not self.use_dynamic_shifting:
             return self
-        if latent_shape is None and self.tokens is None:
-            raise InputError("this model's schedule depends on the picture's size; plan it with the latents' shape")
         tokens = self.tokens
         if latent_shape is not None:
             height, width = (max(int(length) // self.patch_size, 1) for length in latent_shape[-2:])
             tokens = height * width
+        elif tokens is None:
+            raise InputError(SIZELESS)
         return replace(self, tokens=tokens, points=COMFY_FLUX_POINTS if grid == "comfy" else None)
 
     def level(self, timestep: float) -> Level:

@@ -153,8 +153,13 @@ class ModelSchedule:
         """The timestep of most noise."""
         return self.num_train_timesteps - 1
 
+    @property
+    def depends_on_size(self) -> bool:
+        """Betas do not depend on the picture."""
+        return False
+
     def fitted(self, latent_shape: Sequence[int] | None, grid: str) -> ModelSchedule:
-        """Itself: betas do not depend on the picture."""
+        """Itself."""
         return self
 
     def level(self, timestep: float) -> Level:

@@ -32,6 +32,11 @@ class NoiseSchedule(Protocol):
         """[n] float64, rising and finite: the trained sigmas, of which programs take their schedules."""
         ...
 
+    @property
+    def depends_on_size(self) -> bool:
+        """Does `fitted` need the latents' shape?"""
+        ...
+
     def fitted(self, latent_shape: Sequence[int] | None, grid: str) -> NoiseSchedule:
         """The schedule for latents of a shape (..., height, width), as the program whose `grid` it is has it.
 
