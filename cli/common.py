@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..runtime.imaging.limits import MAX_PIXELS
+from .arguments import add_options
 from .names import list_presets, list_sampling
-from .values import count, numbers, quality, seed, size
+from .values import count
 
 # The exit code where something was left out, or came out otherwise.
 PARTLY = 3
@@ -45,33 +47,21 @@ def add_engine(parser: Any) -> None:
     )
 
 
-def add_sampling(parser: Any) -> None:
+def add_sampling(parser: Any, tool: str = "img2img") -> None:
     """The model, and the table that is run."""
-    parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
-    parser.add_argument(
-        "--strength", type=float, metavar="S", help="0 keeps the picture, 1 ignores it (the model's own)"
-    )
-    parser.add_argument("--steps", type=int, metavar="N", help="length of the whole schedule (the model's own)")
-    parser.add_argument("--sampler", metavar="NAME", help="such as euler_a or 'DPM++ 2M Karras' (the model's own)")
-    parser.add_argument("--schedule", metavar="NAME", help="such as karras (the model's own)")
-    parser.add_argument(
-        "--convention", default="contract", metavar="NAME", help="what strength means, and whose way (contract)"
-    )
-    parser.add_argument(
-        "--eta", type=float, help="fresh noise of ddim, tcd and the ancestral samplers (the sampler's own)"
-    )
+    add_model(parser)
+    add_options(parser, tool, "strength", "steps", "sampler", "schedule", "convention", "eta")
     list_sampling(parser)
 
 
-def add_request(parser: Any, noise: str | None = None) -> None:
+def add_model(parser: Any) -> None:
+    """What does the work."""
+    parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
+
+
+def add_request(parser: Any, tool: str = "img2img") -> None:
     """What noise and latents are drawn from."""
-    usual = noise or "the convention's, usually cpu"
-    parser.add_argument("--noise", metavar="KIND", help=f"whose seeds: cpu, gpu, or field, by place ({usual})")
-    parser.add_argument(
-        "--posterior",
-        metavar="HOW",
-        help="the VAE's latents: sample or mode (the convention's: sample, but mode of a1111 and comfy)",
-    )
+    add_options(parser, tool, "noise", "posterior")
 
 
 def add_output(parser: Any) -> None:
@@ -92,15 +82,10 @@ def add_limit(parser: Any) -> None:
     parser.add_argument(
         "--max-pixels",
         type=count,
-        default=2**26,
+        default=MAX_PIXELS,
         metavar="N",
-        help="the most pixels of a picture that is read (67108864, which is 8192x8192)",
+        help=f"the most pixels of a picture that is read ({MAX_PIXELS}, which is 8192x8192)",
     )
-
-
-def add_seed(parser: Any, text: str = "counts up over the images (drawn, and printed)") -> None:
-    """Where noise begins."""
-    parser.add_argument("--seed", type=seed, metavar="N", help=f"{text}; -1 draws one")
 
 
 def add_together(parser: Any) -> None:
@@ -112,56 +97,18 @@ def add_together(parser: Any) -> None:
 
 def add_sizes(parser: Any) -> None:
     """The results' size."""
-    parser.add_argument("--size", type=size, metavar="WxH", help="size of the results (the input's)")
-    parser.add_argument(
-        "--resize", dest="resize_mode", metavar="MODE", help="crop, pad, stretch or none (crop with --size)"
-    )
+    add_options(parser, "img2img", "size", "resize_mode")
 
 
 def add_passes(parser: Any) -> None:
     """Several passes in latents."""
-    parser.add_argument(
-        "--passes",
-        type=numbers,
-        metavar="S,S,...",
-        help="strengths of several passes in latents, instead of --strength",
-    )
-    parser.add_argument(
-        "--pass-prompt", dest="pass_prompts", action="append", metavar="PROMPT", help="of each pass; repeat it"
-    )
+    add_options(parser, "img2img", "passes", "pass_prompts")
 
 
 def add_variation(parser: Any) -> None:
     """How far noise goes from one seed to another."""
-    parser.add_argument(
-        "--variation-seed", type=seed, metavar="SEED", help="whose noise the first is drawn towards; -1 draws one"
-    )
-    parser.add_argument(
-        "--variation-strength",
-        type=float,
-        metavar="S",
-        help="how far, 0 to 1 (0); above 0 the variation seed counts up instead of the seed",
-    )
-    parser.add_argument(
-        "--seed-resize-from", type=size, metavar="WxH", help="put the noise of a picture of this size in the middle"
-    )
-    parser.add_argument(
-        "--ensd",
-        dest="eta_noise_seed_delta",
-        type=int,
-        default=0,
-        metavar="N",
-        help="draw the steps' noise from the seed so far on, A1111's eta noise seed delta (0: go on with the seed's)",
-    )
-
-
-def add_colour(parser: Any) -> None:
-    """Whose colours the result has."""
-    parser.add_argument(
-        "--colour-match",
-        metavar="HOW",
-        help="give the result the input's colours: histogram, mean or wavelet (none)",
-    )
+    names = ("variation_seed", "variation_strength", "seed_resize_from", "eta_noise_seed_delta")
+    add_options(parser, "img2img", *names)
 
 
 class _Preset(argparse.Action):
@@ -199,8 +146,7 @@ def add_preset(parser: Any, command: str) -> None:
 
 def add_saving(parser: Any) -> None:
     """How results are written."""
-    parser.add_argument("--quality", type=quality, default=95, metavar="Q", help="of JPEG and WebP, 1 to 100 (95)")
-    parser.add_argument("--strip-metadata", action="store_true", help="write no parameters into the files")
+    add_options(parser, "img2img", "quality", "strip_metadata")
     add_overwrite(parser)
 
 

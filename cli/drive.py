@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .arguments import add_options
 from .console import Console
 from .values import count, seconds
 
@@ -67,6 +68,4 @@ def add_driving(parser: Any) -> None:
     parser.add_argument(
         "--preview-every", type=count, default=5, metavar="N", help="evaluations between two previews (5)"
     )
-    parser.add_argument(
-        "--timeout", type=seconds, metavar="S", help="stop with an error after so many seconds of work (never)"
-    )
+    add_options(parser, "img2img", "timeout", type=seconds)

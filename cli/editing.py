@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .arguments import add_options
 from .common import (
     add_engine,
     add_limit,
@@ -13,14 +14,12 @@ from .common import (
     add_request,
     add_sampling,
     add_saving,
-    add_seed,
     add_variation,
 )
 from .console import Console, add_console
 from .drive import Preview, add_driving, drive
 from .prompts import add_prompting, teach
 from .saving import save
-from .values import count, size
 
 if TYPE_CHECKING:
     from ..runtime.pipeline import Pipeline
@@ -61,25 +60,16 @@ def edit(
         console.ran(result)
 
 
-def add_editing(parser: Any, ring: str, latent_mask: str) -> None:
-    """The options that inpaint and outpaint have alike; the texts are their usual values."""
-    parser.add_argument("--latent-mask", metavar="HOW", help=f"cover, or as diffusers or a1111 do it ({latent_mask})")
-    parser.add_argument("--ring", type=int, metavar="PX", help=f"around the mask that tell a colour shift ({ring})")
-    parser.add_argument("--ring-field", default="constant", metavar="NAME", help="constant, linear or quadratic")
-    parser.add_argument("--size", type=size, metavar="WxH", help="the most the model works at (its own)")
-    _add_run(parser)
-    add_sampling(parser)
+def add_editing(parser: Any, tool: str) -> None:
+    """The options that inpaint and outpaint have alike."""
+    add_options(parser, tool, "latent_mask", "ring", "ring_field", "size", "seed", "n")
+    add_passes(parser)
+    add_variation(parser)
+    add_sampling(parser, tool)
     add_prompting(parser)
-    add_request(parser)
+    add_request(parser, tool)
     add_limit(parser)
     add_saving(parser)
     add_engine(parser)
     add_driving(parser)
     add_console(parser)
-
-
-def _add_run(parser: Any) -> None:
-    add_seed(parser)
-    parser.add_argument("--n", type=count, default=1, help="images (1)")
-    add_passes(parser)
-    add_variation(parser)

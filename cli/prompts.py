@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .arguments import add_options
 from .parser import CommandParser
 
 if TYPE_CHECKING:
@@ -55,45 +56,10 @@ def add_prompt(parser: CommandParser, text: str, usual: str | None = None, spare
         parser.needed.add("prompt")
 
 
-def add_negative(parser: Any, text: str = "what the picture shall not be") -> None:
-    """The negative prompt."""
-    parser.add_argument(
-        "--negative", "--negative-prompt", dest="negative_prompt", metavar="PROMPT", default="", help=text
-    )
-
-
-def add_guidance(parser: Any) -> None:
-    """How much the prompt counts."""
-    parser.add_argument(
-        "--guidance",
-        "--guidance-scale",
-        dest="guidance_scale",
-        type=float,
-        metavar="G",
-        help="classifier-free guidance; at most 1 is none (the model's own)",
-    )
-
-
 def add_prompting(parser: Any) -> None:
     """What is asked for besides the prompt, and how prompts are read."""
-    add_negative(parser)
-    add_guidance(parser)
-    parser.add_argument("--guidance-rescale", type=float, default=0.0, metavar="R", help="0 to 1 (0)")
-    parser.add_argument("--clip-skip", type=int, default=0, metavar="N", help="last text layers passed over (0)")
-    parser.add_argument(
-        "--prompt-syntax",
-        metavar="NAME",
-        help="a1111, comfy, plain for text that is taken as it stands, or a1111-exact, comfy-exact to read as those "
-        "programs do (a1111; exact under their conventions)",
-    )
-    parser.add_argument(
-        "--weighting", metavar="NAME", help="what (word:1.3) does: as a1111 or as comfy (as the syntax)"
-    )
-    parser.add_argument(
-        "--broken-prompt",
-        metavar="WAY",
-        help="error, or literal to take it for text (error; literal where the syntax is exact)",
-    )
+    names = ("negative_prompt", "guidance_scale", "guidance_rescale", "clip_skip")
+    add_options(parser, "img2img", *names, "prompt_syntax", "weighting", "broken_prompt")
     add_embeddings(parser)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+from collections.abc import Callable
 
 
 def count(text: str) -> int:
@@ -22,11 +23,15 @@ def seed(text: str) -> int:
     return secrets.randbelow(2**32) if value == -1 else value
 
 
-def quality(text: str) -> int:
-    """A whole number from 1 to 100."""
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100")
-    return int(text)
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """What reads a whole number from `least` to `most`, both at least 0."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return read
 
 
 def seconds(text: str) -> float:
@@ -55,6 +60,12 @@ def numbers(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers, such as 0.7,0.5") from None
+
+
+def blur(text: str) -> float | tuple[float, ...]:
+    """A number, or one along x and one along y with a comma between them."""
+    widths = numbers(text)
+    return widths if len(widths) > 1 else widths[0]
 
 
 def colour(text: str) -> tuple[int, ...]:

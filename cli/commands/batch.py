@@ -6,16 +6,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import add_options
 from ..common import (
     PARTLY,
-    add_colour,
     add_engine,
     add_limit,
     add_preset,
     add_request,
     add_sampling,
     add_saving,
-    add_seed,
     add_sizes,
     add_together,
     add_variation,
@@ -24,7 +23,7 @@ from ..console import Console, add_console
 from ..infotext import add_infotext
 from ..prompts import add_prompt, add_prompting, embedding_hashes, teach
 from ..saving import save
-from ..values import count, ending
+from ..values import ending
 
 if TYPE_CHECKING:
     from ...runtime.requests.request import Output
@@ -149,15 +148,16 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--recursive", action="store_true", help="go into the folder's folders too")
     parser.add_argument("--format", dest="suffix", choices=(".png", ".jpg", ".webp"), type=ending, help="(png)")
-    add_seed(parser, "of each picture's first image (drawn once for the folder)")
-    parser.add_argument("--n", type=count, default=1, help="images a picture (1)")
+    of_first = "of each picture's first image; -1 draws one (drawn once for the folder)"
+    add_options(parser, "img2img", "seed", help=of_first)
+    add_options(parser, "img2img", "n")
     add_together(parser)
     add_sizes(parser)
     add_variation(parser)
     add_sampling(parser)
     add_prompting(parser)
     add_request(parser)
-    add_colour(parser)
+    add_options(parser, "img2img", "colour_match")
     add_preset(parser, "batch")
     add_infotext(parser)
     add_limit(parser)

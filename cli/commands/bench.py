@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..arguments import add_options
 from ..common import (
     add_engine,
     add_sampling,
 )
 from ..console import report
-from ..prompts import add_guidance
 from ..values import count, size
 
 
@@ -47,5 +47,5 @@ def add(commands: Any) -> None:
     parser.add_argument("--warmup", type=count, default=1, metavar="N", help="pictures before them (1)")
     parser.add_argument("--json", dest="record", metavar="FILE", type=Path, help="write the figures there too")
     add_sampling(parser)
-    add_guidance(parser)
+    add_options(parser, "img2img", "guidance_scale")
     add_engine(parser)

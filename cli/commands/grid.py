@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...runtime.requests.options import of_tool
+from ..arguments import add_options
 from ..common import (
     add_engine,
     add_limit,
+    add_model,
     add_output,
     add_preset,
     add_saving,
@@ -21,7 +24,7 @@ from ..console import Console, add_console
 from ..drive import Preview, drive
 from ..infotext import add_infotext
 from ..names import list_sampling
-from ..prompts import add_embeddings, add_negative, add_prompt, teach
+from ..prompts import add_embeddings, add_prompt, teach
 from ..values import count
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 
 MANY = 64
+_REPLACING = "'fox=>cat,dog': fox itself, and each of the others in its place in the prompt"
 
 
 def grid(
@@ -125,12 +129,14 @@ def add(commands: Any) -> None:
     add_prompt(parser, "what it shall become")
     add_output(parser)
     lists = parser.add_argument_group("one value, or a list with commas: one to three lists make the grid")
-    for flag, dest, example in _LISTS:
-        flags = [flag, "--guidance-scale"] if dest == "guidance_scale" else [flag]
-        lists.add_argument(*flags, dest=dest, action=_Listed, metavar="LIST", help=f"such as {example}")
+    for option in of_tool("img2img").values():
+        if option.axis:
+            keywords = {"action": _Listed, "default": None, "type": None, "metavar": "LIST"}
+            add_options(lists, "img2img", option.name, help=f"such as {option.axis}", **keywords)
+    lists.add_argument("--replace", dest="replacing", action=_Listed, metavar="LIST", help=f"such as {_REPLACING}")
     list_sampling(parser)
-    add_negative(parser, "of every picture")
-    parser.add_argument("--model", default="tiny", help="a bundle's folder, or the name of a bundled one (tiny)")
+    add_options(parser, "img2img", "negative_prompt")
+    add_model(parser)
     parser.add_argument("--cell", type=count, default=256, metavar="N", help="pixels a side of a cell (256)")
     parser.add_argument(
         "--font",
@@ -148,24 +154,3 @@ def add(commands: Any) -> None:
     add_saving(parser)
     add_engine(parser)
     add_console(parser)
-
-
-_LISTS = (
-    ("--strength", "strength", "0.3,0.5,0.7"),
-    ("--steps", "steps", "10,20"),
-    ("--sampler", "sampler", "ddim,euler_a"),
-    ("--schedule", "schedule", "karras,exponential"),
-    ("--guidance", "guidance_scale", "3,5,7.5"),
-    ("--guidance-rescale", "guidance_rescale", "0,0.7"),
-    ("--convention", "convention", "contract,a1111"),
-    ("--eta", "eta", "0,1"),
-    ("--seed", "seed", "1,2,3"),
-    ("--variation-seed", "variation_seed", "4,5"),
-    ("--variation-strength", "variation_strength", "0.1,0.2"),
-    ("--clip-skip", "clip_skip", "0,1"),
-    ("--noise", "noise", "cpu,field"),
-    ("--posterior", "posterior", "sample,mode"),
-    ("--weighting", "weighting", "a1111,comfy"),
-    ("--colour-match", "colour_match", "histogram,wavelet"),
-    ("--replace", "replacing", "'fox=>cat,dog': fox itself, and each of the others in its place in the prompt"),
-)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..arguments import add_options
 from ..common import (
-    add_colour,
     add_engine,
     add_limit,
     add_output,
@@ -15,7 +15,6 @@ from ..common import (
     add_request,
     add_sampling,
     add_saving,
-    add_seed,
     add_sizes,
     add_together,
     add_variation,
@@ -102,8 +101,7 @@ def add(commands: Any) -> None:
     parser.add_argument("images", metavar="IN", nargs="+", help="pictures to repaint")
     add_prompt(parser, "what they shall become: the last word", spare="images")
     add_output(parser)
-    add_seed(parser)
-    parser.add_argument("--n", type=int, default=1, help="images a picture (1)")
+    add_options(parser, "img2img", "seed", "n")
     add_together(parser)
     add_sizes(parser)
     add_variation(parser)
@@ -112,7 +110,7 @@ def add(commands: Any) -> None:
     add_prompting(parser)
     add_regions(parser, "what is to be where a mask is white, instead of the prompt; may be repeated")
     add_request(parser)
-    add_colour(parser)
+    add_options(parser, "img2img", "colour_match")
     add_preset(parser, "img2img")
     add_infotext(parser)
     add_limit(parser)
@@ -129,9 +127,4 @@ def _add_loops(parser: Any) -> None:
     parser.add_argument(
         "--strength-curve", metavar="NAME", help="how strength gets there: linear, aggressive or lazy (linear)"
     )
-    parser.add_argument(
-        "--through-pixels", action="store_true", help="decode and encode between passes, as loops over pictures do"
-    )
-    parser.add_argument(
-        "--drift-correction", action="store_true", help="undo the drift of the colours after every pass"
-    )
+    add_options(parser, "img2img", "through_pixels", "drift_correction")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import add_options
 from ..common import (
     add_output,
     add_preset,
 )
 from ..infotext import add_infotext
 from ..prompts import add_prompt
-from ..values import colour
 
 if TYPE_CHECKING:
     pass
@@ -40,16 +40,5 @@ def add(commands: Any) -> None:
     add_preset(parser, "outpaint")
     add_infotext(parser, "outpaint")
     add_output(parser)
-    for side in ("left", "top", "right", "bottom"):
-        parser.add_argument(f"--{side}", type=int, default=0, metavar="PX", help="growth on that side (0)")
-    parser.add_argument(
-        "--fill", default="edge", metavar="WHAT", help="to begin with: edge, reflect, noise or colour (edge)"
-    )
-    parser.add_argument("--colour", type=colour, default=(127, 127, 127), metavar="R,G,B", help="for --fill colour")
-    parser.add_argument(
-        "--overlap", type=int, default=0, metavar="PX", help="of the picture that may be repainted too, fading (0)"
-    )
-    parser.add_argument(
-        "--feather", type=int, default=8, metavar="PX", help="over which the new fades out of the old (8)"
-    )
-    add_editing(parser, ring="0", latent_mask="cover")
+    add_options(parser, "outpaint", "left", "top", "right", "bottom", "fill", "colour", "overlap", "feather")
+    add_editing(parser, "outpaint")

@@ -7,16 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..common import add_engine, add_limit, add_output, add_preset, add_request, add_sampling, add_saving, add_seed
+from ..arguments import add_options
+from ..common import add_engine, add_limit, add_output, add_preset, add_request, add_sampling, add_saving
 from ..console import Console, add_console
 from ..drive import Preview, add_driving
 from ..infotext import add_infotext
 from ..prompts import add_prompt, add_prompting, teach
 from ..saving import save
-from ..values import count
 
 if TYPE_CHECKING:
     from ...runtime.progress import ProgressCallback
+
+
+TILES = (
+    "method", "tile", "overlap", "padding", "mask_blur", "order", "batch", "colour_match", "seam_fix",
+    "seam_fix_strength", "seam_fix_width", "seam_fix_padding", "seam_fix_blur", "seam_limit", "repair",
+)  # fmt: skip
 
 
 def upscale(
@@ -86,16 +92,14 @@ def add(commands: Any) -> None:
     parser.add_argument("image", metavar="IN", type=Path, help="the picture to enlarge")
     add_prompt(parser, "what is to be seen (nothing said)", usual="")
     add_output(parser)
-    parser.add_argument("--scale", type=float, default=2.0, metavar="N", help="how many times, 1 to 16 (2)")
+    add_options(parser, "upscale", "scale")
     parser.add_argument(
         "--upscaler", type=Path, metavar="BUNDLE", help="an exported upscaler for the first enlargement (Lanczos)"
     )
-    add_seed(parser, "(drawn, and printed)")
-    _add_tiles(parser)
-    _add_seams(parser)
-    add_sampling(parser)
+    add_options(parser, "upscale", "seed", *TILES)
+    add_sampling(parser, "upscale")
     add_prompting(parser)
-    add_request(parser, noise="field; of tiles under a1111 gpu")
+    add_request(parser, "upscale")
     add_preset(parser, "upscale")
     add_infotext(parser, "upscale")
     add_limit(parser)
@@ -103,46 +107,3 @@ def add(commands: Any) -> None:
     add_engine(parser)
     add_driving(parser)
     add_console(parser)
-
-
-def _add_tiles(parser: Any) -> None:
-    parser.add_argument(
-        "--method",
-        default="joint",
-        metavar="NAME",
-        help="joint: all windows at every step, joined in latents; tiles: one after the other (joint)",
-    )
-    parser.add_argument("--tile", type=count, metavar="PX", help="side of a tile in the result (the model's usual)")
-    parser.add_argument("--overlap", type=int, metavar="PX", help="what joint windows share (a quarter of a tile)")
-    parser.add_argument("--padding", type=int, metavar="PX", help="seen around a tile (a 16th of it, 2 latents)")
-    parser.add_argument("--mask-blur", type=float, metavar="PX", help="blur of a tile's edge (a 64th of it, a latent)")
-    parser.add_argument("--order", default="linear", metavar="NAME", help="of tiles: linear or chess (linear)")
-    parser.add_argument("--batch", type=count, metavar="N", help="tiles that run together (as many as a call takes)")
-    parser.add_argument(
-        "--colour-match",
-        metavar="HOW",
-        help="to the enlarged picture: tile (each tile by itself), wavelet, histogram, mean or none (tile, or none)",
-    )
-
-
-def _add_seams(parser: Any) -> None:
-    parser.add_argument(
-        "--seam-fix",
-        default="none",
-        metavar="HOW",
-        help="after tiles: none, bands, half_tile or half_tile_intersections (none)",
-    )
-    parser.add_argument("--seam-fix-strength", type=float, metavar="S", help="of seam fixes and repairs (the tiles')")
-    parser.add_argument("--seam-fix-width", type=int, metavar="PX", help="of bands (an 8th of a tile)")
-    parser.add_argument("--seam-fix-padding", type=int, metavar="PX", help="what is seen around (a 16th of a tile)")
-    parser.add_argument("--seam-fix-blur", type=float, metavar="PX", help="blur of their masks (a 128th of a tile)")
-    parser.add_argument(
-        "--seam-limit",
-        type=float,
-        default=2.0,
-        metavar="SCORE",
-        help="seams above it are repaired; 1 does not show (2)",
-    )
-    parser.add_argument(
-        "--no-repair", dest="repair", action="store_false", default=None, help="leave seams above the limit"
-    )

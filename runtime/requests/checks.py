@@ -51,27 +51,27 @@ def of(name: str) -> Iterator[None]:
 def _checked(row: Option, value: Any) -> Any:
     match row.kind:
         case "number":
-            number(row.called, value, row.least, row.most)
+            number(row.title, value, row.least, row.most)
         case "whole":
-            whole(row.called, value, int(row.least), int(row.most), row.unit)
+            whole(row.title, value, int(row.least), int(row.most), row.unit)
         case "name":
-            choice(row.called, value, tuple(row.choices))
+            choice(row.title, value, tuple(row.choices))
         case "label":
             _LABELS[row.name](value)
         case "text":
-            text(row.called, value)
+            text(row.title, value)
         case "flag":
-            flag(row.called, value)
+            flag(row.title, value)
         case "size":
-            size(value, row.called)
+            size(value, row.title)
         case "numbers":
             for each in value:
-                number(row.called, each, row.least, row.most)
+                number(row.title, each, row.least, row.most)
         case "texts":
             for each in value:
-                text(row.called, each)
+                text(row.title, each)
         case "blur":
-            blur(row.called, value, row.least, row.most)
+            blur(row.title, value, row.least, row.most)
         case "colour":
             check_colour(value)
     return value

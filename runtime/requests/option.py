@@ -37,6 +37,9 @@ MODEL = "the model's own"
 TOOLS = ("img2img", "inpaint", "outpaint", "upscale")
 """The verbs that options are of; a grid and a batch have those of img2img."""
 
+PAINTING = ("img2img", "inpaint", "outpaint")
+"""The verbs whose options are those of a run."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -82,20 +85,21 @@ class Option:
     elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def called(self) -> str:
+    def title(self) -> str:
         """What messages call it."""
         return self.noun or self.name
 
     @property
-    def told(self) -> str:
+    def default_text(self) -> str:
         """What there is where it is not given, in words; empty for nothing."""
-        if self.usual or self.default in (None, False, ()):
+        value = self.default
+        if self.usual or value is None or value is False or value in ((), ""):
             return self.usual
-        if self.default is True:
-            return "yes"
-        return f"{self.default:g}" if isinstance(self.default, int | float) else str(self.default or "")
+        if isinstance(value, tuple):
+            return ",".join(map(str, value))
+        return f"{value:g}" if isinstance(value, float) else str(value)
 
     @property
     def sentence(self) -> str:
         """The help with what there is where it is not given."""
-        return f"{self.help} ({self.told})".strip() if self.told else self.help
+        return f"{self.help} ({self.default_text})" if self.default_text else self.help

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..option import Option
+from ..option import PAINTING, Option
 
 CALL = (
     Option(
@@ -13,7 +13,7 @@ CALL = (
         default=1,
         least=1,
         most=10_000,
-        tools=("img2img", "inpaint", "outpaint"),
+        tools=PAINTING,
         elsewhere={"a1111": ("batch_size",), "diffusers": ("num_images_per_prompt",)},
     ),
     Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...imaging.limits import MAX_SIDE
-from ..option import Choices, Option
+from ..option import PAINTING, Choices, Option
 
 CANVAS = (
     Option(
@@ -45,7 +45,7 @@ CANVAS = (
         default=0,
         least=0,
         most=MAX_SIDE,
-        tools=("img2img", "inpaint", "outpaint"),
+        tools=PAINTING,
     ),
     Option(
         "window_overlap",
@@ -55,7 +55,7 @@ CANVAS = (
         usual="a quarter",
         least=0,
         most=MAX_SIDE,
-        tools=("img2img", "inpaint", "outpaint"),
+        tools=PAINTING,
     ),
     Option(
         "colour_match",
@@ -65,7 +65,7 @@ CANVAS = (
         usual="none",
         choices=Choices("imaging.match", "METHODS"),
         noun="colour match",
-        tools=("img2img", "inpaint", "outpaint"),
+        tools=PAINTING,
         metavar="HOW",
         axis="histogram,wavelet",
     ),

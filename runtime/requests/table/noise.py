@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from ..option import Choices, Option
+from dataclasses import replace
+
+from ..option import PAINTING, Choices, Option
+
+_KIND = Option(
+    "noise",
+    "name",
+    "start",
+    "whose seeds: cpu, gpu, or field, by place",
+    usual="the convention's, usually cpu",
+    choices=Choices("sampling.noise", "KINDS"),
+    metavar="KIND",
+    axis="cpu,field",
+)
 
 NOISE = (
     Option(
         "seed",
         "seed",
         "start",
-        "counts up over the images; -1 draws one",
+        "where noise begins, counting up over the images; -1 draws one",
         default=0,
         usual="drawn, and printed",
         metavar="N",
         axis="1,2,3",
         elsewhere={"diffusers": ("generator",)},
     ),
-    Option(
-        "noise",
-        "name",
-        "start",
-        "whose seeds: cpu, gpu, or field, by place",
-        usual="the convention's, usually cpu; of upscale field, of its tiles under a1111 gpu",
-        choices=Choices("sampling.noise", "KINDS"),
-        metavar="KIND",
-        axis="cpu,field",
-    ),
+    replace(_KIND, tools=PAINTING),
+    replace(_KIND, usual="field; of tiles under a1111 gpu", tools=("upscale",)),
     Option(
         "posterior",
         "name",
@@ -66,8 +71,9 @@ NOISE = (
         "eta_noise_seed_delta",
         "whole",
         "start",
-        "draw the steps' noise from the seed so far on, A1111's eta noise seed delta; 0 goes on with the seed's",
+        "draw the steps' noise from the seed so far on, A1111's eta noise seed delta",
         default=0,
+        usual="0: go on with the seed's",
         least=-(2**63),
         most=2**63,
         flags=("--ensd",),
@@ -79,6 +85,6 @@ NOISE = (
         "start",
         "(left, top) of the picture in a larger one, in pixels: where its field noise lies",
         default=(0, 0),
-        tools=("img2img", "inpaint", "outpaint"),
+        tools=PAINTING,
     ),
 )
