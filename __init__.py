@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .runtime.replay import Replay, replay
     from .runtime.requests.presets import Preset, preset
     from .runtime.requests.request import InpaintMask, Output, Region, Request, Result
+    from .runtime.requests.schema import options_schema
     from .runtime.sampling.plan import Plan
 
 _HOMES = {
@@ -65,6 +66,7 @@ _HOMES = {
     "bundled": ".runtime.model.load",
     "from_infotext": ".runtime.provenance.infotext",
     "load": ".runtime.model.load",
+    "options_schema": ".runtime.requests.schema",
     "load_upscaler": ".runtime.model.upscaler",
     "preset": ".runtime.requests.presets",
     "read": ".runtime.imaging.picture",
@@ -99,6 +101,7 @@ __all__ = [
     "from_infotext",
     "load",
     "load_upscaler",
+    "options_schema",
     "preset",
     "read",
     "replay",

@@ -20,6 +20,7 @@ from .commands import (
     img2img,
     info,
     inpaint,
+    options,
     outpaint,
     plan,
     presets,
@@ -34,8 +35,8 @@ from .parser import CommandParser, Parser
 from .streams import tolerant
 
 COMMANDS = (
-    img2img, plan, bench, demo, inpaint, outpaint, upscale, batch, grid, replay, presets, export, export_upscaler,
-    build, quantize, info, verify,
+    img2img, plan, bench, demo, inpaint, outpaint, upscale, batch, grid, replay, presets, options, export,
+    export_upscaler, build, quantize, info, verify,
 )  # fmt: skip
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "shapes", "verify")

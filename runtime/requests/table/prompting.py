@@ -29,7 +29,17 @@ PROMPTING = (
         axis="3,5,7.5",
         aliases={"a1111": "cfg_scale"},
     ),
-    Option("guidance_rescale", "number", "rows", "0 to 1", default=0.0, least=0, most=1, metavar="R", axis="0,0.7"),
+    Option(
+        "guidance_rescale",
+        "number",
+        "rows",
+        "how far guided predictions are brought back to the contrast of the prompt's, 0 to 1",
+        default=0.0,
+        least=0,
+        most=1,
+        metavar="R",
+        axis="0,0.7",
+    ),
     Option(
         "clip_skip",
         "whole",
