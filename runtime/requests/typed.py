@@ -1,0 +1,144 @@
+"""The options of the verbs with their types, for editors and type checkers; a test holds them against the table.
+
+None is what is not given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from .defaults import Times
+from .places import InpaintMask, Region
+
+
+class Aliases(TypedDict, total=False):
+    """What other programs call options."""
+
+    cfg_scale: float | Times | None
+    denoising_strength: float | Times | None
+    num_inference_steps: int | Times | None
+    sampler_name: str | None
+
+
+class Common(Aliases, total=False):
+    """What every verb takes."""
+
+    strength: float | Times | None
+    steps: int | Times | None
+    sampler: str | None
+    schedule: str | None
+    convention: str | None
+    eta: float | None
+    passes: tuple[float, ...] | None
+    drift_correction: bool | None
+    through_pixels: bool | None
+    guidance_scale: float | Times | None
+    guidance_rescale: float | None
+    clip_skip: int | None
+    prompt_syntax: str | None
+    weighting: str | None
+    broken_prompt: str | None
+    prompts: tuple[tuple[float, str], ...] | None
+    pass_prompts: tuple[str, ...] | None
+    noise: str | None
+    posterior: str | None
+    variation_seed: int | None
+    variation_strength: float | None
+    seed_resize_from: tuple[int, int] | None
+    eta_noise_seed_delta: int | None
+    colour_match: str | None
+
+
+class Painting(Common, total=False):
+    """What the verbs take that work at the picture's size or at another."""
+
+    size: tuple[int, int] | None
+    window: int | None
+    window_overlap: int | None
+    origin: tuple[int, int] | None
+
+
+class Img2ImgOptions(Painting, total=False):
+    """The options of `pipe(...)`, of a grid, and of `start` beside its own."""
+
+    resize_mode: str | None
+    inpaint_mask: InpaintMask | None
+    regions: tuple[Region, ...] | None
+
+
+class InpaintOptions(Painting, total=False):
+    """The options of `pipe.inpaint`, see `tools.inpaint.Inpainting`."""
+
+    regions: tuple[Region, ...] | None
+    channel: str | None
+    invert: bool | None
+    resize_mask: bool | None
+    grow: int | None
+    blur: float | tuple[float, float] | None
+    blur_kind: str | None
+    levels: str | None
+    content: str | None
+    latent_mask: str | None
+    only_masked: bool | None
+    padding: int | None
+    ring: int | None
+    ring_field: str | None
+    soft_preservation: float | None
+    soft_bias: float | None
+    soft_boost: float | None
+    soft_influence: float | None
+    soft_threshold: float | None
+    soft_contrast: float | None
+
+
+class OutpaintOptions(Painting, total=False):
+    """The options of `pipe.outpaint`, see `tools.outpaint.Outpainting`."""
+
+    left: int | None
+    top: int | None
+    right: int | None
+    bottom: int | None
+    fill: str | None
+    colour: tuple[int, int, int] | None
+    overlap: int | None
+    feather: int | None
+    latent_mask: str | None
+    ring: int | None
+    ring_field: str | None
+
+
+class UpscaleOptions(Common, total=False):
+    """The options of `pipe.upscale`, see `tools.upscaling.Upscaling`."""
+
+    scale: float | None
+    method: str | None
+    tile: int | None
+    overlap: int | None
+    padding: int | None
+    mask_blur: float | None
+    order: str | None
+    seam_fix: str | None
+    seam_fix_strength: float | None
+    seam_fix_width: int | None
+    seam_fix_padding: int | None
+    seam_fix_blur: float | None
+    seam_limit: float | None
+    repair: bool | None
+    batch: int | None
+
+
+class StartOptions(Img2ImgOptions, total=False):
+    """All that `start` takes by name."""
+
+    negative_prompt: str | Sequence[str] | None
+    seed: int | Sequence[int] | None
+    n: int
+    timeout: float | None
+
+
+class Changes(Img2ImgOptions, total=False):
+    """What a run can go on with that was begun otherwise."""
+
+    prompt: str
+    negative_prompt: str
