@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,11 +22,10 @@ _LABELS = {"sampler": find_sampler, "schedule": find_schedule}
 
 def check(given: Any, known: Mapping[str, Option]) -> None:
     """Raise `InputError` for the first field of a frozen dataclass that its row refuses; draw seeds of -1."""
-    for each in fields(given):
-        if each.name in known:
-            value = getattr(given, each.name)
-            if (used := option(known[each.name], value)) is not value:
-                object.__setattr__(given, each.name, used)
+    for name, row in known.items():
+        value = getattr(given, name, row.default)
+        if value is not row.default and (used := option(row, value)) is not value:
+            object.__setattr__(given, name, used)
 
 
 def option(row: Option, value: Any) -> Any:

@@ -50,11 +50,11 @@ class Axis:
         if self.name not in (*AXES, REPLACE):
             raise unknown("axis", self.name, (*AXES, REPLACE), self.name)
         if not self.values:
-            raise InputError(f"the axis {self.name} has no values; give one at least")
+            raise InputError(f"the axis {self.name} has no values; give one at least", self.name)
         if self.name in SEEDS:
             object.__setattr__(self, "values", tuple(drawn(value) for value in self.values))
         if len(set(self.values)) < len(self.values):
-            raise InputError(f"the axis {self.name} has a value twice; leave one out")
+            raise InputError(f"the axis {self.name} has a value twice; leave one out", self.name)
 
     def labels(self) -> list[str]:
         """What is written beside each value."""
@@ -78,13 +78,13 @@ def axis(name: str, text: str) -> Axis:
         values = [search.strip(), *(value.strip() for value in others.split(","))]
         return Axis(name, tuple(dict.fromkeys(values)))
     if name not in AXES:
-        raise unknown("axis", name, (*AXES, REPLACE))
+        raise unknown("axis", name, (*AXES, REPLACE), name)
     kind = AXES[name]
     try:
         values = [kind(value.strip()) for value in text.split(",")]
     except ValueError:
         number = "whole numbers" if kind is int else "numbers"
-        raise InputError(f"{name} is {text!r}; give {number} with commas between them") from None
+        raise InputError(f"{name} is {text!r}; give {number} with commas between them", name) from None
     return Axis(name, tuple(values))
 
 
@@ -102,7 +102,7 @@ class Grid:
             raise InputError(f"a grid has one to {MAX_AXES} axes, not {len(self.axes)}; give a list of values for one")
         names = [axis.name for axis in self.axes]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise InputError(f"the axis {min(twice)} is given twice; give it once")
+            raise InputError(f"the axis {min(twice)} is given twice; give it once", min(twice))
 
     @classmethod
     def of(cls, axes: Mapping[str, Sequence[Any]]) -> Grid:
@@ -122,7 +122,9 @@ class Grid:
         """
         searched = [axis.values[0] for axis in self.axes if axis.name == REPLACE]
         if searched and searched[0] not in prompt and searched[0] not in negative:
-            raise InputError(f"{searched[0]!r} is not in the prompt, so nothing can stand in its place; correct it")
+            raise InputError(
+                f"{searched[0]!r} is not in the prompt, so nothing can stand in its place; correct it", REPLACE
+            )
         made = []
         for cell in product(*(axis.values for axis in reversed(self.axes))):
             values = dict(zip((axis.name for axis in reversed(self.axes)), cell, strict=True))
@@ -134,7 +136,9 @@ class Grid:
     def check(self, cell: int) -> None:
         """Raise `InputError` for a sheet that would be too large with cells of so many pixels a side."""
         if len(self) * cell**2 > MAX_SHEET:
-            raise InputError(f"{len(self)} cells of {cell} pixels are too large a sheet; make the cells smaller")
+            raise InputError(
+                f"{len(self)} cells of {cell} pixels are too large a sheet; make the cells smaller", "cell"
+            )
 
     def sheet(
         self, images: Sequence[Image.Image], title: str, cell: int = 256, font: Path | None = None

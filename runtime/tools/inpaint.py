@@ -23,7 +23,7 @@ from ..imaging.tiles import Window
 from ..requests import checks
 from ..requests.defaults import settled
 from ..requests.expand import expand
-from ..requests.options import default, fields_of
+from ..requests.options import default, fields_of, of_tool
 from ..requests.request import InpaintMask, Output, Region, Request, Result
 from .options import split
 from .patch import Patch, Seam, Size, scaled, working_size
@@ -187,7 +187,8 @@ class Inpaint:
         rule = convention(rest.get("convention") or "contract").masks
         self._own = Inpainting(**{"latent_mask": rule.latent_mask, "ring": rule.ring, **own})
         if not rule.predictions and (other := set(self._own.soft_changes) - {"soft_preservation"}):
-            raise InputError(f"{', '.join(sorted(other))}: of A1111's soft inpainting; choose the convention 'a1111'")
+            cause = f"{', '.join(sorted(other))}: of A1111's soft inpainting; choose the convention 'a1111'"
+            raise InputError(cause, min(other))
         self._picture = pipeline.read(image)
         self._notes: list[str] = []
         shapes = self._read(masks if isinstance(masks, (list, tuple)) else [masks], pipeline.max_pixels)
@@ -195,10 +196,13 @@ class Inpaint:
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         self._prompts = tuple(prompts)
         if len(prompts) not in (1, len(shapes)):
-            raise InputError(f"{len(prompts)} prompts for {len(shapes)} masks; give one for all, or one a mask")
-        size = checks.size(rest.pop("size", None))
+            raise InputError(
+                f"{len(prompts)} prompts for {len(shapes)} masks; give one for all, or one a mask", "prompt"
+            )
+        size = checks.option(of_tool("inpaint")["size"], rest.pop("size", None))
         if rest.get("resize_mode") is not None:
-            raise InputError("inpainting has no resize mode; the result has the picture's size whatever the model's is")
+            cause = "inpainting has no resize mode; the result has the picture's size whatever the model's is"
+            raise InputError(cause, "resize_mode")
         self._patch, shapes, freed = self._plan(pipeline.bundle.model, shapes, size, rule)
         places: dict[str, Any] = {}
         source = self._picture
@@ -283,7 +287,7 @@ class Inpaint:
     def _read(self, sources: Sequence[MaskSource], max_pixels: int) -> list[Array]:
         """The masks' levels, uint8 of the picture's size."""
         if not sources:
-            raise InputError("no mask is given; give one, white where the picture is to be repainted")
+            raise InputError("no mask is given; give one, white where the picture is to be repainted", "mask")
         own, read = self._own, []
         for index, source in enumerate(sources, 1):
             if isinstance(source, Mask):
@@ -298,7 +302,8 @@ class Inpaint:
                     max_pixels=max_pixels,
                 )
             if made.size != self.size:
-                raise InputError(f"a mask is of the picture's size, {self.size}, not {made.size}; read it with a size")
+                cause = f"a mask is of the picture's size, {self.size}, not {made.size}; read it with a size"
+                raise InputError(cause, "mask")
             self._notes += made.notes if len(sources) == 1 else [f"mask {index}: {note}" for note in made.notes]
             read.append(made.levels)
         return read
@@ -347,7 +352,8 @@ def _check_free(mask: InpaintMask | None, downscale: int) -> None:
     if not to_latents(mask.mask, downscale, mask.latent_mask).any():
         raise InputError(
             f"the mask frees no latent the way of {mask.latent_mask!r}, so that nothing would be repainted: it is "
-            "smaller than its blur, or too dark; give latent_mask 'cover', a blur of 0, or a larger or lighter mask"
+            "smaller than its blur, or too dark; give latent_mask 'cover', a blur of 0, or a larger or lighter mask",
+            "mask",
         )
 
 

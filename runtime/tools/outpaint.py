@@ -20,7 +20,7 @@ from ..imaging.tiles import Window, windows
 from ..requests import checks
 from ..requests.defaults import settled
 from ..requests.expand import expand
-from ..requests.options import default, fields_of
+from ..requests.options import default, fields_of, of_tool
 from ..requests.request import InpaintMask, Output, Request, Result
 from .options import split
 from .patch import Patch, Seam, Size, summed
@@ -135,9 +135,10 @@ class Outpaint:
         self._own = Outpainting(**own)
         self._picture = pipeline.read(image)
         if rest.get("resize_mode") is not None:
-            raise InputError("outpainting has no resize mode; its result is the picture's size and what it grows by")
+            cause = "outpainting has no resize mode; its result is the picture's size and what it grows by"
+            raise InputError(cause, "resize_mode")
         facts = pipeline.bundle.model
-        size = checks.size(rest.pop("size", None)) or facts.default_size
+        size = checks.option(of_tool("outpaint")["size"], rest.pop("size", None)) or facts.default_size
         grown = enlarged(self._picture.size, self._own.margins)
         check_size(grown, facts.multiple, "the grown picture")
         if grown[0] * grown[1] > pipeline.max_pixels:

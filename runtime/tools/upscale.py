@@ -309,7 +309,9 @@ def _request(picture: Picture, prompt: str, negative: str, seed: int | None, opt
     """What every tile is asked for; raises `InputError` for what is not a request's, or is set here."""
     named = {ALIASES.get(name, name) for name in options}
     if wrong := sorted(named.intersection(OWN)):
-        raise InputError(f"an upscale sets {', '.join(wrong)} itself; leave it out, and give scale and tile instead")
+        raise InputError(
+            f"an upscale sets {', '.join(wrong)} itself; leave it out, and give scale and tile instead", wrong[0]
+        )
     (request,) = expand([picture], [prompt], [negative], seed, 1, options)
     return request
 

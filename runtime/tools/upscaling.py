@@ -96,7 +96,9 @@ class Upscaling:
         for name in ("overlap", "padding", "fix_width", "fix_padding"):
             if getattr(sizes, name) >= tile:
                 length = getattr(sizes, name)
-                raise InputError(f"tiles of {tile} pixels are no larger than the {name}, {length}; enlarge them")
+                raise InputError(
+                    f"tiles of {tile} pixels are no larger than the {name}, {length}; enlarge them", "tile"
+                )
         return sizes
 
     def redrawn(self, sizes: Sizes, height: int, width: int, rule: TileRule = OURS) -> list[TilePass]:
