@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
+from ..runtime.requests.options import of_tool
 from .parser import CommandParser
 
 
 def list_sampling(parser: CommandParser) -> None:
     """List samplers, schedules and conventions under a command's help."""
-    parser.lists |= {"samplers": _samplers, "schedules": _schedules, "conventions": _conventions}
+    options = of_tool("img2img")
+    for name in ("sampler", "schedule", "convention"):
+        parser.lists[f"{name}s"] = partial(iter, options[name].choices)
 
 
 def list_presets(parser: CommandParser, command: str) -> None:
     """List a command's presets under its help."""
     parser.lists["presets"] = lambda: _presets(command)
-
-
-def _samplers() -> Iterable[str]:
-    from ..runtime.sampling.samplers import SAMPLERS
-
-    return SAMPLERS
-
-
-def _schedules() -> Iterable[str]:
-    from ..runtime.sampling.names import SCHEDULES
-
-    return SCHEDULES
-
-
-def _conventions() -> Iterable[str]:
-    from ..runtime.sampling.strength import CONVENTIONS
-
-    return CONVENTIONS
 
 
 def _presets(command: str) -> Iterable[str]:

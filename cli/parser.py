@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
+from ..runtime.requests.options import aliases, elsewhere
+
 # Parts of an action's number of arguments that are no number.
 _MANY = ("+", "*")
 
@@ -143,7 +145,5 @@ class CommandParser(Parser):
 
 def _name_here(word: str) -> str:
     """What an option of diffusers or A1111 is called here."""
-    from ..runtime.requests.expand import ALIASES, ELSEWHERE
-
-    names = {**ALIASES, **ELSEWHERE, "cfg": "guidance_scale"}
+    names = {**aliases(), **elsewhere()}
     return "--" + names.get(word.replace("-", "_"), word).replace("_", "-")

@@ -80,7 +80,7 @@ def check_names(options: Iterable[str], known: Collection[str]) -> None:
     for name in options:
         if name in known or ALIASES.get(name) in known:
             continue
-        if name in ELSEWHERE:
+        if ELSEWHERE.get(name) in {*known, *CALL}:
             raise InputError(f"unknown option {name!r}; it is called {ELSEWHERE[name]!r} here", name)
         raise unknown("option", name, {*known, *ALIASES, *CALL} - {name}, name)
 

@@ -14,7 +14,7 @@ CALL = (
         least=1,
         most=10_000,
         tools=PAINTING,
-        elsewhere={"a1111": ("batch_size",), "diffusers": ("num_images_per_prompt",)},
+        elsewhere={"a1111": ("batch_size", "n_iter"), "diffusers": ("num_images_per_prompt",)},
     ),
     Option(
         "timeout",

@@ -27,7 +27,7 @@ NOISE = (
         usual="drawn, and printed",
         metavar="N",
         axis="1,2,3",
-        elsewhere={"diffusers": ("generator",)},
+        elsewhere={"diffusers": ("generator",), "comfy": ("noise_seed",)},
     ),
     replace(_KIND, tools=PAINTING),
     replace(_KIND, usual="field; of tiles under a1111 gpu", tools=("upscale",)),
@@ -47,6 +47,7 @@ NOISE = (
         "start",
         "whose noise the first is drawn towards; -1 draws one",
         metavar="SEED",
+        elsewhere={"a1111": ("subseed",)},
         axis="4,5",
     ),
     Option(
@@ -59,6 +60,7 @@ NOISE = (
         most=1,
         metavar="S",
         axis="0.1,0.2",
+        elsewhere={"a1111": ("subseed_strength",)},
     ),
     Option(
         "seed_resize_from",

@@ -28,6 +28,7 @@ PROMPTING = (
         metavar="G",
         axis="3,5,7.5",
         aliases={"a1111": "cfg_scale"},
+        elsewhere={"comfy": ("cfg",)},
     ),
     Option(
         "guidance_rescale",

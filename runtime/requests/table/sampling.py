@@ -17,6 +17,7 @@ SAMPLING = (
         metavar="S",
         axis="0.3,0.5,0.7",
         aliases={"a1111": "denoising_strength"},
+        elsewhere={"comfy": ("denoise",)},
     ),
     Option(
         "steps",
