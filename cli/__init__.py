@@ -31,6 +31,7 @@ from .commands import (
 )
 from .console import Console
 from .drive import Preview
+from .notes import notes
 from .parser import CommandParser, Parser
 from .streams import tolerant
 
@@ -76,8 +77,7 @@ def _run(command: Callable[[], int | None], console: Console) -> int:
 
     error: Exception | None = None
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: console.note(f"note: {message}")
+        with notes(console):
             code = command() or DONE
     except OverpaintError as exc:
         error, code = exc, USAGE if isinstance(exc, InputError) else FAILED
