@@ -13,7 +13,8 @@ from overpaint.bundles.graph import DENOISER
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.tensor import Array
 from overpaint.engines.compare import random_feeds
-from overpaint.engines.ort.cpu import OrtEngine, variant_of
+from overpaint.engines.ort.cpu import OrtEngine
+from overpaint.engines.ort.engine import optimized_graph
 from overpaint.engines.registry import EngineOptions
 from overpaint.runtime.model.load import find
 
@@ -24,7 +25,7 @@ def engine(bundle: Bundle, kind: str) -> OrtEngine:
     graph = bundle.by_role(DENOISER)
     source = bundle.folder / graph.file.path
     name = bundle.name_of(DENOISER)
-    path = source if kind == KINDS[0] else variant_of(name, graph, bundle.folder, "cpu")
+    path = source if kind == KINDS[0] else optimized_graph(name, graph, bundle.folder, "cpu")
     assert path, "build the variant first"
     return OrtEngine(name, graph, path, bundle.folder, EngineOptions())
 

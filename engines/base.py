@@ -1,7 +1,8 @@
-"""The seam between the runtime and whatever executes a graph: tensors' specifications, the engine protocol, errors."""
+"""The seam between the runtime and whatever executes a graph: the engine's protocol and base class, and its checks."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,9 +11,16 @@ from ..bundles.profile import Profile
 from ..bundles.tensor import Array, TensorSpec
 from ..errors import BundleError, EngineError, InputError
 
+# To which numbers of rows calls are padded where a graph is kept for each shape, so that these stay few.
+ROW_BUCKETS = (1, 2, 4, 8, 12, 16)
+
 
 class Engine(Protocol):
-    """One compiled graph, ready to run."""
+    """One compiled graph, ready to run.
+
+    A backend has to bring `label`, `device`, `inputs`, `outputs`, `__call__` and `close`; the rest are capabilities,
+    which `BaseEngine` says it lacks.
+    """
 
     @property
     def label(self) -> str:
@@ -25,11 +33,6 @@ class Engine(Protocol):
         ...
 
     @property
-    def profiles(self) -> Sequence[Profile]:
-        """The shapes that it is built for; none: all that the graph takes."""
-        ...
-
-    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What the graph takes."""
         ...
@@ -37,20 +40,6 @@ class Engine(Protocol):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """What the graph gives."""
-        ...
-
-    @property
-    def capture_state(self) -> Hashable | None:
-        """What a CUDA graph of the engine's work relies on: while this is equal to what it was, the graph may be
-        replayed. None where the work cannot be captured."""
-        ...
-
-    def begin_run(self) -> None:
-        """A run begins: what was built meanwhile may take over now, where no other run goes on."""
-        ...
-
-    def end_run(self) -> None:
-        """A run that began is over, however it ended."""
         ...
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -63,6 +52,89 @@ class Engine(Protocol):
     def close(self) -> None:
         """Release the graph's memory; the engine cannot run afterwards."""
         ...
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic, such as "float16"; an engine of the same may take over in the midst of a picture."""
+        ...
+
+    @property
+    def profiles(self) -> Sequence[Profile]:
+        """The shapes that it is built for; none: all that the graph takes."""
+        ...
+
+    @property
+    def row_buckets(self) -> tuple[int, ...]:
+        """The numbers of rows to which calls are best padded, rising; none: padding costs what it adds.
+
+        A call need not be padded beyond what `profiles` hold.
+        """
+        ...
+
+    @property
+    def capture_state(self) -> Hashable | None:
+        """What a CUDA graph of the engine's work relies on: while this is equal to what it was, the graph may be
+        replayed. None where the work cannot be captured."""
+        ...
+
+    @property
+    def waits_for_idle(self) -> bool:
+        """Whether something is ready that may take over only once nothing is in flight."""
+        ...
+
+    def poll(self, idle: bool = False) -> None:
+        """Let what was built meanwhile take over; the one owner of the device calls it between two calls.
+
+        `idle` says that no picture is in flight: only then may the rounding change.
+        """
+        ...
+
+    def begin_run(self) -> None:
+        """A run begins; gives way to `poll`."""
+        ...
+
+    def end_run(self) -> None:
+        """A run is over; gives way to `poll`."""
+        ...
+
+
+class BaseEngine(ABC):
+    """The base of engines: a subclass brings what every backend needs, and those capabilities that it has."""
+
+    device: str = "cpu"
+    precision: str = ""
+    profiles: Sequence[Profile] = ()
+    row_buckets: tuple[int, ...] = ()
+    waits_for_idle: bool = False
+    _runs = 0
+
+    @abstractmethod
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once on arrays of its device by input name; raises `EngineError`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the graph's memory; the engine cannot run afterwards."""
+
+    @property
+    def capture_state(self) -> Hashable | None:
+        """None: the work cannot be captured."""
+        return None
+
+    def poll(self, idle: bool = False) -> None:  # noqa: B027
+        """Nothing takes over."""
+
+    def begin_run(self) -> None:
+        """A run begins: `poll` where no other goes on."""
+        if not self._runs:
+            self.poll(idle=True)
+        self._runs += 1
+
+    def end_run(self) -> None:
+        """A run that began is over, however it ended."""
+        self._runs -= 1
+        if not self._runs:
+            self.poll(idle=True)
 
 
 def check_feeds(name: str, specs: Iterable[TensorSpec], feeds: Mapping[str, Array]) -> None:

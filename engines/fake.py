@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..bundles.graph import Graph, Range
 from ..bundles.tensor import Array, TensorSpec
-from .base import check_feeds
-
-if TYPE_CHECKING:
-    from ..bundles.graph import Graph, Range
-    from ..bundles.profile import Profile
-    from .registry import EngineOptions
+from .base import BaseEngine, check_feeds
+from .registry import EngineOptions
 
 
-class FakeEngine:
+class FakeEngine(BaseEngine):
     """Every output is tanh(x / 2 + Σ sin(mean of an input) + a pattern of the position), row by row.
 
     x is the first input where it has the output's shape, or that and more channels, else 0.
@@ -27,18 +23,10 @@ class FakeEngine:
         self.name = name
         self.inputs = graph.inputs
         self.outputs = graph.outputs
+        self.precision = graph.precision
         self._ranges = graph.ranges
 
     label = "fake"
-    device = "cpu"
-    profiles: Sequence[Profile] = ()
-    capture_state = None
-
-    def begin_run(self) -> None:
-        """Nothing is built."""
-
-    def end_run(self) -> None:
-        """Nothing was built."""
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Evaluate the outputs for arrays by input name; raises `EngineError`."""

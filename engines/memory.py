@@ -16,6 +16,11 @@ _MADV_PAGEOUT = 21
 _EVERY = 0.1  # seconds
 
 
+def out_of_memory(exc: Exception) -> bool:
+    """Whether a library's exception says that the memory does not suffice; each has its own words for it."""
+    return isinstance(exc, MemoryError) or "alloc" in str(exc).lower() or "out of memory" in str(exc).lower()
+
+
 @contextmanager
 def unloading(paths: Sequence[Path]) -> Iterator[None]:
     """Keep the pages of mapped files out of memory while something reads through them and lays them out anew."""

@@ -14,7 +14,7 @@ from .base import Engine
 
 BACKENDS: Mapping[str, str] = {
     "openvino": "openvino.engine",
-    "onnxruntime": "ort.cpu",
+    "onnxruntime": "ort.engine",
     "tensorrt": "tensorrt.engine",
     "tensorrt_rtx": "tensorrt.rtx",
     "fake": "fake",

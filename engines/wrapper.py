@@ -26,11 +26,6 @@ class Wrapper:
         return self.engine.device
 
     @property
-    def profiles(self) -> Sequence[Profile]:
-        """The shapes that it is built for."""
-        return self.engine.profiles
-
-    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What the graph takes."""
         return self.engine.inputs
@@ -41,9 +36,37 @@ class Wrapper:
         return self.engine.outputs
 
     @property
+    def precision(self) -> str:
+        """The arithmetic."""
+        return self.engine.precision
+
+    @property
+    def profiles(self) -> Sequence[Profile]:
+        """The shapes that it is built for."""
+        return self.engine.profiles
+
+    @property
+    def row_buckets(self) -> tuple[int, ...]:
+        """The numbers of rows to which calls are best padded."""
+        return self.engine.row_buckets
+
+    @property
     def capture_state(self) -> Hashable | None:
         """What a CUDA graph of its work relies on."""
         return self.engine.capture_state
+
+    @property
+    def waits_for_idle(self) -> bool:
+        """Whether something is ready that may take over only once nothing is in flight."""
+        return self.engine.waits_for_idle
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; raises `EngineError`."""
+        return self.engine(feeds)
+
+    def poll(self, idle: bool = False) -> None:
+        """Let what was built meanwhile take over."""
+        self.engine.poll(idle)
 
     def begin_run(self) -> None:
         """A run begins."""
@@ -52,10 +75,6 @@ class Wrapper:
     def end_run(self) -> None:
         """A run is over."""
         self.engine.end_run()
-
-    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the graph once; raises `EngineError`."""
-        return self.engine(feeds)
 
     def close(self) -> None:
         """Release the graph's memory."""

@@ -18,7 +18,7 @@ from ..bundles.manifest import Graphs
 from ..bundles.profile import ROWS, Profile, Sizes, profiles
 from ..bundles.store import Store, write_whole
 from ..engines.tensorrt.built import REFITTABLE, WEIGHTLESS, WHOLE, engine_key
-from ..engines.tensorrt.engine import known_processors, library, logger
+from ..engines.tensorrt.library import known_processors, library, logger
 from ..errors import EngineError, InputError, unknown
 from .memory import check_memory
 from .progress import Progress, Report

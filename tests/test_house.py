@@ -41,8 +41,8 @@ RULES = {
 }
 BACKEND_LIBRARIES = {
     "cupy": "engines/arrays.py",
-    "onnxruntime": "engines/ort/cpu.py",
-    "openvino": "engines/openvino/engine.py",
+    "onnxruntime": "engines/ort/session.py",
+    "openvino": "engines/openvino/library.py",
 }
 FILES = [path for part in RULES for path in sorted((ROOT / part).rglob("*.py"))]
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from ...bundles.graph import Graph
 from ...bundles.tensor import Array
-from ...errors import EngineError, NoEngineError
+from ...errors import EngineError, NoEngineError, OutOfMemoryError
 from ..arrays import device_lock, free_memory, namespace, pointer, stream, wrap
+from ..base import ROW_BUCKETS
 from ..capture import recording
+from ..memory import out_of_memory
+from ..registry import EngineOptions
 from ..select import INSTALL_CUDA as INSTALL
-from .cpu import ERRORS, OrtEngine, library, open_session, out_of_memory, session_options
+from .session import ERRORS, SessionEngine, library, open_session, session_options
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ...bundles.graph import Graph
-    from ..registry import EngineOptions
+logger = logging.getLogger(__name__)
 
 PROVIDER = "CUDAExecutionProvider"
 # The library keeps a captured graph, and with it its activations, for as long as the session.
@@ -41,7 +42,7 @@ class Captured:
     outputs: Mapping[str, Array]
 
 
-class CudaEngine(OrtEngine):
+class CudaEngine(SessionEngine):
     """A graph in an ONNX Runtime session on a GPU.
 
     The first run of a shape tells the shapes of its outputs; the second is captured, as long as fewer than
@@ -56,8 +57,8 @@ class CudaEngine(OrtEngine):
         self._seen: dict[_Shapes, dict[str, tuple[int, ...]]] = {}
         self._capturing = True
         self._state = object()
-        self._precision = graph.precision
         super().__init__(name, graph, path, folder, options)
+        self.row_buckets = ROW_BUCKETS if self._capturing else ()
         self.label += WITH_GRAPHS if self._capturing else WITHOUT_GRAPHS
 
     @property
@@ -73,10 +74,10 @@ class CudaEngine(OrtEngine):
         _check_provider(self.name)
 
         # A convolution's bias in its kernel, which cuDNN then compiles: seconds for every shape.
-        biases = options.shapes == "tuned" and self._precision == "float16"
+        biases = options.shapes == "tuned" and self.precision == "float16"
 
         def opened() -> Any:
-            settings = providers(self._precision, graphs=self._capturing, biases=biases)
+            settings = providers(self.precision, graphs=self._capturing, biases=biases)
             return open_session(path, folder, session_options(options), settings)
 
         try:
@@ -174,19 +175,19 @@ class CudaEngine(OrtEngine):
 
     def _give_up_graphs(self, exc: Exception) -> None:
         """Open the session again without graphs: it said that it could capture them, and could not."""
-        warnings.warn(f"{self.name}: runs without CUDA graphs, this one cannot be captured: {exc}", stacklevel=2)
+        logger.warning("%s: runs without CUDA graphs, this one cannot be captured: %s", self.name, exc)
         self._release()
-        self._capturing = False
+        self._capturing, self.row_buckets = False, ()
         self._session = self._open()
         self.label = self.label.replace(WITH_GRAPHS, WITHOUT_GRAPHS)
 
-    def _too_large(self, exc: Exception) -> EngineError:
+    def _too_large(self, exc: Exception) -> OutOfMemoryError:
         """Let go of all that a failed run leaves, graphs included, so that the next one has the memory."""
         self._release()
         free = free_memory()
         with suppress(EngineError, *ERRORS):  # without memory even for the graph, the engine stays closed
             self._session = self._open()
-        return EngineError(
+        return OutOfMemoryError(
             f"{self.name}: the GPU's memory does not suffice ({exc}); {free / 1e6:.0f} MB are free without this graph: "
             "take a smaller size, fewer rows a call (max_rows), or a bundle exported in float16"
         )

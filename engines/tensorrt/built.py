@@ -14,7 +14,7 @@ from ...errors import EngineError
 WEIGHTS = WHOLE, REFITTABLE, WEIGHTLESS = "", ", refittable", ", weightless"
 LIBRARIES = "tensorrt", "tensorrt_rtx"
 # What to do to have an engine for some lengths of a graph's axes.
-Mend = Callable[[Sequence[Mapping[str, Range]]], str]
+Advice = Callable[[Sequence[Mapping[str, Range]]], str]
 
 _JOIN = " | "
 
@@ -32,32 +32,32 @@ def profiles_of(key: Key) -> tuple[Profile, ...]:
     return tuple(Profile.parse(text) for text in key.profile.split(_JOIN))
 
 
-def choose(keys: Iterable[Key], wanted: Key, mend: Mend) -> list[Key]:
+def choose(keys: Iterable[Key], wanted: Key, advice: Advice) -> list[Key]:
     """The engines that are `wanted`, with any profiles, those that hold their weights first.
 
     Raises `EngineError` where there are none: what sets the nearest apart, and what to run.
     """
     there = [key for key in keys if key.graph == wanted.graph and key.library in LIBRARIES]
-    found = [key for key in there if _asked(wanted, key) == key]
+    found = [key for key in there if _matching(wanted, key) == key]
     if found:
         return sorted(found, key=lambda key: WEIGHTS.index(key.precision.removeprefix(wanted.precision)))
     if not there:
-        raise EngineError(f"{wanted.graph}: {wanted.library} has built no engine of it; {mend([])}")
-    nearest = min(there, key=lambda key: len(_asked(wanted, key).differences(key)))
-    reason = "; ".join(_asked(wanted, nearest).differences(nearest))
-    raise EngineError(f"{wanted.graph}: the engine that is there cannot be used ({reason}); {mend(_axes(nearest))}")
+        raise EngineError(f"{wanted.graph}: {wanted.library} has built no engine of it; {advice([])}")
+    nearest = min(there, key=lambda key: len(_matching(wanted, key).differences(key)))
+    reason = "; ".join(_matching(wanted, nearest).differences(nearest))
+    raise EngineError(f"{wanted.graph}: the engine that is there cannot be used ({reason}); {advice(_axes(nearest))}")
 
 
-def rebuild(key: Key, mend: Mend) -> str:
+def rebuild(key: Key, advice: Advice) -> str:
     """What to do to have an engine built again."""
-    return mend(_axes(key))
+    return advice(_axes(key))
 
 
 def _axes(key: Key) -> list[Mapping[str, Range]]:
     return [profile.axes for profile in profiles_of(key)]
 
 
-def _asked(wanted: Key, key: Key) -> Key:
+def _matching(wanted: Key, key: Key) -> Key:
     """`wanted`, with what may differ taken from `key`: the profiles, other processors, how the weights are held."""
     kinds = [wanted.precision + kind for kind in WEIGHTS]
     return replace(

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...bundles.tensor import Array
-from ...errors import EngineError
+from ...errors import EngineError, OutOfMemoryError
 from ..arrays import namespace, pointer, stream
 from ..capture import record, recording
+from ..memory import out_of_memory
 
 cupy = namespace("cuda")
 
@@ -49,7 +50,7 @@ class Cuda:
             caller.wait_event(self._stream.record())
 
     def allocate(self, size: int) -> Any:
-        """Memory of `size` bytes; raises `EngineError` where the device has no more."""
+        """Memory of `size` bytes; raises `OutOfMemoryError` where the device has no more."""
         with _guard(f"the GPU has no {size / 1e6:.0f} MB of memory left"):
             return cupy.empty(max(size, 1), np.uint8)
 
@@ -102,4 +103,5 @@ def _guard(what: str) -> Iterator[None]:
     try:
         yield
     except kinds as exc:
-        raise EngineError(f"{what}: {exc}") from exc
+        kind = OutOfMemoryError if out_of_memory(exc) else EngineError
+        raise kind(f"{what}: {exc}") from exc

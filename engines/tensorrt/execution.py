@@ -60,7 +60,7 @@ class Device(Protocol):
         ...
 
     def allocate(self, size: int) -> Any:
-        """Memory of so many bytes; raises `EngineError` where there is no more."""
+        """Memory of so many bytes; raises `OutOfMemoryError` where there is no more."""
         ...
 
     def address(self, memory: Any) -> int:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ...bundles.graph import Graph
+from ..registry import EngineOptions
 from .engine import TensorRTEngine, open_built
-
-if TYPE_CHECKING:
-    from ...bundles.graph import Graph
-    from ..registry import EngineOptions
 
 
 def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> TensorRTEngine:

@@ -14,7 +14,7 @@ from ...bundles.manifest import Graphs
 from ...bundles.store import Store
 from ...engines.arrays import to_device, to_host
 from ...engines.compare import random_feeds, worst
-from ...engines.ort.cpu import open_path, variant_key
+from ...engines.ort.engine import open_path, optimized_key
 from ...engines.registry import EngineOptions
 from ...engines.select import candidates
 from ...errors import ExportError
@@ -77,7 +77,7 @@ def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda sta
                 else:
                     _compare(name, graph, source, target, device)
 
-            key = variant_key(name, graph, device)
+            key = optimized_key(name, graph, device)
             built.append(store.build(key, make, lambda: report("waiting for another build")))
     return built
 

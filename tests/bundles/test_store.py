@@ -11,7 +11,7 @@ import pytest
 from overpaint import EngineError, OutputError
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.store import Key, Store
-from overpaint.engines.ort.cpu import variant_of
+from overpaint.engines.ort.engine import optimized_graph
 from overpaint.runtime.model.load import MODELS
 
 KEY = Key("unet", "0" * 64, "dynamic", "float16", "library", "1.0", "sm_90")
@@ -112,7 +112,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_shipped_bundles_are_kept_in_the_users_cache(tmp_path: Path, nobody: pytest.MonkeyPatch) -> None:
     nobody.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert Store.of(MODELS / "tiny").folder == tmp_path / "overpaint/engines"
-    assert variant_of("unet", Bundle.read(MODELS / "tiny").graph("unet"), MODELS / "tiny", "cpu")
+    assert optimized_graph("unet", Bundle.read(MODELS / "tiny").graph("unet"), MODELS / "tiny", "cpu")
 
 
 @pytest.mark.parametrize("home", [None, "", "relative"])

@@ -1,4 +1,4 @@
-"""A faster engine takes over when a run begins."""
+"""A faster engine takes over between two calls, or when nothing is in flight."""
 
 from pathlib import Path
 
@@ -31,32 +31,59 @@ def fast(fake_folder: Path) -> FakeEngine:
     return engine
 
 
-def test_it_hands_over_between_runs(slow: FakeEngine, fast: FakeEngine) -> None:
+def test_one_of_the_same_precision_takes_over_at_the_next_poll(slow: FakeEngine, fast: FakeEngine) -> None:
     ready: list[Engine] = []
-    relay = HotSwap(slow, lambda: ready[0] if ready else None)
-    relay.begin_run()
+    engine = HotSwap(slow, lambda: ready[0] if ready else None)
+    engine.poll(idle=True)
+    assert engine.label == "fake"
     ready.append(fast)
-    relay.begin_run()
-    assert relay.label == "fake"  # a run goes on
-    relay.end_run()
-    relay.end_run()
-    relay.begin_run()
-    assert (relay.label, relay.profiles) == ("fast", ONE_ROW)
+    engine.poll()
+    assert (engine.label, engine.profiles) == ("fast", ONE_ROW)
+    assert not engine.waits_for_idle
 
 
-def test_what_cannot_be_opened_is_told_and_asked_for_once(slow: FakeEngine) -> None:
-    asked = []
+def test_one_of_another_precision_waits_until_nothing_is_in_flight(slow: FakeEngine, fast: FakeEngine) -> None:
+    opened = []
+    fast.precision = "float16"
+    engine = HotSwap(slow, lambda: opened.append(1) or fast)  # type: ignore[func-returns-value]
+    for _ in range(2):
+        engine.poll()
+        assert engine.label == "fake"
+        assert engine.waits_for_idle
+    engine.poll(idle=True)
+    assert engine.label == "fast"
+    assert not engine.waits_for_idle
+    assert len(opened) == 1
+
+
+def test_engines_are_closed_once_they_are_done_with(slow: FakeEngine, fast: FakeEngine) -> None:
+    closed: list[str] = []
+    for each in (slow, fast):
+        each.close = lambda name=each.name: closed.append(name)  # type: ignore[method-assign]
+    engine = HotSwap(slow, lambda: fast)
+    engine.poll()
+    assert closed == ["slow"]
+    engine.close()
+    assert closed == ["slow", "fast"]
+    fast.precision = "float16"
+    engine = HotSwap(slow, lambda: fast)
+    engine.poll()
+    engine.close()
+    assert closed[2:] == ["fast", "slow"]
+
+
+def test_what_cannot_be_opened_is_told_and_tried_once(slow: FakeEngine) -> None:
+    tries = []
 
     def refuse() -> Engine:
-        asked.append(1)
+        tries.append(1)
         raise EngineError("too large")
 
-    relay = HotSwap(slow, refuse)
+    engine = HotSwap(slow, refuse)
     for _ in range(2):
-        relay.begin_run()
-        relay.end_run()
-    assert relay.label == "fake (no faster engine: too large)"
-    assert len(asked) == 1
+        engine.poll(idle=True)
+    assert engine.label == "fake (no faster engine: too large)"
+    assert len(tries) == 1
 
 
 def test_rows_follow_the_engine(fake: overpaint.Pipeline, fast: FakeEngine) -> None:

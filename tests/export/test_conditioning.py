@@ -87,15 +87,6 @@ def test_facts_that_fit_no_model(tmp_path: Path) -> None:
         overpaint.load(bundle.folder, engine="fake")
 
 
-def test_a_manifest_of_format_1_is_that_of_a_plain_model(tmp_path: Path) -> None:
-    bundle = fake_bundle(tmp_path / "fake")
-    path = bundle.folder / "bundle.json"
-    record = json.loads(path.read_text())
-    del record["model"]["conditioning_channels"]
-    path.write_text(json.dumps(record | {"format": 1}))
-    assert Bundle.read(bundle.folder) == bundle
-
-
 def test_the_fake_engine_looks_at_the_latents(tmp_path: Path) -> None:
     bundle = fake_bundle(tmp_path / "fake", 5)
     graph = bundle.graph("unet")

@@ -1,6 +1,7 @@
 """OpenVINO on the shipped model: what it computes, when it compiles, what it keeps."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import wait
@@ -15,10 +16,12 @@ from overpaint.bundles.graph import File
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.store import Store
 from overpaint.bundles.tensor import Array
-from overpaint.engines.base import Engine
+from overpaint.engines.base import ROW_BUCKETS, Engine
 from overpaint.engines.compare import random_feeds
 from overpaint.engines.openvino import engine as engine_module
+from overpaint.engines.openvino.compiler import Compiled, Compiler
 from overpaint.engines.registry import EngineOptions, open_engine
+from overpaint.errors import OutOfMemoryError
 from overpaint.runtime.model.load import MODELS
 
 NAME = "vae_decoder"
@@ -101,20 +104,53 @@ def test_feeds_need_not_be_contiguous(bundle: Bundle) -> None:
     )
 
 
+def comes(engine: engine_module.OpenVinoEngine, *heights: int) -> Array:
+    """Work on these heights between two idle moments; what the last gave."""
+    engine.poll(idle=True)
+    return [engine({"latents": latents(height)})["pixels"] for height in heights or (8,)][-1]
+
+
 class TestSpecialisation:
-    def test_a_shape_that_comes_back_gets_a_static_graph_between_runs(self, auto: engine_module.OpenVinoEngine) -> None:
-        static, made = [], []
-        for _ in range(3):
-            auto.begin_run()
-            made.append(auto({"latents": latents()})["pixels"])
-            static.append(serving(auto))
-            built(auto)
-            made.append(auto({"latents": latents()})["pixels"])  # what was built meanwhile waits for the next run
-            assert serving(auto) == static[-1]
-            assert auto.label.endswith("dynamic")
-            auto.end_run()
-        assert static == [False, False, True]
+    def test_a_shape_that_comes_back_gets_a_static_graph_at_a_poll(self, auto: engine_module.OpenVinoEngine) -> None:
+        made = [comes(auto)]
+        built(auto)
+        assert not auto._building
+        made.append(comes(auto))
+        built(auto)
+        made.append(auto({"latents": latents()})["pixels"])
+        assert not serving(auto)  # what was built meanwhile waits for a poll
+        auto.poll()
+        made.append(auto({"latents": latents()})["pixels"])
+        assert serving(auto)
+        assert auto.label.endswith("dynamic")
         assert {array.tobytes() for array in made} == {made[0].tobytes()}
+
+    def test_a_shape_that_comes_often_needs_no_idle_moment(
+        self, auto: engine_module.OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine_module, "OFTEN", 3)
+        for calls in range(1, 4):
+            auto({"latents": latents()})
+            assert bool(auto._building) == (calls == 3)
+            if calls < 3:
+                auto.poll()
+        built(auto)
+        auto.poll()
+        auto({"latents": latents()})
+        assert serving(auto)
+
+    def test_a_graph_in_use_is_not_dropped_for_another(
+        self, auto: engine_module.OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        auto._most_kept = 2
+        for _ in range(3):
+            comes(auto, 2, 4, 6)
+            built(auto)
+        assert [shapes[0][2] for shapes in auto._static] == [2, 4]
+        comes(auto, 6)
+        built(auto)
+        auto.poll()
+        assert [shapes[0][2] for shapes in auto._static] == [4, 6]
 
     @pytest.mark.parametrize("name", ["text_encoder", "unet", "vae_encoder", "vae_decoder"])
     @pytest.mark.parametrize("precision", ["float32", None])
@@ -123,10 +159,9 @@ class TestSpecialisation:
         feeds = random_feeds(engine.inputs, {"rows": 2, "tokens": 77, "height": 16, "width": 24, "h": 8, "w": 6})
         made = []
         for _ in range(3):
-            engine.begin_run()
+            engine.poll(idle=True)
             made.append(b"".join(array.tobytes() for array in engine(feeds).values()))
             built(engine)
-            engine.end_run()
         assert serving(engine)
         assert len(set(made)) == 1
 
@@ -135,7 +170,7 @@ class TestSpecialisation:
     ) -> None:
         infer = auto._infer
 
-        def other(compiled: engine_module.Compiled, feeds: dict[str, Array]) -> dict[str, Array]:
+        def other(compiled: Compiled, feeds: dict[str, Array]) -> dict[str, Array]:
             return {
                 name: array if compiled is auto._dynamic else np.nextafter(array, 9)
                 for name, array in infer(compiled, feeds).items()
@@ -143,51 +178,50 @@ class TestSpecialisation:
 
         monkeypatch.setattr(auto, "_infer", other)
         for _ in range(4):
-            auto.begin_run()
-            auto({"latents": latents()})
+            comes(auto)
             assert not serving(auto)
             built(auto)
-            auto.end_run()
         assert not auto._building
 
     def test_shapes_that_do_not_come_back_are_not_built(self, auto: engine_module.OpenVinoEngine) -> None:
         for height in (2, 4, 6):
-            auto.begin_run()
-            auto({"latents": latents(height)})
-            auto.end_run()
+            comes(auto, height)
+            auto.poll()
         assert not auto._building
-
-    def test_nothing_changes_while_another_run_goes_on(self, auto: engine_module.OpenVinoEngine) -> None:
-        auto.begin_run()
-        for _ in range(3):
-            auto.begin_run()
-            auto({"latents": latents()})
-            built(auto)
-            assert not serving(auto)
-            auto.end_run()
 
     @pytest.mark.parametrize("shapes", ["static", "tuned"])
     def test_only_the_last_few_are_kept(self, bundle: Bundle, shapes: str) -> None:
         engine = opened(bundle, shapes=shapes)
+        engine._most_kept = 2
         for height in (2, 4, 6, 2):
-            engine.begin_run()
-            engine({"latents": latents(height)})
-            engine.end_run()
+            comes(engine, height)
         assert [shapes[0][2] for shapes in engine._static] == [6, 2]
 
-    def test_a_large_graph_is_compiled_for_a_runs_first_shapes(
+    def test_a_large_graph_is_compiled_for_the_first_shapes(
         self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(engine_module, "LARGE", 0)
         engine, labels = opened(bundle), []
         for heights in ((2,), (4, 2), (2, 4, 6), (6,)):
-            engine.begin_run()
-            for height in heights:
-                engine({"latents": latents(height)})
+            comes(engine, *heights)
             labels.append(engine.label.rpartition(", ")[2])
-            engine.end_run()
         assert labels == ["static", "static", "dynamic and static", "static"]
         assert not engine._building
+
+    def test_what_serves_a_shape_of_a_large_graph_changes_only_when_idle(
+        self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine_module, "LARGE", 0)
+        engine = opened(bundle)
+        comes(engine, 2, 4, 6)
+        (shapes,) = (shapes for shapes, compiled in engine._now.items() if compiled is engine._dynamic)
+        for _ in range(3):
+            engine.poll()
+            engine({"latents": latents(6)})
+            assert engine._now[shapes] is engine._dynamic
+        comes(engine, 6)
+        assert engine._now[shapes] is not engine._dynamic
+        assert engine.label.endswith("static")
 
     def test_a_failed_build_is_told_and_the_dynamic_graph_goes_on(
         self, auto: engine_module.OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
@@ -195,13 +229,33 @@ class TestSpecialisation:
         def refuse(*_: object) -> None:
             raise EngineError("no memory left")
 
-        monkeypatch.setattr(engine_module.Compiler, "compile", refuse)
+        monkeypatch.setattr(Compiler, "compile", refuse)
         for _ in range(3):
-            auto.begin_run()
-            auto({"latents": latents()})
+            comes(auto)
             built(auto)
-            auto.end_run()
         assert auto.label.endswith("dynamic, no static graph (no memory left)")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "large", "buckets"),
+    [("auto", False, ROW_BUCKETS), ("static", False, ROW_BUCKETS), ("dynamic", False, ()), ("auto", True, ())],
+)
+def test_rows_are_padded_where_a_graph_is_kept_for_each_shape(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, shapes: str, large: bool, buckets: tuple[int, ...]
+) -> None:
+    if large:
+        monkeypatch.setattr(engine_module, "LARGE", 0)
+    assert opened(bundle, shapes=shapes).row_buckets == buckets
+
+
+def test_memory_that_does_not_suffice(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("std::bad_alloc")
+
+    engine = opened(bundle, shapes="dynamic")
+    monkeypatch.setattr(engine, "_infer", fail)
+    with pytest.raises(OutOfMemoryError, match=r"vae_decoder: the memory does not suffice .*max_rows"):
+        engine({"latents": latents()})
 
 
 class TestStore:
@@ -210,44 +264,48 @@ class TestStore:
     ) -> None:
         first = opened(bundle)({"latents": latents()})["pixels"]
         assert len(list(store.glob("vae_decoder.openvino.*/engine"))) == 1
-        monkeypatch.setattr(engine_module.Compiler, "read", lambda *_: pytest.fail("compiled again"))
+        monkeypatch.setattr(Compiler, "read", lambda *_: pytest.fail("compiled again"))
         assert np.array_equal(opened(bundle)({"latents": latents()})["pixels"], first)
 
     @pytest.mark.parametrize("spoil", [lambda data: data[:-9], lambda data: data[:99] + b"?" + data[100:]])
-    def test_an_altered_blob_is_dropped_and_made_anew(self, bundle: Bundle, store: Path, spoil: object) -> None:
+    def test_an_altered_blob_is_dropped_and_made_anew(
+        self, bundle: Bundle, store: Path, spoil: object, caplog: pytest.LogCaptureFixture
+    ) -> None:
         first = opened(bundle)({"latents": latents()})["pixels"]
         blob = next(store.glob("*/engine"))
         blob.write_bytes(spoil(blob.read_bytes()))
-        with pytest.warns(UserWarning, match="damaged and is made anew .*altered or cut short"):
-            assert np.array_equal(opened(bundle)({"latents": latents()})["pixels"], first)
+        assert np.array_equal(opened(bundle)({"latents": latents()})["pixels"], first)
+        assert re.search("damaged and is made anew .*altered or cut short", caplog.text)
         opened(bundle)
 
-    def test_a_blob_that_cannot_be_loaded_is_made_anew(self, bundle: Bundle, store: Path) -> None:
+    def test_a_blob_that_cannot_be_loaded_is_made_anew(
+        self, bundle: Bundle, store: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         opened(bundle)
         folder = next(store.glob("vae_decoder.*"))
         (folder / "engine").write_bytes(b"of another build")
         record = json.loads((folder / "key.json").read_text())
         record["file"] = asdict(File.of(folder, "engine"))
         (folder / "key.json").write_text(json.dumps(record))
-        with pytest.warns(UserWarning, match="made anew .*cannot load"):
-            assert opened(bundle)({"latents": latents()})
+        assert opened(bundle)({"latents": latents()})
+        assert re.search("made anew .*cannot load", caplog.text)
 
     def test_an_altered_one_that_cannot_be_removed_is_done_without(
-        self, bundle: Bundle, store: Path, monkeypatch: pytest.MonkeyPatch
+        self, bundle: Bundle, store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         opened(bundle)
         next(store.glob("*/engine")).write_bytes(b"")
         monkeypatch.setattr(Store, "remove", lambda *_: None)
-        with pytest.warns(UserWarning, match="compiled anew each time"):
-            assert opened(bundle)({"latents": latents()})
+        assert opened(bundle)({"latents": latents()})
+        assert re.search("compiled anew each time", caplog.text)
 
     def test_a_folder_that_cannot_be_written_is_told_and_done_without(
-        self, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         (tmp_path / "file").write_bytes(b"")
         monkeypatch.setenv("OVERPAINT_ENGINES", str(tmp_path / "file" / "engines"))
-        with pytest.warns(UserWarning, match="compiled anew each time"):
-            engine = opened(bundle)
+        engine = opened(bundle)
+        assert re.search("compiled anew each time", caplog.text)
         assert engine({"latents": latents()})["pixels"].shape == (1, 3, 32, 24)
         assert str(tmp_path) not in engine.label
 
@@ -284,7 +342,3 @@ class TestRefusals:
         (tmp_path / "vae_decoder.onnx").write_bytes(b"nothing")
         with pytest.raises(EngineError, match="vae_decoder: cannot compile the graph"):
             open_engine("openvino", NAME, bundle.graph(NAME), tmp_path, EngineOptions())
-
-
-def test_float32_has_no_tiles() -> None:
-    assert not engine_module._has_tiles("CPU", "f32")

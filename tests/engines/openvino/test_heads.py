@@ -7,16 +7,17 @@ import openvino
 import pytest
 from openvino import opset13
 
-from overpaint.engines.openvino import engine as engine_module
-from overpaint.engines.openvino.engine import LEAST_KEYS, fill_heads
+from overpaint.engines.openvino import heads
+from overpaint.engines.openvino.heads import LEAST_KEYS, fill_heads
 
 CORE = openvino.Core()
+HAS_TILES = heads._has_tiles
 
 
 @pytest.fixture(autouse=True)
 def tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor with matrix tiles, whichever this is."""
-    monkeypatch.setattr(engine_module, "_has_tiles", lambda *_: True)
+    monkeypatch.setattr(heads, "_has_tiles", lambda *_: True)
 
 
 def attention(
@@ -72,7 +73,11 @@ def test_it_stays_where_nothing_is_gained(settings: dict[str, Any]) -> None:
 
 
 def test_it_stays_without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "_has_tiles", lambda *_: False)
+    monkeypatch.setattr(heads, "_has_tiles", lambda *_: False)
     model = attention()
     fill_heads(model, "CPU", "bf16")
     assert widths(model) == [40, 40, 40]
+
+
+def test_float32_has_no_tiles() -> None:
+    assert not HAS_TILES("CPU", "f32")

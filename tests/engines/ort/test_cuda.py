@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,12 @@ from overpaint import EngineError
 from overpaint.bundles.graph import Graph
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.tensor import TensorSpec
+from overpaint.engines.base import ROW_BUCKETS
 from overpaint.engines.fake import FakeEngine
-from overpaint.engines.ort import cpu, cuda
+from overpaint.engines.ort import cuda, session
 from overpaint.engines.ort.cuda import MOST_GRAPHS, PROVIDER
 from overpaint.engines.registry import EngineOptions, open_engine
+from overpaint.errors import OutOfMemoryError
 from tests.support.device import CUPY, Array
 
 CUDA = EngineOptions(device="cuda")
@@ -141,13 +144,13 @@ def graph(fake_folder: Path, cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
     library = SimpleNamespace(
         __version__="0",
         InferenceSession=Session,
-        SessionOptions=cpu.onnxruntime.SessionOptions,
-        RunOptions=cpu.onnxruntime.RunOptions,
+        SessionOptions=session.library.SessionOptions,
+        RunOptions=session.library.RunOptions,
         get_available_providers=lambda: [PROVIDER, "CPUExecutionProvider"],
         preload_dlls=lambda directory: None,
         set_default_logger_severity=lambda level: None,
     )
-    monkeypatch.setattr(cpu, "onnxruntime", library)
+    monkeypatch.setattr(session, "library", library)
     monkeypatch.setattr(cuda, "library", library)
     yield Session.graph
     monkeypatch.undo()
@@ -273,28 +276,30 @@ def test_a_graph_that_cannot_be_captured_runs_without(
 
 
 def test_a_capture_that_fails_is_told_and_not_tried_again(
-    graph: Graph, fake_folder: Path, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, fake_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(Session, "breaks_capture", True)
     engine = engine_of(fake_folder, graph)
     engine(feeds())
-    with pytest.warns(UserWarning, match="unet: runs without CUDA graphs, .* not permitted when stream is capturing"):
-        made = engine(feeds())
+    assert engine.row_buckets == ROW_BUCKETS
+    made = engine(feeds())
+    assert re.search("unet: runs without CUDA graphs, .* not permitted when stream is capturing", caplog.text)
+    assert engine.row_buckets == ()
     assert np.array_equal(made["model_output"].host, expected(graph, feeds()))
     engine(feeds())
-    assert [session.log for session in Session.opened] == [[-1, 1], [-1, -1]]
+    assert [opened.log for opened in Session.opened] == [[-1, 1], [-1, -1]]
     assert engine.label.endswith("float32, without CUDA graphs")
 
 
-def test_norms_that_leave_the_gpu_are_told(graph: Graph, fake_folder: Path) -> None:
+def test_norms_that_leave_the_gpu_are_told(graph: Graph, fake_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = fake_folder / graph.file.path
     plain = path.read_bytes()
     path.write_bytes(plain + b"InstanceNormalization")
     try:
-        with pytest.warns(UserWarning, match="unet: .* group norms .* run: overpaint build .* --engine onnxruntime"):
-            engine_of(fake_folder, graph)
+        engine_of(fake_folder, graph)
     finally:
         path.write_bytes(plain)
+    assert re.search("unet: .* group norms .* run: overpaint build .* --engine onnxruntime", caplog.text)
 
 
 def test_out_of_memory_names_what_was_needed_and_the_next_request_works(
@@ -303,10 +308,12 @@ def test_out_of_memory_names_what_was_needed_and_the_next_request_works(
     engine = engine_of(fake_folder, graph)
     engine(feeds())
     monkeypatch.setattr(Session, "memory", 10_000)
-    with pytest.raises(EngineError, match=r"unet: the GPU's memory .* size 12345\); 2147 MB are free .* smaller size"):
+    with pytest.raises(
+        OutOfMemoryError, match=r"unet: the GPU's memory .* size 12345\); 2147 MB are free .* smaller size"
+    ):
         engine(feeds(height=400))
     assert np.array_equal(engine(feeds())["model_output"].host, expected(graph, feeds()))
-    assert [session.log for session in Session.opened] == [[-1, -1], [-1]]
+    assert [opened.log for opened in Session.opened] == [[-1, -1], [-1]]
 
 
 def test_a_closed_engine_and_wrong_inputs(graph: Graph, fake_folder: Path) -> None:

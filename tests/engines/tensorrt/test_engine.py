@@ -21,9 +21,12 @@ from overpaint.bundles.profile import Profile
 from overpaint.bundles.store import Key, Store
 from overpaint.engines import arrays
 from overpaint.engines.registry import EngineOptions, open_engine
-from overpaint.engines.tensorrt import engine as engine_module
+from overpaint.engines.tensorrt import library as library_module
 from overpaint.engines.tensorrt.built import REFITTABLE, WEIGHTLESS, WHOLE, choose, engine_key
-from overpaint.engines.tensorrt.engine import Built, Messages, TensorRTEngine, check_processor, library, load
+from overpaint.engines.tensorrt.engine import Built, TensorRTEngine
+from overpaint.engines.tensorrt.library import Messages, check_processor, library
+from overpaint.engines.tensorrt.loaded import load
+from overpaint.errors import OutOfMemoryError
 from overpaint.runtime.model.load import find
 from tests.support.tensorrt_stand_in import PROFILES, SCALE, StandInContext, StandInDevice, StandInLibrary, X, Y
 
@@ -42,7 +45,7 @@ WANTED = engine_key("unet", GRAPH, (), "tensorrt_rtx", "1.7.1", "sm_89", WHOLE)
 THERE = replace(WANTED, profile=str(WIDE), architecture="sm_86 sm_89")
 
 
-def mend(lengths: Sequence[Mapping[str, Range]]) -> str:
+def advise(lengths: Sequence[Mapping[str, Range]]) -> str:
     return f"run: overpaint build {' '.join(str(dict(axes)['rows'].most) for axes in lengths)}"
 
 
@@ -72,7 +75,7 @@ def opened(*engines: list[Profile]) -> tuple[TensorRTEngine, list[StandInLoaded]
         return Built(tuple(engines[number]), load)
 
     engine = TensorRTEngine(
-        "unet", GRAPH, [built(number) for number in range(len(engines))], device, label="it", graphs=True, mend=mend
+        "unet", GRAPH, [built(number) for number in range(len(engines))], device, label="it", graphs=True, advice=advise
     )
     return engine, there, loads, device
 
@@ -132,24 +135,25 @@ def test_memory_that_does_not_suffice_is_freed_and_the_next_call_works() -> None
     make = loaded.make
 
     def fail() -> StandInContext:
-        raise EngineError("the GPU's memory does not suffice")
+        raise OutOfMemoryError("the GPU's memory does not suffice")
 
     loaded.make = fail
-    with pytest.raises(EngineError, match="unet: the GPU's memory"):
+    with pytest.raises(OutOfMemoryError, match="unet: the GPU's memory"):
         engine(feeds(2, 4))
     assert device.trims == 1
     loaded.make = make
     engine(feeds(2, 4))
 
 
-def test_compiled_kernels_are_kept_after_new_shapes_and_at_the_end() -> None:
+def test_compiled_kernels_are_kept_when_idle_and_at_the_end() -> None:
     engine, (loaded,), _, _ = opened(PROFILES)
-    engine.begin_run()
-    assert loaded.saves == 0
     for _ in range(3):
         engine(feeds(2, 4))
         engine(feeds(1, 4))
-        engine.end_run()
+        engine.poll()
+    assert loaded.saves == 0
+    for _ in range(3):
+        engine.poll(idle=True)
     assert loaded.saves == 1
     engine.close()
     assert loaded.saves == 2
@@ -168,12 +172,12 @@ def test_a_processor_that_the_library_passes_over(architecture: str, runs: bool)
 
 
 def test_an_engine_for_several_processors_serves_each() -> None:
-    assert choose([THERE], WANTED, mend) == [THERE]
+    assert choose([THERE], WANTED, advise) == [THERE]
 
 
 def test_engines_that_hold_their_weights_come_first() -> None:
     keys = [replace(THERE, precision=GRAPH.precision + kind) for kind in (WEIGHTLESS, WHOLE, REFITTABLE)]
-    assert [key.precision for key in choose(keys, WANTED, mend)] == [
+    assert [key.precision for key in choose(keys, WANTED, advise)] == [
         "float16",
         "float16, refittable",
         "float16, weightless",
@@ -192,23 +196,23 @@ def test_engines_that_hold_their_weights_come_first() -> None:
 )
 def test_a_stale_or_foreign_engine_is_refused_with_the_reason_and_the_command(field: str, value: str) -> None:
     with pytest.raises(EngineError, match=rf"unet: .* \({field} is {value}, not .*\); run: overpaint build 2"):
-        choose([replace(THERE, **{field: value})], WANTED, mend)
+        choose([replace(THERE, **{field: value})], WANTED, advise)
 
 
 def test_the_nearest_engine_is_the_one_spoken_of() -> None:
     far = replace(THERE, onnx="1", version="1.6.0")
     with pytest.raises(EngineError, match=r"\(version is 1.6.0, not 1.7.1\)"):
-        choose([far, replace(THERE, version="1.6.0")], WANTED, mend)
+        choose([far, replace(THERE, version="1.6.0")], WANTED, advise)
 
 
 def test_no_engine_of_the_graph() -> None:
     with pytest.raises(EngineError, match="unet: tensorrt_rtx has built no engine of it; run: overpaint build"):
-        choose([replace(THERE, graph="vae_decoder")], WANTED, mend)
+        choose([replace(THERE, graph="vae_decoder")], WANTED, advise)
 
 
 def test_engines_of_other_kinds_are_not_looked_at() -> None:
     with pytest.raises(EngineError, match="tensorrt_rtx has built no engine"):
-        choose([replace(THERE, library="openvino", profile="2x4x64x64")], WANTED, mend)
+        choose([replace(THERE, library="openvino", profile="2x4x64x64")], WANTED, advise)
 
 
 def test_a_library_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +231,7 @@ def test_a_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> None:
         raise OSError("libcudart.so.13: cannot open shared object file")
 
-    monkeypatch.setattr(engine_module, "import_module", fail)
+    monkeypatch.setattr(library_module, "import_module", fail)
     with pytest.raises(EngineError, match=r"tensorrt cannot be loaded .*libcudart"):
         library("tensorrt")
 
@@ -274,12 +278,12 @@ def stored(folder: Path, content: bytes, weights: str = WHOLE) -> tuple[Store, K
 
 def test_compiled_kernels_are_read_again_the_next_time(tmp_path: Path) -> None:
     trt, (store, key) = StandInLibrary(), stored(tmp_path, b"engine")
-    first = load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend)
+    first = load(trt, store, key, tmp_path / "g.onnx", "sm_89", advise)
     first.save()
     assert list(tmp_path.glob("*.kernels")) == []
     trt.kernels = b"compiled"
     first.save()
-    second = load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend)
+    second = load(trt, store, key, tmp_path / "g.onnx", "sm_89", advise)
     assert trt.calls == ["kernels compiled"]
     assert second.context() == "context"
     assert [path.name for path in tmp_path.glob("*.kernels")] == [f"{key.name}.sm_89.kernels"]
@@ -288,7 +292,7 @@ def test_compiled_kernels_are_read_again_the_next_time(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_keeps_no_kernels(tmp_path: Path) -> None:
     trt, (store, key) = StandInLibrary(), stored(tmp_path, b"engine")
-    loaded, trt.kernels = load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend), b"compiled"
+    loaded, trt.kernels = load(trt, store, key, tmp_path / "g.onnx", "sm_89", advise), b"compiled"
     shutil.rmtree(tmp_path)
     loaded.save()
     assert not tmp_path.exists()
@@ -296,7 +300,7 @@ def test_a_folder_that_cannot_be_written_keeps_no_kernels(tmp_path: Path) -> Non
 
 def test_a_weightless_engine_takes_its_weights_from_the_graph(tmp_path: Path) -> None:
     trt, (store, key) = StandInLibrary(), stored(tmp_path, b"stripped", WEIGHTLESS)
-    assert load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend).context() == "context"
+    assert load(trt, store, key, tmp_path / "g.onnx", "sm_89", advise).context() == "context"
     assert trt.calls == [f"weights of {tmp_path / 'g.onnx'}"]
 
 
@@ -304,12 +308,12 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     trt, (store, key) = StandInLibrary(), stored(tmp_path, b"stripped", WEIGHTLESS)
     trt.fits = False
     with pytest.raises(EngineError, match=r"unet: the weights of .*g\.onnx do not fit the engine \(a weight has"):
-        load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend)
+        load(trt, store, key, tmp_path / "g.onnx", "sm_89", advise)
 
 
 def test_memory_for_a_context_that_does_not_suffice(tmp_path: Path) -> None:
     trt, (store, key) = StandInLibrary(), stored(tmp_path, b"engine")
-    loaded, trt.memory = load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend), False
+    loaded, trt.memory = load(trt, store, key, tmp_path / "g.onnx", "sm_89", advise), False
     with pytest.raises(EngineError, match=r"memory does not suffice, 3\.0 GB are needed .*\(out of memory\)"):
         loaded.context()
     trt.memory = True
@@ -323,7 +327,7 @@ def test_content_that_is_no_engine(tmp_path: Path, name: str) -> None:
     with pytest.raises(
         EngineError, match=r"unet: .* the library refuses the engine \(.*\); to build it again, run: overpaint build 2"
     ):
-        load(trt, store, key, tmp_path / "g.onnx", "sm_89", mend)
+        load(trt, store, key, tmp_path / "g.onnx", "sm_89", advise)
 
 
 @pytest.mark.parametrize("content", [b"", b"engin", b"Engine"])
@@ -333,9 +337,9 @@ def test_an_engine_that_is_cut_short_or_altered(tmp_path: Path, content: bytes) 
     with pytest.raises(
         EngineError, match=r"altered or cut short; .* build again; to build it again, run: overpaint build 2"
     ):
-        load(None, store, key, tmp_path / "g.onnx", "sm_89", mend)
+        load(None, store, key, tmp_path / "g.onnx", "sm_89", advise)
 
 
 def test_an_engine_that_was_removed(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="unet: the engine was removed"):
-        load(None, Store(tmp_path), THERE, tmp_path / "g.onnx", "sm_89", mend)
+        load(None, Store(tmp_path), THERE, tmp_path / "g.onnx", "sm_89", advise)

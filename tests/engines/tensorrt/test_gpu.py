@@ -16,7 +16,8 @@ from overpaint.bundles.profile import Sizes, profiles
 from overpaint.bundles.tensor import Array
 from overpaint.engines.compare import psnr
 from overpaint.engines.registry import EngineOptions, open_engine
-from overpaint.engines.tensorrt.engine import TensorRTEngine, library
+from overpaint.engines.tensorrt.engine import TensorRTEngine
+from overpaint.engines.tensorrt.library import library
 from overpaint.export.tensorrt import build, target
 from overpaint.runtime.denoising.loop import run
 from overpaint.runtime.model.load import find

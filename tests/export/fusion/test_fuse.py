@@ -16,7 +16,7 @@ from onnx.reference.op_run import OpRun
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.store import Store
 from overpaint.engines.compare import random_feeds
-from overpaint.engines.ort.cpu import variant_key, variant_of
+from overpaint.engines.ort.engine import optimized_graph, optimized_key
 from overpaint.engines.registry import EngineOptions, open_engine
 from overpaint.engines.select import Candidate
 from overpaint.errors import EngineError, ExportError
@@ -253,7 +253,7 @@ def test_a_variant_that_differs_is_not_kept(bundle: Bundle, monkeypatch: pytest.
 
 def test_an_altered_variant_is_refused(bundle: Bundle) -> None:
     build_onnxruntime(bundle)
-    built = variant_of("unet", bundle.graph("unet"), bundle.folder, "cpu")
+    built = optimized_graph("unet", bundle.graph("unet"), bundle.folder, "cpu")
     assert built
     built.write_bytes(b"")
     with pytest.raises(EngineError, match="altered or cut short"):
@@ -264,7 +264,7 @@ def test_an_altered_variant_is_refused(bundle: Bundle) -> None:
 def test_the_shipped_variants_are_those_of_this_version(tmp_path: Path, device: str) -> None:
     bundle, found = Bundle.read(TINY, verify=False), []
     for name, graph in bundle.graphs.items():
-        if shipped := Store(TINY / "engines").find(variant_key(name, graph, device)):
+        if shipped := Store(TINY / "engines").find(optimized_key(name, graph, device)):
             fuse(TINY / graph.file.path, tmp_path / "variant", device)
             assert shipped.read_bytes() == (tmp_path / "variant").read_bytes()
             found.append(name)
@@ -276,5 +276,5 @@ def test_the_shipped_variant_is_of_the_shipped_graph_wherever_engines_are_kept(
 ) -> None:
     monkeypatch.setenv("OVERPAINT_ENGINES", str(tmp_path))
     graph = Bundle.read(TINY, verify=False).graph("unet")
-    assert Store(TINY / "engines").find(variant_key("unet", graph, "cpu"))
+    assert Store(TINY / "engines").find(optimized_key("unet", graph, "cpu"))
     assert open_engine("onnxruntime", "unet", graph, TINY, EngineOptions()).label.endswith("cpu, float32, fused")

@@ -167,7 +167,7 @@ def test_no_prompt_is_recorded_again_before_each_has_been(bundle: Bundle, monkey
     assert set(asked[:3]) == set(asked[3:6]) == {"a", "b", "c"}
 
 
-def test_the_variant_of_onnxruntime_reads_the_same_int8(int8: Bundle, tmp_path: Path) -> None:
+def test_the_optimized_graph_onnxruntime_reads_the_same_int8(int8: Bundle, tmp_path: Path) -> None:
     graph, folder = int8.graph("unet"), int8.folder
     wanted = sum(node.op_type == "Attention" for node in onnx.load(folder / graph.file.path).graph.node)
     assert fuse(folder / graph.file.path, tmp_path / "variant.onnx").attentions == wanted > 10
