@@ -13,6 +13,7 @@ import pytest
 from overpaint import InputError, Request
 from overpaint.runtime.imaging.picture import Picture
 from overpaint.runtime.imaging.soft import Soft
+from overpaint.runtime.provenance.infotext_rules import COMMON, OF_VERB, SAMPLING
 from overpaint.runtime.provenance.records import freeze, thaw
 from overpaint.runtime.requests import checks
 from overpaint.runtime.requests.option import AFFECTS, TOOLS, Option
@@ -125,6 +126,13 @@ def test_presets_have_options_that_there_are() -> None:
         for command in preset.commands:
             known = of_tool(command if command in TOOLS else "img2img")
             assert preset.options.keys() <= known.keys(), (preset.name, command)
+
+
+def test_an_infotext_asks_for_options_that_there_are() -> None:
+    for tool in TOOLS:
+        rules = {**COMMON, **OF_VERB.get(tool, {})}
+        assert {option for option, _ in rules.values()} <= of_tool(tool).keys()
+    assert set(SAMPLING.values()) <= of_tool("img2img").keys()
 
 
 def test_the_sliders_of_soft_inpainting_are_those_of_the_table() -> None:
