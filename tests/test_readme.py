@@ -18,7 +18,7 @@ ROOT = Path(overpaint.__file__).parent
 PAGES = [
     ROOT / "README.md",
     # The bundle that export makes is what the pages after it begin with.
-    *(ROOT / f"docs/{name}.md" for name in ("export", "engines", "int8", "strength", "prompts", "editing")),
+    *(ROOT / f"docs/{name}.md" for name in ("export", "engines", "int8", "strength", "samplers", "prompts", "editing")),
     *(ROOT / f"docs/{name}.md" for name in ("command-line", "python")),
 ]
 EXAMPLES = ROOT / "models/examples"
