@@ -6,6 +6,7 @@ None is what is not given.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypedDict
 
 from .defaults import Times
@@ -59,17 +60,47 @@ class Painting(Common, total=False):
     origin: tuple[int, int] | None
 
 
-class Img2ImgOptions(Painting, total=False):
-    """The options of `pipe(...)`, of a grid, and of `start` beside its own."""
+class RunOptions(Painting, total=False):
+    """The options of `pipe.start` beside its parameters."""
 
     resize_mode: str | None
     inpaint_mask: InpaintMask | None
     regions: tuple[Region, ...] | None
 
 
-class InpaintOptions(Painting, total=False):
+class Images(TypedDict, total=False):
+    """How many images there are, and the seed, which may be one for each."""
+
+    seed: int | Sequence[int] | None
+    n: int
+
+
+class Img2ImgOptions(RunOptions, Images, total=False):
+    """The options of `pipe(...)`."""
+
+    negative_prompt: str | Sequence[str] | None
+
+
+class Changes(RunOptions, total=False):
+    """What a run can go on with that was begun otherwise, and the limit of its time."""
+
+    prompt: str
+    negative_prompt: str
+    timeout: float | None
+
+
+class GridOptions(RunOptions, total=False):
+    """The options of `pipe.grid`: those of every picture, and the font of the labels."""
+
+    negative_prompt: str
+    seed: int | None
+    font: str | Path | None
+
+
+class InpaintOptions(Painting, Images, total=False):
     """The options of `pipe.inpaint`, see `tools.inpaint.Inpainting`."""
 
+    negative_prompt: str
     regions: tuple[Region, ...] | None
     channel: str | None
     invert: bool | None
@@ -92,9 +123,10 @@ class InpaintOptions(Painting, total=False):
     soft_contrast: float | None
 
 
-class OutpaintOptions(Painting, total=False):
+class OutpaintOptions(Painting, Images, total=False):
     """The options of `pipe.outpaint`, see `tools.outpaint.Outpainting`."""
 
+    negative_prompt: str
     left: int | None
     top: int | None
     right: int | None
@@ -111,6 +143,9 @@ class OutpaintOptions(Painting, total=False):
 class UpscaleOptions(Common, total=False):
     """The options of `pipe.upscale`, see `tools.upscaling.Upscaling`."""
 
+    negative_prompt: str
+    seed: int | None
+
     scale: float | None
     method: str | None
     tile: int | None
@@ -126,19 +161,3 @@ class UpscaleOptions(Common, total=False):
     seam_limit: float | None
     repair: bool | None
     batch: int | None
-
-
-class StartOptions(Img2ImgOptions, total=False):
-    """All that `start` takes by name."""
-
-    negative_prompt: str | Sequence[str] | None
-    seed: int | Sequence[int] | None
-    n: int
-    timeout: float | None
-
-
-class Changes(Img2ImgOptions, total=False):
-    """What a run can go on with that was begun otherwise."""
-
-    prompt: str
-    negative_prompt: str

@@ -189,9 +189,11 @@ def paint(
 
     An option `font` names the font of the labels; what no font has of them the image's `info["notes"]` names.
     """
-    grid, given = Grid.of(axes), dict(options)
-    font = None if given.get("font") is None else Path(given["font"])
-    given.pop("font", None)
+    grid = Grid.of(axes)
+    given = {name: value for name, value in options.items() if value is not None}
+    font = Path(given.pop("font")) if "font" in given else None
+    if "seed" in given:
+        given["seed"] = drawn(given["seed"])  # of all cells
     grid.check(cell)
     note = grid.undrawable(prompt, font)
     negative = given.pop("negative_prompt", "")

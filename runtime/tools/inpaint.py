@@ -170,6 +170,7 @@ class Inpaint:
         image: Source,
         masks: Any,
         prompts: str | Sequence[str] = "",
+        /,
         *,
         negative_prompt: str = "",
         seed: int | Sequence[int] | None = None,

@@ -18,9 +18,10 @@ OPTIONS: dict[str, tuple[Any, tuple[type[Any], ...]]] = {
     "outpaint": (OutpaintOptions, (Outpainting, Request)),
     "upscale": (UpscaleOptions, (Upscaling, Request)),
 }
-# What verbs have as parameters of their own.
-PARAMETERS = {"prompt", "negative_prompt", "seed"}
-NOT_FIELDS = {option.name for option in (*SECTIONS["call"], *SECTIONS["file"])}
+# What verbs have as parameters of their own, and what is of the files that are written.
+PARAMETERS = {"prompt", "timeout", "on_step", *(option.name for option in SECTIONS["file"])}
+# What may be one for each image, but not in a request.
+EACH = {"negative_prompt", "seed", "n"}
 
 
 def test_aliases_are_those_of_the_table() -> None:
@@ -32,8 +33,8 @@ def test_aliases_are_those_of_the_table() -> None:
 def test_a_verb_has_the_options_of_its_tool_with_their_types(tool: str) -> None:
     typed, owners = OPTIONS[tool]
     hints = {name: hint for name, hint in get_type_hints(typed).items() if name not in aliases()}
-    assert hints.keys() == of_tool(tool).keys() - PARAMETERS - NOT_FIELDS
-    for name, hint in hints.items():
+    assert hints.keys() == of_tool(tool).keys() - PARAMETERS
+    for name in hints.keys() - EACH:
         own = next(get_type_hints(owner)[name] for owner in owners if name in get_type_hints(owner))
         times = Times if of_tool(tool)[name].own else None
-        assert hint == own | times | None, name
+        assert hints[name] == own | times | None, name

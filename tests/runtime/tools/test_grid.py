@@ -117,6 +117,16 @@ def test_the_pipeline_draws_one(fake: Pipeline, picture: Array) -> None:
         fake.grid(picture, "a", {"image": (1, 2)})
 
 
+def test_a_drawn_seed_is_that_of_all_cells(fake: Pipeline, picture: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(range(5, 100))
+    monkeypatch.setattr("secrets.randbelow", lambda most: next(drawn))
+    seen: list[int] = []
+    run = fake.run
+    monkeypatch.setattr(fake, "run", lambda requests: seen.extend(each.seed for each in requests) or run(requests))
+    fake.grid(picture, "a", {"strength": (0.3, 0.5)}, steps=4, seed=-1, convention=None)
+    assert seen == [5, 5]
+
+
 def test_too_large_a_sheet_and_small_cells() -> None:
     grid = Grid.of({"seed": tuple(range(100)), "steps": tuple(range(1, 101))})
     grid.check(128)

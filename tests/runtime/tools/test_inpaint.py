@@ -140,6 +140,14 @@ def test_what_is_erased_is_repainted(pipe: overpaint.Pipeline) -> None:
     assert any("transparent is repainted" in note for note in made.outputs[0].notes)
 
 
+def test_prompts_by_steps(fake: overpaint.Pipeline) -> None:
+    levels = box(64, 64, Window(16, 16, 32, 32))
+    prompts = ((0.0, "a"), (0.5, "b"))
+    made = fake.inpaint(image("RGB", 64, 64), levels, prompts=prompts, steps=4, seed=1).outputs[0]
+    assert made.request.prompts == prompts
+    assert made.record is not None
+
+
 def test_an_empty_mask_gives_the_picture_back_and_runs_no_model(fake: overpaint.Pipeline) -> None:
     class Refusing(Wrapper):
         def __call__(self, feeds: Any) -> Any:
