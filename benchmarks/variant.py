@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: a U-Net as exported against its variant with fused attention, call by call in turn."""
+"""ONNX Runtime on the CPU: a U-Net as exported against its optimized graph with fused attention, call by call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def engine(bundle: Bundle, kind: str) -> OrtEngine:
     source = bundle.folder / graph.file.path
     name = bundle.name_of(DENOISER)
     path = source if kind == KINDS[0] else optimized_graph(name, graph, bundle.folder, "cpu")
-    assert path, "build the variant first"
+    assert path, "build the optimized graph first"
     return OrtEngine(name, graph, path, bundle.folder, EngineOptions())
 
 

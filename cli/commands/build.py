@@ -35,8 +35,8 @@ def build(
     opened = open_bundle(find(bundle))
     if builder == "onnxruntime":
         if words or graphs or processors or refittable or weightless or batch != "1":
-            raise InputError("onnxruntime's variants are for every size, and have no options; leave them out")
-        _build_variants(opened)
+            raise InputError("onnxruntime's optimized graphs are for every size, and have no options; leave them out")
+        _optimize(opened)
         return
     sizes = [Sizes.parse(word) for word in words] or [Sizes(opened.model.default_size, opened.model.default_size)]
     aim = target(builder, refittable=refittable, weightless=weightless, processors=processors)
@@ -48,7 +48,7 @@ def build(
                 print("\n  ".join([line, *map(str, made.profiles)]), flush=True)
 
 
-def _build_variants(bundle: Graphs) -> None:
+def _optimize(bundle: Graphs) -> None:
     with extra("export"):
         from ...export.fusion.fuse import build_onnxruntime
     for path in build_onnxruntime(bundle, report):
@@ -66,7 +66,7 @@ def add(commands: Any) -> None:
         required=True,
         choices=("tensorrt", "tensorrt_rtx", "onnxruntime"),
         help="tensorrt needs the GPU that will run it; tensorrt_rtx builds on any machine, for desktops' GPUs; "
-        "onnxruntime makes its graphs' faster variants, and takes no other options",
+        "onnxruntime writes optimized graphs, and takes no other options",
     )
     parser.add_argument(
         "--profile",

@@ -19,7 +19,7 @@ def count_attentions(graph: ir.Graph, causal: bool) -> int:
 
 
 def fuse_attentions(model: ir.Model, causal: bool) -> int:
-    """Replace these by the operator; gives their number."""
+    """Replace these by the operator; returns their number."""
     RewriteRuleSet([RewriteRule(_rounded_after, _rounded_before, _one_scale)]).apply_to_model(model)
 
     def known(_context: Any, query: ir.Value, attention: ir.Value, **_: Any) -> bool:
@@ -41,7 +41,7 @@ def _is_known(node: ir.Node, causal: bool) -> bool:
 
 
 def _hides_later(mask: ir.Value) -> bool:
-    """Whether a mask is true where a key's place is at most the query's."""
+    """Whether a mask is true where a key's position is at most the query's."""
     node = mask.producer()
     if node and node.op_type == "Expand" and node.inputs[0]:
         node = node.inputs[0].producer()
@@ -50,20 +50,20 @@ def _hides_later(mask: ir.Value) -> bool:
     keys, queries = node.inputs
     assert keys
     assert queries
-    places = counter(keys), counter(queries)
+    ranges = counter(keys), counter(queries)
     along = [tuple(value.shape or ())[-2:] for value in (keys, queries)]
-    return places[0] is not None and places[0] is places[1] and along[0][:1] == (1,) and along[1][1:] == (1,)
+    return ranges[0] is not None and ranges[0] is ranges[1] and along[0][:1] == (1,) and along[1][1:] == (1,)
 
 
-def _rounded_after(op: Any, given: Any, shape: Any, scale: Any, zero: Any) -> Any:
+def _rounded_after(op: Any, array: Any, shape: Any, scale: Any, zero: Any) -> Any:
     """What int8 reads of an array whose heads were set apart."""
-    apart = op.Transpose(op.Reshape(given, shape), perm=_SWAPPED)
+    apart = op.Transpose(op.Reshape(array, shape), perm=_SWAPPED)
     return op.DequantizeLinear(op.QuantizeLinear(apart, scale, zero), scale, zero)
 
 
-def _rounded_before(op: Any, given: Any, shape: Any, scale: Any, zero: Any, **_: Any) -> Any:
-    rounded = op.DequantizeLinear(op.QuantizeLinear(given, scale, zero), scale, zero)
-    rounded.shape, rounded.type = given.shape, given.type
+def _rounded_before(op: Any, array: Any, shape: Any, scale: Any, zero: Any, **_: Any) -> Any:
+    rounded = op.DequantizeLinear(op.QuantizeLinear(array, scale, zero), scale, zero)
+    rounded.shape, rounded.type = array.shape, array.type
     return op.Transpose(op.Reshape(rounded, shape), perm=_SWAPPED)
 
 
@@ -84,8 +84,8 @@ def _apart_masked(
     return _joined(op, op.Attention(*parted, mask, _outputs=["attention"]), join)
 
 
-def _parted(op: Any, *given: tuple[Any, Any]) -> list[Any]:
-    return [op.Transpose(op.Reshape(array, shape), perm=_SWAPPED) for array, shape in given]
+def _parted(op: Any, *pairs: tuple[Any, Any]) -> list[Any]:
+    return [op.Transpose(op.Reshape(array, shape), perm=_SWAPPED) for array, shape in pairs]
 
 
 def _joined(op: Any, attention: Any, shape: Any) -> Any:

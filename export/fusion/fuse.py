@@ -1,4 +1,4 @@
-"""Variants of a bundle's graphs for ONNX Runtime: attention, and on a GPU group norms too, as operators of its own."""
+"""Optimized graphs for ONNX Runtime: attention, and on a GPU group norms and more, as operators of its own."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ...errors import ExportError
 from ..onnx import INLINE_BELOW
 from ..shapes import settle
 from .attention import count_attentions, fuse_attentions
-from .geglu import count_gates, fuse_gates
+from .geglu import count_geglus, fuse_geglus
 from .group_norm import DOMAIN, count_norms, fuse_norms
-from .merged_matmul import count_products, join_products
-from .resize_nhwc import count_resizes, turn_resizes
-from .skip_norm import count_residuals, count_sums, fuse_residuals, fuse_sums
-from .token_gather import keep_places_on_gpu
+from .merged_matmul import count_matmuls, merge_matmuls
+from .resize_nhwc import count_nhwc_resizes, make_resizes_nhwc
+from .skip_norm import count_bias_adds, count_skip_norms, fuse_bias_adds, fuse_skip_norms
+from .token_gather import keep_gathers_on_gpu
 
 # Where int8 rounds the other way, all that follows moves: inputs moved by 1e-6 move the output of `tiny` by 0.03.
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-1}
@@ -34,33 +34,34 @@ TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 1e-1}
 
 @dataclass(frozen=True)
 class Fused:
-    """How many operators a variant has of each kind: attentions, group norms with or without SiLU, gated linear units,
-    sums that a norm adds up itself, sums with a bias that no norm does, products that were joined, and
-    resizes with channels last."""
+    """How many operators an optimized graph has of each kind.
+
+    Attentions, group norms with or without SiLU, gated linear units, norms that add up their array themselves, sums
+    with a bias of which no norm is taken, matrix products that were merged, and resizes with channels last.
+    """
 
     attentions: int
-    norms: int = 0
-    gates: int = 0
-    sums: int = 0
-    residuals: int = 0
-    products: int = 0
-    resizes: int = 0
+    group_norms: int = 0
+    geglus: int = 0
+    skip_norms: int = 0
+    bias_adds: int = 0
+    merged_matmuls: int = 0
+    nhwc_resizes: int = 0
 
     def __str__(self) -> str:
-        counts = {field.name.replace("norms", "group norms"): getattr(self, field.name) for field in fields(self)}
-        return ", ".join(f"{count} {what}" for what, count in counts.items())
+        return ", ".join(f"{getattr(self, field.name)} {field.name.replace('_', ' ')}" for field in fields(self))
 
 
 def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda stage: None) -> list[Path]:
-    """Make the variants of a bundle's graphs in its store, for any device and for a GPU; gives their files.
+    """Write the optimized graphs of a bundle into its store, for any device and for a GPU; returns their files.
 
-    A variant holds no weights but those of group norms: it names the graph's own files as theirs. `report` is told
-    each stage as it begins. Raises `ExportError` where an operator cannot be fused or a variant differs from its graph,
-    and `OutputError` where the store cannot be written.
+    They hold no weights but those of group norms: the others are read from the graph's own files. `report` is called
+    with each stage as it begins. Raises `ExportError` where an operator cannot be fused or an optimized graph differs
+    from the original, and `OutputError` where the store cannot be written.
     """
-    store, built = Store.of(bundle.folder), []
-    found = {candidate.device: candidate for candidate in candidates(bundle) if candidate.engine == "onnxruntime"}
-    obstacle = found["cuda"].obstacle
+    store, paths = Store.of(bundle.folder), []
+    own = {candidate.device: candidate for candidate in candidates(bundle) if candidate.engine == "onnxruntime"}
+    obstacle = own["cuda"].obstacle
     for name, graph in bundle.graphs.items():
         model = ir.load(bundle.folder / graph.file.path).graph
         for device in ("cpu", "cuda"):
@@ -78,12 +79,12 @@ def build_onnxruntime(bundle: Graphs, report: Callable[[str], None] = lambda sta
                     _compare(name, graph, source, target, device)
 
             key = optimized_key(name, graph, device)
-            built.append(store.build(key, make, lambda: report("waiting for another build")))
-    return built
+            paths.append(store.build(key, make, lambda: report("waiting for another build")))
+    return paths
 
 
 def fuse(source: Path, target: Path, device: str = "cpu") -> Fused:
-    """Write the variant of the graph at `source` to `target`; gives what is fused in it.
+    """Write the optimized graph of the one at `source` to `target`; returns what is fused in it.
 
     That for "cpu" serves every device, that for "cuda" has operators that only a GPU's provider knows. Raises
     `ExportError` where something that `Fused` counts is left, which would be slow without a word.
@@ -103,7 +104,7 @@ def _to_fuse(graph: ir.Graph, device: str) -> Fused:
     attentions = count_attentions(graph, causal=device == "cuda")
     if device == "cpu":
         return Fused(attentions)
-    counts = count_norms, count_gates, count_sums, count_residuals, count_products, count_resizes
+    counts = count_norms, count_geglus, count_skip_norms, count_bias_adds, count_matmuls, count_nhwc_resizes
     return Fused(attentions, *(count(graph) for count in counts))
 
 
@@ -111,12 +112,12 @@ def _fuse_for_gpu(model: ir.Model) -> tuple[int, ...]:
     """Fuse it, and take the arithmetic of shapes out; gives the numbers."""
     model.opset_imports.setdefault(DOMAIN, 1)
     norms = fuse_norms(model)
-    gates = fuse_gates(model.graph)
+    geglus = fuse_geglus(model.graph)
     settle(model.graph)
-    keep_places_on_gpu(model.graph)
-    others = tuple(each(model.graph) for each in (fuse_sums, fuse_residuals, join_products, turn_resizes))
+    keep_gathers_on_gpu(model.graph)
+    others = tuple(each(model.graph) for each in (fuse_skip_norms, fuse_bias_adds, merge_matmuls, make_resizes_nhwc))
     RemoveUnusedNodesPass()(model)
-    return norms, gates, *others
+    return norms, geglus, *others
 
 
 def _refer(graph: ir.Graph, source: Path) -> None:
@@ -136,13 +137,15 @@ def _refer(graph: ir.Graph, source: Path) -> None:
         )
 
 
-def _compare(name: str, graph: Graph, source: Path, variant: Path, device: str) -> None:
+def _compare(name: str, graph: Graph, source: Path, optimized: Path, device: str) -> None:
     host = random_feeds(graph.inputs, {axis: lengths.usual for axis, lengths in graph.ranges.items()})
     feeds = {feed: to_device(array, device) for feed, array in host.items()}
-    made = [open_path(name, graph, path, source.parent, EngineOptions(device))(feeds) for path in (source, variant)]
-    plain, fused = ([to_host(outputs[spec.name]) for spec in graph.outputs] for outputs in made)
+    engines = (open_path(name, graph, path, source.parent, EngineOptions(device)) for path in (source, optimized))
+    plain, fused = (
+        [to_host(outputs[spec.name]) for spec in graph.outputs] for outputs in (engine(feeds) for engine in engines)
+    )
     if not (error := worst(fused, plain)) <= TOLERANCE[graph.precision]:
         raise ExportError(
-            f"{name}: the variant differs from the graph by {error:.3g} (relative), allowed is "
+            f"{name}: the optimized graph differs from the graph by {error:.3g} (relative), allowed is "
             f"{TOLERANCE[graph.precision]:g}; run without it, and report this with the version of onnxruntime"
         )

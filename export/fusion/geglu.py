@@ -17,12 +17,12 @@ WIDTHS = 1280, 2560, 5120
 class Layer:
     """A product with stored weights and a bias."""
 
-    given: ir.Value
+    array: ir.Value
     weight: ir.Value
     bias: ir.Value
 
 
-def count_gates(graph: ir.Graph) -> int:
+def count_geglus(graph: ir.Graph) -> int:
     """The number of layers multiplied by the GELU of another on the same array, of the widths that the operator has.
 
     None of them is in int8, whose weights are not stored as they are multiplied.
@@ -30,20 +30,20 @@ def count_gates(graph: ir.Graph) -> int:
     return sum(_halves(node) is not None for node in graph)
 
 
-def fuse_gates(graph: ir.Graph) -> int:
+def fuse_geglus(graph: ir.Graph) -> int:
     """Make one product of the two, and one operator of what follows (GEGLU: Shazeer, arXiv:2002.05202, equation 6);
-    gives their number.
+    returns their number.
 
     ONNX Runtime joins the weights when it opens the graph.
     """
-    gates = {node: halves for node in graph if (halves := _halves(node))}
-    for node, (kept, opened) in gates.items():
+    layers = {node: halves for node in graph if (halves := _halves(node))}
+    for node, (kept, opened) in layers.items():
         weights = ir.node("Concat", [kept.weight, opened.weight], {"axis": 1})
         biases = ir.node("Concat", [kept.bias, opened.bias], {"axis": 0})
-        product = ir.node("MatMul", [kept.given, *weights.outputs])
+        product = ir.node("MatMul", [kept.array, *weights.outputs])
         gated = ir.node("BiasSplitGelu", [*product.outputs, *biases.outputs], domain=DOMAIN)
         replace(graph, [node], [weights, biases, product, gated], {node.outputs[0]: gated.outputs[0]})
-    return len(gates)
+    return len(layers)
 
 
 def _halves(node: ir.Node) -> tuple[Layer, Layer] | None:
@@ -54,7 +54,7 @@ def _halves(node: ir.Node) -> tuple[Layer, Layer] | None:
         gelu = opened.producer() if opened else None
         if gelu and gelu.op_type == "Gelu" and gelu.attributes.get_string("approximate", "none") == "none":
             layers = _layer(kept), _layer(gelu.inputs[0])
-            if layers[0] and layers[1] and layers[0].given is layers[1].given:
+            if layers[0] and layers[1] and layers[0].array is layers[1].array:
                 return layers[0], layers[1]
     return None
 
@@ -64,10 +64,10 @@ def _layer(value: ir.Value | None) -> Layer | None:
     total = value.producer() if value else None
     if value is None or value.shape is None or len(value.shape) != 3 or value.shape[2] not in WIDTHS:
         return None
-    for made, bias in (total.inputs, reversed(total.inputs)) if total and total.op_type == "Add" else ():
-        product = made.producer() if made else None
+    for term, bias in (total.inputs, reversed(total.inputs)) if total and total.op_type == "Add" else ():
+        product = term.producer() if term else None
         if product and product.op_type == "MatMul" and bias and stored(bias) and len(bias.shape or ()) == 1:
-            given, weight = product.inputs
-            if given and weight and stored(weight):
-                return Layer(given, weight, bias)
+            array, weight = product.inputs
+            if array and weight and stored(weight):
+                return Layer(array, weight, bias)
     return None

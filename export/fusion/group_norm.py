@@ -23,7 +23,7 @@ def count_norms(graph: ir.Graph) -> int:
 
 
 def fuse_norms(model: ir.Model) -> int:
-    """Make group norms operators on channels-last arrays, with the SiLU after them; gives their number.
+    """Make group norms operators on channels-last arrays, with the SiLU after them; returns their number.
 
     ONNX Runtime takes out the transposes between them and its convolutions, which are channels-last on a GPU.
     """

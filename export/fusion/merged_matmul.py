@@ -1,4 +1,4 @@
-"""Products of one array with many weights in one: each of them alone would keep a GPU busy for less than it waits."""
+"""Matrix products of one array with many weights, merged: each alone keeps a GPU busy for less than it waits."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ LEAST = 4
 MOST = 32
 
 
-def count_products(graph: ir.Graph) -> int:
-    """The number of products to join: a prompt's with the weights of every attention, the time's with every block's."""
+def count_matmuls(graph: ir.Graph) -> int:
+    """The number of matrix products to merge: of a prompt in all attentions, of the time in all blocks."""
     return sum(map(len, _groups(graph)))
 
 
-def join_products(graph: ir.Graph) -> int:
-    """Make one product of those of each width, and take its result apart; gives how many have been joined.
+def merge_matmuls(graph: ir.Graph) -> int:
+    """Make one product of those of each width, and take its result apart; returns how many were merged.
 
     ONNX Runtime joins the weights when it opens the graph.
     """
     groups = _groups(graph)
     for group in groups:
-        _join(graph, group)
+        _merge(graph, group)
     graph.sort()  # a weight may be cast after the first of the products
     return sum(map(len, groups))
 
@@ -57,7 +57,7 @@ def _kind(node: ir.Node) -> Hashable:
     return node.op_type, node.inputs[0], *shapes, *settings
 
 
-def _join(graph: ir.Graph, products: Sequence[ir.Node]) -> None:
+def _merge(graph: ir.Graph, products: Sequence[ir.Node]) -> None:
     first = products[0]
     turned = first.attributes.get_int("transB", 0) if first.op_type == "Gemm" else 0
     weights = _in_one(products, 1, axis=0 if turned else 1)
@@ -65,8 +65,8 @@ def _join(graph: ir.Graph, products: Sequence[ir.Node]) -> None:
     parts = [*weights.outputs, *(bias.outputs[0] for bias in biases)]
     whole = ir.node(first.op_type, [first.inputs[0], *parts], first.attributes)
     apart = ir.node("Split", whole.outputs, {"axis": -1, "num_outputs": len(products)}, num_outputs=len(products))
-    made = (product.outputs[0] for product in products)
-    replace(graph, products, [weights, *biases, whole, apart], dict(zip(made, apart.outputs, strict=True)))
+    results = (product.outputs[0] for product in products)
+    replace(graph, products, [weights, *biases, whole, apart], dict(zip(results, apart.outputs, strict=True)))
 
 
 def _in_one(products: Iterable[ir.Node], index: int, axis: int) -> ir.Node:

@@ -12,22 +12,24 @@ from ..shapes import CHANNELS_LAST, CHANNELS_SECOND
 from .nodes import replace
 
 
-def count_resizes(graph: ir.Graph) -> int:
-    """The number of pictures enlarged by given factors, by repeating pixels."""
+def count_nhwc_resizes(graph: ir.Graph) -> int:
+    """The number of pictures enlarged by constant factors, by repeating pixels."""
     return sum(_repeats_pixels(node) and _factors(node) is not None for node in graph)
 
 
-def turn_resizes(graph: ir.Graph) -> int:
-    """Resize these with their channels last, and those to the two lengths that `shapes.settle` leaves; gives the number
-    of the former."""
+def make_resizes_nhwc(graph: ir.Graph) -> int:
+    """Resize these with their channels last, and those to the two lengths that `shapes.settle` leaves.
+
+    Returns the number of the former.
+    """
     turned = 0
     for node in [node for node in graph if _repeats_pixels(node)]:
         if (factors := _factors(node)) is not None:
-            given = ir.Value(
+            constant = ir.Value(
                 name=f"{node.outputs[0].name}.factors", const_value=ir.tensor(factors[list(CHANNELS_LAST)])
             )
-            graph.register_initializer(given)
-            _turn(graph, node, [given], {})
+            graph.register_initializer(constant)
+            _turn(graph, node, [constant], {})
             turned += 1
         elif lengths := _lengths(node):
             _turn(graph, node, [None, lengths], {"axes": ir.AttrInt64s("axes", (1, 2))})
@@ -52,8 +54,8 @@ def _lengths(node: ir.Node) -> ir.Value | None:
     return node.inputs[3] if alone else None
 
 
-def _turn(graph: ir.Graph, node: ir.Node, given: Sequence[ir.Value | None], settings: Mapping[str, ir.Attr]) -> None:
+def _turn(graph: ir.Graph, node: ir.Node, sizes: Sequence[ir.Value | None], settings: Mapping[str, ir.Attr]) -> None:
     last = ir.node("Transpose", [node.inputs[0]], {"perm": CHANNELS_LAST})
-    resized = ir.node("Resize", [*last.outputs, None, *given], {**node.attributes, **settings})
+    resized = ir.node("Resize", [*last.outputs, None, *sizes], {**node.attributes, **settings})
     second = ir.node("Transpose", resized.outputs, {"perm": CHANNELS_SECOND})
     replace(graph, [node], [last, resized, second], {node.outputs[0]: second.outputs[0]})

@@ -1,4 +1,4 @@
-"""Sums in one pass with what is before or after.
+"""Norms that add up their array themselves, and sums with a bias, in one pass each.
 
 On a GPU, ONNX Runtime adds up what it normalises, and keeps the sum; and it adds the bias of a layer and the array that
 goes round it at once.
@@ -18,15 +18,15 @@ from .nodes import replace
 WIDTHS = 320, 640, 1280
 
 
-def count_sums(graph: ir.Graph) -> int:
+def count_skip_norms(graph: ir.Graph) -> int:
     """The number of sums of two computed arrays of which a layer norm or a group norm is taken."""
     return len(_sums(graph))
 
 
-def fuse_sums(graph: ir.Graph) -> int:
-    """Have norms add up their arrays themselves, with the bias of the layer that made one of them; gives their number.
+def fuse_skip_norms(graph: ir.Graph) -> int:
+    """Have norms add up their arrays themselves, with the bias of the layer that one comes from; returns their number.
 
-    Group norms are those that `norms.fuse_norms` makes.
+    Group norms are those that `group_norm.fuse_norms` makes.
     """
     sums = _sums(graph)
     for total, norm in sums.items():
@@ -35,13 +35,13 @@ def fuse_sums(graph: ir.Graph) -> int:
     return len(sums)
 
 
-def count_residuals(graph: ir.Graph) -> int:
+def count_bias_adds(graph: ir.Graph) -> int:
     """The number of sums of a layer, its bias and an array [rows, tokens, channels], of which no norm is taken."""
     return len(_residuals(graph))
 
 
-def fuse_residuals(graph: ir.Graph) -> int:
-    """Make each of these one operator; gives their number."""
+def fuse_bias_adds(graph: ir.Graph) -> int:
+    """Make each of these one operator; returns their number."""
     residuals = _residuals(graph)
     for total in residuals:
         layer, skip = _terms(total)
@@ -89,7 +89,7 @@ def _as_sum(value: ir.Value | None, axes: int) -> ir.Node | None:
 
 
 def _of_arrays(total: ir.Node, axes: int) -> bool:
-    """Whether a sum is one of computed arrays of so many axes; the second may have one value for all places."""
+    """Whether a sum is one of computed arrays of so many axes; the second may have one value for all positions."""
     if total.outputs[0].is_graph_output():
         return False
     first, second = _terms(total)
@@ -109,8 +109,8 @@ def _bias(term: ir.Value) -> ir.Value | None:
     layer = term.producer()
     if layer is None or len(term.uses()) != 1 or layer.op_type not in ("Add", "Conv"):
         return None
-    given = layer.inputs[2:3] if layer.op_type == "Conv" else layer.inputs
-    return next((value for value in given if value and value.const_value and len(value.shape or ()) == 1), None)
+    values = layer.inputs[2:3] if layer.op_type == "Conv" else layer.inputs
+    return next((value for value in values if value and value.const_value and len(value.shape or ()) == 1), None)
 
 
 def _fuse(graph: ir.Graph, total: ir.Node, norm: ir.Node) -> None:
@@ -138,22 +138,22 @@ def _with_group_norm(norm: ir.Node, terms: Sequence[ir.Value], bias: ir.Value | 
     rows = _before_axes(terms[1])
     turned = [ir.node("Transpose", [term], {"perm": CHANNELS_LAST}) for term in (terms[:1] if rows else terms)]
     x, skip = turned[0].outputs[0], rows or turned[1].outputs[0]
-    given = x, *norm.inputs[1:3], skip, bias
-    fused = ir.node("SkipGroupNorm", given, norm.attributes, domain=DOMAIN, num_outputs=2)
+    inputs = x, *norm.inputs[1:3], skip, bias
+    fused = ir.node("SkipGroupNorm", inputs, norm.attributes, domain=DOMAIN, num_outputs=2)
     return [*turned, fused, ir.node("Transpose", [fused.outputs[1]], {"perm": CHANNELS_SECOND})]
 
 
 def _before_axes(term: ir.Value) -> ir.Value | None:
     """An array [rows, channels] that only got the axes of height and width."""
     node = term.producer()
-    given = node.inputs[0] if node and node.op_type == "Unsqueeze" else None
-    return given if given and given.shape is not None and len(given.shape) == 2 else None
+    array = node.inputs[0] if node and node.op_type == "Unsqueeze" else None
+    return array if array and array.shape is not None and len(array.shape) == 2 else None
 
 
 def _with_layer_norm(norm: ir.Node, terms: Sequence[ir.Value], bias: ir.Value | None) -> list[ir.Node]:
     settings = {"epsilon": norm.attributes.get_float("epsilon", 1e-5)}
-    given = *terms, *norm.inputs[1:3], bias
-    fused = ir.node("SkipLayerNormalization", given, settings, domain=DOMAIN, num_outputs=4)
+    inputs = *terms, *norm.inputs[1:3], bias
+    fused = ir.node("SkipLayerNormalization", inputs, settings, domain=DOMAIN, num_outputs=4)
     for unused in fused.outputs[1:3]:
         unused.name = ""
     return [fused]

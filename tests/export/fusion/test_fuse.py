@@ -1,4 +1,4 @@
-"""The variant of a bundle for ONNX Runtime: the same results, all of its attentions fused, the weights not copied."""
+"""The optimized graphs of a bundle for ONNX Runtime: the same results, all attentions fused, weights not copied."""
 
 import shutil
 from collections import Counter
@@ -21,8 +21,8 @@ from overpaint.engines.registry import EngineOptions, open_engine
 from overpaint.engines.select import Candidate
 from overpaint.errors import EngineError, ExportError
 from overpaint.export.fusion.fuse import Fused, build_onnxruntime, fuse
-from overpaint.export.fusion.geglu import count_gates
-from overpaint.export.fusion.skip_norm import count_residuals
+from overpaint.export.fusion.geglu import count_geglus
+from overpaint.export.fusion.skip_norm import count_bias_adds
 from overpaint.runtime.model.load import MODELS
 
 TINY = MODELS / "tiny"
@@ -31,7 +31,7 @@ FLOAT = onnx.TensorProto.FLOAT
 
 @pytest.fixture
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    """The shipped bundle without its variants, a store without any, and no GPU."""
+    """The shipped bundle without its optimized graphs, a store without any, and no GPU."""
     monkeypatch.setenv("OVERPAINT_ENGINES", str(tmp_path / "engines"))
     here = [Candidate("onnxruntime", "cpu", None), Candidate("onnxruntime", "cuda", "no GPU")]
     monkeypatch.setitem(build_onnxruntime.__globals__, "candidates", lambda bundle: here)
@@ -50,7 +50,7 @@ def attention(path: Path, **attributes: object) -> Path:
     return path
 
 
-def test_a_bundle_gains_a_variant_with_the_same_results(bundle: Bundle) -> None:
+def test_a_bundle_gains_an_optimized_graph_with_the_same_results(bundle: Bundle) -> None:
     graph, options, stages = bundle.graph("unet"), EngineOptions(), list[str]()
     rng = np.random.default_rng(0)
     shapes = {"sample": (2, 4, 9, 11), "timestep": (2,), "encoder_hidden_states": (2, 77, 128)}
@@ -61,9 +61,9 @@ def test_a_bundle_gains_a_variant_with_the_same_results(bundle: Bundle) -> None:
     assert (plain.label.endswith("float32"), fused.label.endswith("float32, fused")) == (True, True)
     wanted, made = plain(feeds)["model_output"], fused(feeds)["model_output"]
     assert np.linalg.norm(made - wanted) <= 1e-5 * np.linalg.norm(wanted)
-    none = "0 group norms, 0 gates, 0 sums, 0 residuals, 0 products, 0 resizes"
+    none = "0 group norms, 0 geglus, 0 skip norms, 0 bias adds, 0 merged matmuls, 0 nhwc resizes"
     assert f"unet: 14 attentions, {none} fused for cpu; comparing" in stages
-    some = "30 group norms, 0 gates, 35 sums, 0 residuals, 19 products, 0 resizes"
+    some = "30 group norms, 0 geglus, 35 skip norms, 0 bias adds, 19 merged matmuls, 0 nhwc resizes"
     assert f"unet: 14 attentions, {some} fused for cuda; comparing" in stages
     assert "unet: not compared, for want of a GPU here: no GPU" in stages
     names = [path.parent.name.split(".")[0] for path in built]
@@ -75,18 +75,18 @@ def test_every_attention_of_the_unet_is_fused_and_none_of_a_mask(bundle: Bundle,
     counts = {}
     for name in ("unet", "text_encoder"):
         source = bundle.folder / bundle.graph(name).file.path
-        assert fuse(source, tmp_path / "variant") == Fused(14 if name == "unet" else 0)
-        nodes = onnx.load(tmp_path / "variant", load_external_data=False).graph.node
+        assert fuse(source, tmp_path / "optimized") == Fused(14 if name == "unet" else 0)
+        nodes = onnx.load(tmp_path / "optimized", load_external_data=False).graph.node
         counts[name] = Counter(node.op_type for node in nodes)
     assert (counts["unet"]["MultiHeadAttention"], counts["unet"]["Attention"]) == (14, 0)
     assert (counts["text_encoder"]["MultiHeadAttention"], counts["text_encoder"]["Attention"]) == (0, 2)
 
 
 def test_an_attention_that_cannot_be_fused_fails_the_build(tmp_path: Path) -> None:
-    none = "0 group norms, 0 gates, 0 sums, 0 residuals, 0 products, 0 resizes"
+    none = "0 group norms, 0 geglus, 0 skip norms, 0 bias adds, 0 merged matmuls, 0 nhwc resizes"
     with pytest.raises(ExportError, match=f"of 1 attentions, {none}, 0 attentions, {none} can be fused"):
-        fuse(attention(tmp_path / "open.onnx"), tmp_path / "variant")
-    assert fuse(attention(tmp_path / "causal.onnx", is_causal=1), tmp_path / "variant") == Fused(0)
+        fuse(attention(tmp_path / "open.onnx"), tmp_path / "optimized")
+    assert fuse(attention(tmp_path / "causal.onnx", is_causal=1), tmp_path / "optimized") == Fused(0)
 
 
 class GroupNorm(OpRun):  # type: ignore[misc]
@@ -164,19 +164,19 @@ class MultiHeadAttention(OpRun):  # type: ignore[misc]
         return (joined.reshape(query.shape[0], query.shape[1], -1),)
 
 
-def check_for_gpu(bundle: Bundle, name: str, variant: Path, wanted: Fused) -> onnx.ModelProto:
-    """Write a graph's variant for a GPU, see that it gives what the graph does at odd sizes, and read it."""
+def check_for_gpu(bundle: Bundle, name: str, optimized: Path, wanted: Fused) -> onnx.ModelProto:
+    """Write a graph's optimized form for a GPU, see that it gives what the graph does at odd sizes, and read it."""
     graph = bundle.graph(name)
     source = bundle.folder / graph.file.path
-    assert fuse(source, variant, "cuda") == wanted
-    shutil.copy(source, variant.parent)  # where the variant finds the weights
+    assert fuse(source, optimized, "cuda") == wanted
+    shutil.copy(source, optimized.parent)  # where the optimized graph finds the weights
     feeds = random_feeds(graph.inputs, dict.fromkeys(graph.ranges, 7) | {"rows": 2, "width": 10, "w": 10})
     expected = open_engine("onnxruntime", name, graph, bundle.folder, EngineOptions())(feeds)
     operators = [GroupNorm, SkipGroupNorm, SkipLayerNormalization, BiasAdd, BiasSplitGelu, MultiHeadAttention]
-    evaluator = ReferenceEvaluator(str(variant), new_ops=operators)
+    evaluator = ReferenceEvaluator(str(optimized), new_ops=operators)
     for spec, array in zip(graph.outputs, evaluator.run(None, dict(feeds)), strict=True):
         assert np.linalg.norm(array - expected[spec.name]) <= 1e-5 * np.linalg.norm(array)
-    model = onnx.load(variant, load_external_data=False)
+    model = onnx.load(optimized, load_external_data=False)
     read = {given for node in model.graph.node for given in node.input} | {spec.name for spec in graph.outputs}
     assert all(read & set(node.output) for node in model.graph.node)
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
@@ -187,34 +187,34 @@ def check_for_gpu(bundle: Bundle, name: str, variant: Path, wanted: Fused) -> on
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("text_encoder", Fused(2, sums=4)),
-        ("unet", Fused(14, 30, sums=35, products=19)),
-        ("vae_encoder", Fused(0, 8, sums=3)),
-        ("vae_decoder", Fused(0, 13, sums=4, resizes=2)),
+        ("text_encoder", Fused(2, skip_norms=4)),
+        ("unet", Fused(14, 30, skip_norms=35, merged_matmuls=19)),
+        ("vae_encoder", Fused(0, 8, skip_norms=3)),
+        ("vae_decoder", Fused(0, 13, skip_norms=4, nhwc_resizes=2)),
     ],
 )
 def test_the_norms_of_a_gpu_give_the_same(bundle: Bundle, tmp_path: Path, name: str, wanted: Fused) -> None:
-    check_for_gpu(bundle, name, tmp_path / "variant.onnx", wanted)
+    check_for_gpu(bundle, name, tmp_path / "optimized.onnx", wanted)
 
 
-def test_gates_and_residuals_give_the_same_where_a_gpu_has_their_width(
+def test_geglus_and_bias_adds_give_the_same_where_a_gpu_has_their_width(
     inpainting_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for counting in (count_gates, count_residuals):
+    for counting in (count_geglus, count_bias_adds):
         monkeypatch.setitem(counting.__globals__, "WIDTHS", range(1, 1024))
-    check_for_gpu(inpainting_bundle, "unet", tmp_path / "variant.onnx", Fused(14, 30, 7, 35, 7, 22))
+    check_for_gpu(inpainting_bundle, "unet", tmp_path / "optimized.onnx", Fused(14, 30, 7, 35, 7, 22))
 
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("unet", Fused(14, 30, sums=35, products=22)),
-        ("vae_encoder", Fused(1, 12, sums=3)),
-        ("vae_decoder", Fused(1, 18, sums=6, resizes=2)),
+        ("unet", Fused(14, 30, skip_norms=35, merged_matmuls=22)),
+        ("vae_encoder", Fused(1, 12, skip_norms=3)),
+        ("vae_decoder", Fused(1, 18, skip_norms=6, nhwc_resizes=2)),
     ],
 )
 def test_a_gpu_has_no_arithmetic_of_shapes(inpainting_bundle: Bundle, tmp_path: Path, name: str, wanted: Fused) -> None:
-    model = check_for_gpu(inpainting_bundle, name, tmp_path / "variant.onnx", wanted)
+    model = check_for_gpu(inpainting_bundle, name, tmp_path / "optimized.onnx", wanted)
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
     lengths = [node.input[-1] for node in model.graph.node if node.op_type in ("Reshape", "Resize", "Expand")]
     assert {makers.get(given, "constant") for given in lengths} <= {"constant", "Shape"}
@@ -225,8 +225,8 @@ def test_a_gpu_has_no_arithmetic_of_shapes(inpainting_bundle: Bundle, tmp_path: 
 
 @pytest.mark.parametrize("name", ["text_encoder", "unet"])
 def test_a_gpu_needs_no_processor(bundle: Bundle, tmp_path: Path, name: str) -> None:
-    fuse(bundle.folder / bundle.graph(name).file.path, tmp_path / "variant", "cuda")
-    nodes = onnx.load(tmp_path / "variant", load_external_data=False).graph.node
+    fuse(bundle.folder / bundle.graph(name).file.path, tmp_path / "optimized", "cuda")
+    nodes = onnx.load(tmp_path / "optimized", load_external_data=False).graph.node
     assert not {"Range", "LessOrEqual", "Expand", "Attention", "InstanceNormalization"} & {
         node.op_type for node in nodes
     }
@@ -236,22 +236,22 @@ def test_a_gpu_needs_no_processor(bundle: Bundle, tmp_path: Path, name: str) -> 
 
 def test_a_mask_that_hides_what_comes_earlier_stays(bundle: Bundle, tmp_path: Path) -> None:
     source = bundle.folder / bundle.graph("text_encoder").file.path
-    assert fuse(source, tmp_path / "variant", "cuda") == Fused(2, sums=4)
+    assert fuse(source, tmp_path / "optimized", "cuda") == Fused(2, skip_norms=4)
     model = onnx.load(source)
     (node,) = (node for node in model.graph.node if node.op_type == "LessOrEqual")
     node.input[:] = node.input[::-1]
     onnx.save(model, source)
-    assert fuse(source, tmp_path / "variant", "cuda") == Fused(0, sums=4)
+    assert fuse(source, tmp_path / "optimized", "cuda") == Fused(0, skip_norms=4)
 
 
-def test_a_variant_that_differs_is_not_kept(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_optimized_graph_that_differs_is_not_kept(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(build_onnxruntime.__globals__, "TOLERANCE", {"float32": 0.0})
-    with pytest.raises(ExportError, match=r"unet: the variant differs .* allowed is 0"):
+    with pytest.raises(ExportError, match=r"unet: the optimized graph differs .* allowed is 0"):
         build_onnxruntime(bundle)
     assert [key.graph for key in Store.of(bundle.folder).built()] == ["text_encoder"]
 
 
-def test_an_altered_variant_is_refused(bundle: Bundle) -> None:
+def test_an_altered_optimized_graph_is_refused(bundle: Bundle) -> None:
     build_onnxruntime(bundle)
     built = optimized_graph("unet", bundle.graph("unet"), bundle.folder, "cpu")
     assert built
@@ -261,17 +261,17 @@ def test_an_altered_variant_is_refused(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_shipped_variants_are_those_of_this_version(tmp_path: Path, device: str) -> None:
+def test_the_shipped_optimized_graphs_are_those_of_this_version(tmp_path: Path, device: str) -> None:
     bundle, found = Bundle.read(TINY, verify=False), []
     for name, graph in bundle.graphs.items():
         if shipped := Store(TINY / "engines").find(optimized_key(name, graph, device)):
-            fuse(TINY / graph.file.path, tmp_path / "variant", device)
-            assert shipped.read_bytes() == (tmp_path / "variant").read_bytes()
+            fuse(TINY / graph.file.path, tmp_path / "optimized", device)
+            assert shipped.read_bytes() == (tmp_path / "optimized").read_bytes()
             found.append(name)
     assert found == (["unet"] if device == "cpu" else list(bundle.graphs))
 
 
-def test_the_shipped_variant_is_of_the_shipped_graph_wherever_engines_are_kept(
+def test_the_shipped_optimized_graph_is_of_the_shipped_graph_wherever_engines_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVERPAINT_ENGINES", str(tmp_path))

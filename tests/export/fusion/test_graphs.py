@@ -13,8 +13,8 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from overpaint.export.fusion.fuse import fuse
-from overpaint.export.fusion.geglu import count_gates
-from overpaint.export.fusion.skip_norm import count_residuals
+from overpaint.export.fusion.geglu import count_geglus
+from overpaint.export.fusion.skip_norm import count_bias_adds
 from tests.export.fusion.test_fuse import BiasAdd, BiasSplitGelu, SkipLayerNormalization
 
 ROWS, TOKENS, WIDTH = 2, 3, 8
@@ -24,7 +24,7 @@ Shapes = Mapping[str, Sequence[int]]
 @pytest.fixture(autouse=True)
 def widths(monkeypatch: pytest.MonkeyPatch) -> None:
     """The operators of a GPU have the widths of these graphs."""
-    for counting in (count_gates, count_residuals):
+    for counting in (count_geglus, count_bias_adds):
         monkeypatch.setitem(counting.__globals__, "WIDTHS", (WIDTH,))
 
 
@@ -46,14 +46,14 @@ def counts(
     graph = helper.make_graph(list(nodes), "graph", values, made, stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
     onnx.save(onnx.shape_inference.infer_shapes(model), path)
-    fuse(path, path.with_suffix(".variant"), "cuda")
-    variant = onnx.load(path.with_suffix(".variant"))
+    fuse(path, path.with_suffix(".optimized"), "cuda")
+    optimized = onnx.load(path.with_suffix(".optimized"))
     rng = np.random.default_rng(0)
     feeds = {name: rng.standard_normal(shape, np.float32) for name, shape in inputs.items()}
-    fused = ReferenceEvaluator(variant, new_ops=[BiasAdd, BiasSplitGelu, SkipLayerNormalization])
+    fused = ReferenceEvaluator(optimized, new_ops=[BiasAdd, BiasSplitGelu, SkipLayerNormalization])
     for ours, theirs in zip(fused.run(None, feeds), ReferenceEvaluator(str(path)).run(None, feeds), strict=True):
         assert np.allclose(ours, theirs, atol=1e-4)
-    return Counter(each.op_type for each in variant.graph.node)
+    return Counter(each.op_type for each in optimized.graph.node)
 
 
 X: Shapes = {"x": (ROWS, TOKENS, 4)}
@@ -106,7 +106,7 @@ def test_a_gate_half_of_which_is_int8_stays(tmp_path: Path) -> None:
     assert counts(tmp_path / "g", nodes, X, ["z"], weights)["BiasSplitGelu"] == 0
 
 
-def test_products_are_joined_in_parts_of_one_kernel(tmp_path: Path) -> None:
+def test_matmuls_are_merged_in_parts_of_one_kernel(tmp_path: Path) -> None:
     nodes, weights = [], {}
     for index in range(40):
         nodes += [node("MatMul", f"x w{index}", f"p{index}"), node("Identity", f"p{index}", f"y{index}")]
@@ -118,7 +118,7 @@ def test_products_are_joined_in_parts_of_one_kernel(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bias", "left"), [((5,), 1), ((1, 5), 4), ((1,), 4), ((), 1)], ids=["columns", "row", "one", "none"]
 )
-def test_products_are_joined_with_biases_of_their_columns(tmp_path: Path, bias: tuple[int, ...], left: int) -> None:
+def test_matmuls_are_merged_with_biases_of_their_columns(tmp_path: Path, bias: tuple[int, ...], left: int) -> None:
     nodes, weights = [], {"c": weight(*bias)} if bias else {}
     for index in range(4):
         nodes += [node("Gemm", f"x w{index} c" if bias else f"x w{index}", f"p{index}", transB=1)]
