@@ -43,17 +43,24 @@ OFFSET = 1e-4
 def check(model: FlowSchedule, habit: Convention, sampler: str, schedule: str | None) -> None:
     """Raise `InputError`, with the reason, for a sampler or schedule that flow matching does not have."""
     if sampler in REFUSED_SAMPLERS:
-        raise InputError(f"the sampler {sampler!r} cannot run a flow-matching model: {REFUSED_SAMPLERS[sampler]}")
+        reason = REFUSED_SAMPLERS[sampler]
+        raise InputError(f"the sampler {sampler!r} cannot run a flow-matching model: {reason}", "sampler")
     if schedule and schedule in REFUSED_SCHEDULES:
-        raise InputError(f"the schedule {schedule!r} does not suit flow matching: {REFUSED_SCHEDULES[schedule]}")
+        reason = REFUSED_SCHEDULES[schedule]
+        raise InputError(f"the schedule {schedule!r} does not suit flow matching: {reason}", "schedule")
     if sampler in _WRONG_IN.get(habit.name, ()):
         raise InputError(
-            f"{habit.program} runs {sampler!r} on flow matching as on betas; take another convention or sampler"
+            f"{habit.program} runs {sampler!r} on flow matching as on betas; take another convention or sampler",
+            "sampler",
         )
     if habit.name == "a1111" and model.use_dynamic_shifting:
-        raise InputError(f"{habit.program} has no model whose shift depends on the size; take another convention")
+        raise InputError(
+            f"{habit.program} has no model whose shift depends on the size; take another convention", "convention"
+        )
     if habit.name == "diffusers" and model.stochastic_sampling and sampler == "euler":
-        raise InputError("this model's scheduler in diffusers samples stochastically; that is the sampler 'lcm'")
+        raise InputError(
+            "this model's scheduler in diffusers samples stochastically; that is the sampler 'lcm'", "sampler"
+        )
 
 
 def walk(model: FlowSchedule, sampler: Sampler, schedule: str | None, steps: int) -> Path:

@@ -1,4 +1,4 @@
-"""Noise levels, and the noise schedule a model was trained with."""
+"""Noise levels, and the noise schedule of a model that was trained on betas."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ def diffusers(walk: Walk, steps: int, strength: float) -> Path:
     """
     path = walk(steps)
     if path.flows:
-        return replace(path, begin=int(steps - steps * strength), like="diffusers")
+        begin = int(steps - steps * strength)
+        return replace(path, begin=min(begin, steps - 1) if strength else steps, like="diffusers")
     return replace(contract(walk, steps, strength), like="diffusers")
 
 
