@@ -31,8 +31,8 @@ class Plan:
     step: Array
     """[n] The step that a line belongs to, from 0; Heun and its kin have two lines a step."""
     sigmas: Array
-    """[n] The noise level of each evaluation in the schedule's own terms: of betas sqrt((1 - abar) / abar), infinite where
-    nothing of the image is left; of flow matching t, at most 1."""
+    """[n] The noise level of each evaluation in the schedule's own terms: of betas sqrt((1 - abar) / abar), infinite
+    where nothing of the image is left; of flow matching t, at most 1."""
     timesteps: Array
     """[n] What the model is told; may be fractional."""
     scale_in: Array
