@@ -16,10 +16,10 @@ from ..imaging.infotext import Source, read_infotext
 from ..imaging.metadata import split_parameters
 from ..imaging.resize import MODES as RESIZE_MODES
 from ..requests.expand import ALIASES
+from ..requests.option import TOOLS
 from ..sampling.names import a1111_eta, find_a1111_sampler, find_sampler, find_schedule
 from .infotext_rules import COMMON, MASKED, OF_METHOD, OF_SOME, OF_VERB, SAMPLING, SILENT, ULTIMATE, USUAL, Rule, size
 
-VERBS = ("img2img", "inpaint", "outpaint", "upscale")
 # Samplers for which "Automatic" is no uniform schedule since A1111 1.9, where schedules became an option of their own;
 # Restart had its own before.
 _AUTOMATIC = frozenset().union(*(samplers for _, samplers in A1111.schedules)) - {"restart"}
@@ -59,8 +59,8 @@ def from_infotext(source: Source, verb: str = "img2img", **options: Any) -> Info
     >>> infotext = overpaint.from_infotext("fox.png", strength=0.4)
     >>> result = pipe("fox-input.png", **infotext.options)
     """
-    if verb not in VERBS:
-        raise unknown("verb", str(verb), VERBS)
+    if verb not in TOOLS:
+        raise unknown("verb", str(verb), TOOLS, "verb")
     prompt, negative, pairs = split_parameters(read_infotext(source))
     options = {ALIASES.get(name, name): value for name, value in options.items()}
     reading = _Reading(verb, dict(pairs), options)

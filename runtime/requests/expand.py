@@ -10,7 +10,7 @@ from ...errors import InputError, unknown
 from ..imaging.picture import Picture
 from ..sampling.noise import drawn
 from . import checks
-from .options import aliases, elsewhere, of_tool
+from .options import SECTIONS, aliases, elsewhere, of_tool
 from .request import Request
 
 # What diffusers and A1111 call things: the same thing under another name, and things that are given in another way.
@@ -19,7 +19,7 @@ ELSEWHERE: Mapping[str, str] = elsewhere()
 REQUEST = frozenset(field.name for field in fields(Request))
 # Fields of a request that verbs take by themselves, and what they take besides fields.
 APART = ("image", "prompt", "negative_prompt", "seed")
-CALL = ("n", "on_step", "negative_prompt", "seed", "timeout")
+CALL = ("negative_prompt", "seed", *(option.name for option in SECTIONS["call"]))
 
 
 def expand(

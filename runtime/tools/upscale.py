@@ -28,6 +28,7 @@ from ..model.upscaler import Upscaler
 from ..progress import ProgressCallback, no_progress
 from ..requests.defaults import settled
 from ..requests.expand import ALIASES, expand
+from ..requests.options import fields_of, of_tool
 from ..requests.request import Output, Request, Result
 from .enlarge import enlarge, enlarged_size, rounds
 from .options import split
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 # Fields of a request that are set here.
-OWN = ("size", "resize_mode", "inpaint_mask", "regions", "origin", "window", "window_overlap")
+OWN = fields_of("request").keys() - of_tool("upscale").keys()
 
 
 @dataclass(frozen=True)
@@ -308,7 +309,7 @@ class Upscale:
 def _request(picture: Picture, prompt: str, negative: str, seed: int | None, options: dict[str, Any]) -> Request:
     """What every tile is asked for; raises `InputError` for what is not a request's, or is set here."""
     named = {ALIASES.get(name, name) for name in options}
-    if wrong := sorted(named.intersection(OWN)):
+    if wrong := sorted(named & OWN):
         raise InputError(
             f"an upscale sets {', '.join(wrong)} itself; leave it out, and give scale and tile instead", wrong[0]
         )

@@ -16,7 +16,7 @@ import overpaint
 from overpaint import InputError, Pipeline, from_infotext
 from overpaint.runtime.imaging.metadata import Parameters, format_parameters
 from overpaint.runtime.imaging.output import write
-from overpaint.runtime.provenance.infotext import VERBS
+from overpaint.runtime.requests.option import TOOLS
 from overpaint.runtime.requests.request import Request
 from overpaint.runtime.sampling.names import SCHEDULES
 from overpaint.runtime.sampling.samplers import SAMPLERS
@@ -291,7 +291,7 @@ words = st.sampled_from([
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(words | st.text(max_size=3), max_size=40).map("".join), st.sampled_from(VERBS))
+@given(st.lists(words | st.text(max_size=3), max_size=40).map("".join), st.sampled_from(TOOLS))
 def test_damaged_texts_give_options_or_an_input_error(damaged: str, verb: str) -> None:
     picture = overpaint.read(np.zeros((64, 64, 3), np.uint8))
     try:
