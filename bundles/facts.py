@@ -74,21 +74,22 @@ def parse_defaults(words: Iterable[str], usual: Mapping[str, Defaults] = USUAL) 
 
     Raises `InputError` for an unknown use or name, and a value that no request can have.
     """
-    made = dict(usual)
+    defaults = dict(usual)
     kinds = {"steps": int, "guidance_scale": float, "strength": float}
     for word in words:
         path, _, text = word.partition("=")
         use, _, name = path.rpartition(".")
         if name not in kinds:
             raise unknown("default", name, kinds)
-        if use and use not in made:
-            raise unknown("use", use, made)
+        if use and use not in defaults:
+            raise unknown("use", use, defaults)
         try:
-            changes = {each: replace(made[each], **{name: kinds[name](text)}) for each in ([use] if use else made)}
+            uses = [use] if use else defaults
+            changes = {each: replace(defaults[each], **{name: kinds[name](text)}) for each in uses}
         except ValueError as exc:
             raise InputError(f"the default {word!r} cannot be ({exc}); write one as guidance_scale=3") from exc
-        made |= changes
-    return made
+        defaults |= changes
+    return defaults
 
 
 @dataclass(frozen=True)

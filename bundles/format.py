@@ -34,9 +34,9 @@ def write_manifest(folder: Path, kind: str, bundle: Mapping[str, Any]) -> None:
 def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     """The manifest of a bundle of this kind; raises `BundleError` where there is none, or it is of another."""
     record = read_any(folder, KINDS[kind][1])
-    if (found := kind_of(record)) != kind:
-        loader = KINDS.get(str(found), ("a version of overpaint that knows it",))[0]
-        raise BundleError(f"{folder}: is a bundle of kind {found!r}, not {kind!r}; load it with {loader}")
+    if (other := kind_of(record)) != kind:
+        loader = KINDS.get(str(other), ("a version of overpaint that knows it",))[0]
+        raise BundleError(f"{folder}: is a bundle of kind {other!r}, not {kind!r}; load it with {loader}")
     return record
 
 

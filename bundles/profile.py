@@ -42,13 +42,13 @@ class Sizes:
     @classmethod
     def parse(cls, word: str) -> Sizes:
         """Read "512", "512x768" (width x height), "512-1024" or "512x768-1024x1024"; raises `InputError`."""
-        found = _SIZES.fullmatch(word.strip().lower())
-        if not found:
+        match = _SIZES.fullmatch(word.strip().lower())
+        if not match:
             raise InputError(
                 f"profile {word!r} is no size in pixels; say 512, 512x768 (width x height), or from least to most: "
                 "512-1024"
             )
-        width, height, wider, higher = found.groups()
+        width, height, wider, higher = match.groups()
         least = int(width), int(height or width)
         most = (int(wider), int(higher or wider)) if wider else least
         if min(least) < 1 or least[0] > most[0] or least[1] > most[1]:
@@ -72,7 +72,7 @@ class Profile:
         matches = [_AXIS.fullmatch(part) for part in text.split(", ")]
         if not all(matches):
             raise ValueError(f"{text!r} is no profile")
-        groups = [found.groups() for found in matches if found]
+        groups = [match.groups() for match in matches if match]
         return cls({axis: Range(int(least), int(usual), int(most)) for axis, least, usual, most in groups})
 
     def __str__(self) -> str:
@@ -110,8 +110,8 @@ class Profile:
 
 def parse_batch(word: str) -> Range:
     """Read how many pictures run together, "4" or "1-4"; raises `InputError`."""
-    found = _BATCH.fullmatch(word.strip())
-    least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    match = _BATCH.fullmatch(word.strip())
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 1 <= least <= most:
         raise InputError(f"batch {word!r} is no number of pictures; say 4, or from least to most: 1-4")
     return Range(least, least, most)
@@ -128,12 +128,12 @@ def profiles(name: str, graph: Graph, facts: Extent, sizes: Iterable[Sizes], bat
             f"{name}: its role {graph.role!r} is unknown here, so that no engine can be built; name other graphs with "
             "--graph, or update overpaint"
         )
-    made: dict[str, Profile] = {}
+    by_text: dict[str, Profile] = {}
     for wanted in sizes:
         wide = Profile(_axes(name, graph, facts, wanted, batch))
         fixed = Profile({axis: Range(span.usual, span.usual, span.usual) for axis, span in wide.axes.items()})
-        made |= {str(profile): profile for profile in ([fixed, wide] if wanted.least == wanted.most else [wide])}
-    return tuple(sorted(made.values(), key=lambda profile: (profile.volume, str(profile))))
+        by_text |= {str(profile): profile for profile in ([fixed, wide] if wanted.least == wanted.most else [wide])}
+    return tuple(sorted(by_text.values(), key=lambda profile: (profile.volume, str(profile))))
 
 
 def most_rows(built: Iterable[Profile], lengths: Mapping[str, int]) -> int | None:

@@ -132,8 +132,8 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _locked(self.folder / f".{key.name}.lock", waiting):
-                if found := self.find(key):
-                    return found
+                if path := self.find(key):
+                    return path
                 shutil.rmtree(partial, ignore_errors=True)  # of a build that was killed
                 partial.mkdir()
                 try:
@@ -151,8 +151,8 @@ class Store:
 
     def prune(self, kin: Key, keep: int) -> None:
         """Of the engines that a library made of the same graph as `kin`, keep those used last and remove the others."""
-        found = [key for key in self.built() if _origin(key) == _origin(kin)]
-        for key in sorted(found, key=self._used)[: max(len(found) - keep, 0)]:
+        kindred = [key for key in self.built() if _origin(key) == _origin(kin)]
+        for key in sorted(kindred, key=self._used)[: max(len(kindred) - keep, 0)]:
             self.remove(key)
 
     def _used(self, key: Key) -> float:

@@ -149,22 +149,24 @@ def check_feeds(name: str, specs: Iterable[TensorSpec], feeds: Mapping[str, Arra
             raise EngineError(f"{name}: {reason}")
 
 
-def check_precision(engine: str, name: str, precision: str, asked: str | None) -> None:
-    """Raise `InputError` where another precision is asked of an engine that computes a graph as it was exported."""
-    if asked not in (None, precision):
+def check_precision(engine: str, name: str, precision: str, wanted: str | None) -> None:
+    """Raise `InputError` where another precision is `wanted` of an engine that computes a graph as it was exported."""
+    if wanted not in (None, precision):
         raise InputError(
             f"{engine} computes {name} in {precision}, as it was exported; leave out the precision, or export "
-            f"with precision {asked}"
+            f"with precision {wanted}"
         )
 
 
-def check_signature(path: Path, side: str, specs: Iterable[TensorSpec], found: Iterable[tuple[str, str, Any]]) -> None:
+def check_signature(
+    path: Path, side: str, specs: Iterable[TensorSpec], tensors: Iterable[tuple[str, str, Any]]
+) -> None:
     """Raise `BundleError` where the tensors of a file are not the manifest's.
 
-    `found` gives a tensor's name, its dtype, and its axes with a text for each dynamic one; `side` is for the message.
+    `tensors` are each one's name, its dtype, and its axes with a text for each dynamic one; `side` is for the message.
     """
     wanted = sorted(str(TensorSpec(spec.name, spec.dtype, _fixed(spec.axes))) for spec in specs)
-    actual = sorted(str(TensorSpec(name, dtype, _fixed(axes))) for name, dtype, axes in found)
+    actual = sorted(str(TensorSpec(name, dtype, _fixed(axes))) for name, dtype, axes in tensors)
     if wanted != actual:
         raise BundleError(
             f"{path}: the graph's {side} are ({'; '.join(actual)}), "

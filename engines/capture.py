@@ -23,11 +23,11 @@ def record(work: Callable[[], _Made]) -> tuple[Any, _Made]:
     queue.begin_capture()
     _recording.append(queue)
     try:
-        made = work()
+        result = work()
     finally:
         _recording.pop()
         graph = queue.end_capture()
-    return graph, made
+    return graph, result
 
 
 class Capture(Generic[_Made]):
@@ -44,15 +44,15 @@ class Capture(Generic[_Made]):
         self._pool = namespace("cuda").cuda.MemoryPool()
 
     def __call__(self) -> _Made:
-        """Queue the work, and give what it returned; in a `turn`.
+        """Queue the work, and give what it returned; under the `device_lock`.
 
         Raises `EngineError` where the work cannot be recorded, and what it raises itself.
         """
         if self._recorded is None:
             self._recorded = self._record()
-        graph, made = self._recorded
+        graph, result = self._recorded
         graph.launch(stream())
-        return made
+        return result
 
     def _record(self) -> tuple[Any, _Made]:
         cuda = namespace("cuda").cuda

@@ -16,15 +16,15 @@ SEED = 7
 def random_feeds(specs: Iterable[TensorSpec], lengths: Mapping[str, int]) -> dict[str, Array]:
     """Random inputs of the given lengths, the same every time: unit normal, timesteps below 1000, small token ids."""
     rng = np.random.default_rng(SEED)
-    made = {}
+    feeds = {}
     for spec in specs:
         shape = tuple(lengths[axis] if isinstance(axis, str) else axis for axis in spec.axes)
         if spec.dtype.startswith("int"):
             values = rng.integers(0, 100, shape) if shape else np.array(0)
         else:
             values = rng.uniform(0, 999, shape) if spec.name == "timestep" else rng.standard_normal(shape)
-        made[spec.name] = np.asarray(values, spec.dtype)
-    return made
+        feeds[spec.name] = np.asarray(values, spec.dtype)
+    return feeds
 
 
 def worst(outputs: Outputs, sources: Outputs) -> float:
@@ -40,7 +40,7 @@ def relative_error(output: Array, source: Array) -> float:
     return float(np.linalg.norm((output - wide).ravel()) / max(np.linalg.norm(wide.ravel()), np.finfo(float).tiny))
 
 
-def psnr(found: ArrayLike, source: ArrayLike) -> float:
+def psnr(picture: ArrayLike, source: ArrayLike) -> float:
     """The peak signal-to-noise ratio of two pictures with values of 0 to 255, in dB; infinite for equal ones."""
-    error = np.mean((np.asarray(found, np.float64) - np.asarray(source, np.float64)) ** 2)
+    error = np.mean((np.asarray(picture, np.float64) - np.asarray(source, np.float64)) ** 2)
     return float(10 * np.log10(255**2 / error)) if error else float("inf")

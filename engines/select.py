@@ -41,12 +41,12 @@ def fastest(bundle: Graphs, device: str | None = None) -> Candidate:
 
     Raises `InputError` for a device that no engine has, `EngineError` where none can run, with what keeps each.
     """
-    found = [candidate for candidate in candidates(bundle) if device in (None, candidate.device)]
-    if not found:
+    considered = [candidate for candidate in candidates(bundle) if device in (None, candidate.device)]
+    if not considered:
         raise unknown("device of engine 'auto'", str(device), {device for _, device, _ in ORDER})
-    usable = [candidate for candidate in found if candidate.obstacle is None]
+    usable = [candidate for candidate in considered if candidate.obstacle is None]
     if not usable:
-        reasons = "; ".join(f"{candidate.engine} on {candidate.device}: {candidate.obstacle}" for candidate in found)
+        reasons = "; ".join(f"{one.engine} on {one.device}: {one.obstacle}" for one in considered)
         if device is not None:
             raise NoEngineError(f"no engine can run on device {device!r} here ({reasons}); leave the device out")
         raise EngineError(f"no engine can run here ({reasons})")
@@ -55,8 +55,8 @@ def fastest(bundle: Graphs, device: str | None = None) -> Candidate:
 
 def faster(bundle: Graphs, than: Candidate) -> Candidate | None:
     """The first of the candidates that can run now, of those on the same device that come before another."""
-    found = candidates(bundle)
-    before = found[: [(one.engine, one.device) for one in found].index((than.engine, than.device))]
+    ordered = candidates(bundle)
+    before = ordered[: [(one.engine, one.device) for one in ordered].index((than.engine, than.device))]
     return next((one for one in before if one.device == than.device and one.obstacle is None), None)
 
 
@@ -76,10 +76,10 @@ def _gpu(bundle: Graphs) -> str | None:
     count = ctypes.c_int(0)
     try:
         driver = ctypes.CDLL("libcuda.so.1")
-        found = not driver.cuInit(0) and not driver.cuDeviceGetCount(ctypes.byref(count)) and count.value
+        present = not driver.cuInit(0) and not driver.cuDeviceGetCount(ctypes.byref(count)) and count.value
     except OSError:
         return "there is no NVIDIA driver"
-    return None if found else "there is no NVIDIA GPU"
+    return None if present else "there is no NVIDIA GPU"
 
 
 def _cuda_build(bundle: Graphs) -> str | None:

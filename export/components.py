@@ -147,13 +147,19 @@ def vae_decoder(config: Config, downscale: int, size: tuple[int, int]) -> Compon
 def upscaler(scale: int, multiple: int) -> Component:
     """An upscaler, whose input's height and width are multiples of `multiple`."""
     sides = Range(multiple, UPSCALER_TILE, MOST_PIXELS, multiple)
-    made = Range(multiple * scale, UPSCALER_TILE * scale, MOST_PIXELS * scale, multiple * scale)
+    upscaled = Range(multiple * scale, UPSCALER_TILE * scale, MOST_PIXELS * scale, multiple * scale)
     return Component(
         "upscaler",
         UPSCALER,
         (_float("pixels", "rows", 3, "height", "width"),),
         (_float("upscaled", "rows", 3, "upscaled_height", "upscaled_width"),),
-        {"rows": Range(1, 1, 16), "height": sides, "width": sides, "upscaled_height": made, "upscaled_width": made},
+        {
+            "rows": Range(1, 1, 16),
+            "height": sides,
+            "width": sides,
+            "upscaled_height": upscaled,
+            "upscaled_width": upscaled,
+        },
         {"rows": 2, "height": multiple * 5, "width": multiple * 7},
         (
             {"rows": 1, "height": 64, "width": 48},

@@ -30,12 +30,12 @@ def memory_needed(graph: Graph, profiles: int) -> float:
 
 def memory_free() -> int | None:
     """The bytes that this process may still take, of the machine's and its control group's; None where unknown."""
-    found = []
+    limits = []
     with suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+        limits.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
     with suppress(OSError, ValueError):  # "max" where there is no limit
         group = Path("/sys/fs/cgroup")
         most, taken = (int((group / f"memory.{part}").read_text(encoding="ascii")) for part in ("max", "current"))
-        found.append(most - taken)
-    return min(found, default=None)
+        limits.append(most - taken)
+    return min(limits, default=None)

@@ -33,10 +33,10 @@ def remove_stale(target: Path) -> None:
     A running export holds a lock on its folder, which ends with its process. What cannot be locked is left alone.
     """
     name = re.compile(rf"\.{re.escape(target.name)}\.partial-[0-9a-f]{{8}}")
-    found: list[Path] = []
+    stale: list[Path] = []
     with suppress(OSError):
-        found = [path for path in target.parent.iterdir() if name.fullmatch(path.name)]
-    for folder in found:
+        stale = [path for path in target.parent.iterdir() if name.fullmatch(path.name)]
+    for folder in stale:
         with suppress(OSError), _lock(folder) as held:
             if held:
                 shutil.rmtree(folder)

@@ -34,10 +34,10 @@ def settle(graph: ir.Graph) -> None:
 
 def _target(node: ir.Node, index: int) -> tuple[str, ...]:
     """The lengths that an input gives a node's array; none where it is a constant, and where one of them is unknown."""
-    given = node.inputs[index] if len(node.inputs) > index else None
-    if given is None or given.const_value is not None:
+    value = node.inputs[index] if len(node.inputs) > index else None
+    if value is None or value.const_value is not None:
         return ()
-    maker = given.producer()
+    maker = value.producer()
     like = maker.inputs[0] if maker and _is_whole_shape(maker) else node.outputs[0]
     names = _names(like.shape if like else None)
     return names if all(names) else ()
@@ -57,14 +57,14 @@ def _names(shape: ir.Shape | None) -> tuple[str, ...]:
 def _settle_reshape(
     graph: ir.Graph, node: ir.Node, target: tuple[str, ...], norms: dict[tuple[str, ...], ir.Value]
 ) -> None:
-    source, made = node.inputs[0], node.outputs[0]
+    source, output = node.inputs[0], node.outputs[0]
     assert source is not None
     known = _names(source.shape)
     kept = [index < len(known) and name == known[index] for index, name in enumerate(target)]
     lengths = [int(name) if name.isdecimal() else 0 if same else -1 for name, same in zip(target, kept, strict=True)]
     swap = source.producer()
     if lengths.count(-1) < 2:
-        node.replace_input_with(1, _constant(graph, made, lengths))
+        node.replace_input_with(1, _constant(graph, output, lengths))
         node.attributes.pop("allowzero", None)  # a zero stands for the length that is there
     elif norm := norms.get(target):
         node.replace_input_with(1, _shape_of(graph, node, norm))
@@ -76,11 +76,11 @@ def _turn_after(graph: ir.Graph, node: ir.Node, swap: ir.Node, norm: ir.Value) -
     """Give tokens their places first and move their channels then; `swap` and `node` do so the other way round."""
     placed = ir.node("Reshape", [swap.inputs[0], _shape_of(graph, node, norm)])
     turned = ir.node("Transpose", [placed.outputs[0]], {"perm": CHANNELS_SECOND})
-    made = node.outputs[0]
-    turned.outputs[0].shape, turned.outputs[0].dtype = made.shape, made.dtype
-    placed.outputs[0].name, turned.outputs[0].name = f"{made.name}.placed", f"{made.name}.turned"
+    output = node.outputs[0]
+    turned.outputs[0].shape, turned.outputs[0].dtype = output.shape, output.dtype
+    placed.outputs[0].name, turned.outputs[0].name = f"{output.name}.placed", f"{output.name}.turned"
     graph.insert_before(node, [placed, turned])
-    ir.convenience.replace_all_uses_with(made, turned.outputs[0])
+    ir.convenience.replace_all_uses_with(output, turned.outputs[0])
 
 
 def _settle_resize(
@@ -102,8 +102,8 @@ def _order(node: ir.Node) -> tuple[int, ...]:
     return tuple(perm.as_ints()) if perm else ()
 
 
-def _constant(graph: ir.Graph, made: ir.Value, lengths: Sequence[int]) -> ir.Value:
-    value = ir.Value(name=f"{made.name}.shape", const_value=ir.tensor(np.array(lengths, np.int64)))
+def _constant(graph: ir.Graph, output: ir.Value, lengths: Sequence[int]) -> ir.Value:
+    value = ir.Value(name=f"{output.name}.shape", const_value=ir.tensor(np.array(lengths, np.int64)))
     graph.register_initializer(value)
     return value
 

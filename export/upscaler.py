@@ -89,7 +89,7 @@ def _read(checkpoint: Path) -> State:
     if checkpoint.suffix.lower() not in PICKLES:
         raise InputError(f"{checkpoint}: is neither a .safetensors nor a .pth file")
     try:
-        found: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state: Any = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
         raise InputError(
             f"{checkpoint}: is truncated, or holds more than tensors, and loading that can run any code hidden in it; "
@@ -98,8 +98,8 @@ def _read(checkpoint: Path) -> State:
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as exc:
         raise InputError(f"{checkpoint}: is truncated or damaged ({exc}); copy it again") from exc
     for place in PLACES:
-        if isinstance(found, dict) and isinstance(found.get(place), dict):
-            found = found[place]
-    if not isinstance(found, dict):
-        raise InputError(f"{checkpoint}: holds a {type(found).__name__}, not an upscaler's weights; name another file")
-    return {str(name): tensor for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
+        if isinstance(state, dict) and isinstance(state.get(place), dict):
+            state = state[place]
+    if not isinstance(state, dict):
+        raise InputError(f"{checkpoint}: holds a {type(state).__name__}, not an upscaler's weights; name another file")
+    return {str(name): tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}

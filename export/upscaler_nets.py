@@ -20,7 +20,7 @@ NAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"RRDB_trunk\.(\d+)\.RDB", r"body.\1.rdb"),
     (r"trunk_conv\.", "conv_body."),
     (r"HRconv\.", "conv_hr."),
-    (r"(?:upconv|conv_up)(\d)\.", lambda found: f"ups.{int(found[1]) - 1}."),
+    (r"(?:upconv|conv_up)(\d)\.", lambda match: f"ups.{int(match[1]) - 1}."),
     (r"model\.0\.", "conv_first."),
     (r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.", r"body.\1.rdb\2.conv\3."),
     (r"model\.1\.sub\.\d+\.(weight|bias)$", r"conv_body.\1"),
@@ -33,8 +33,8 @@ class DenseBlock(nn.Module):
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
         for index in range(5):
-            made = features if index == 4 else growth
-            self.add_module(f"conv{index + 1}", _conv(features + index * growth, made))
+            channels_out = features if index == 4 else growth
+            self.add_module(f"conv{index + 1}", _conv(features + index * growth, channels_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to features what the convolutions make of them."""
@@ -42,8 +42,8 @@ class DenseBlock(nn.Module):
         seen = x
         for convolution in convolutions:
             seen = torch.cat([seen, leaky_relu(convolution(seen), SLOPE)], 1)
-        made: Tensor = last(seen)
-        return x + SHRINK * made
+        pixels: Tensor = last(seen)
+        return x + SHRINK * pixels
 
 
 class ResidualBlock(nn.Module):
@@ -55,8 +55,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add to features what the blocks make of them."""
-        made: Tensor = self.rdb3(self.rdb2(self.rdb1(x)))
-        return x + SHRINK * made
+        pixels: Tensor = self.rdb3(self.rdb2(self.rdb1(x)))
+        return x + SHRINK * pixels
 
 
 class RRDBNet(nn.Module):
@@ -92,8 +92,8 @@ class RRDBNet(nn.Module):
         features = first + self.conv_body(self.body(first))
         for up in self.ups:
             features = leaky_relu(up(interpolate(features, scale_factor=2.0)), SLOPE)
-        made: Tensor = self.conv_last(leaky_relu(self.conv_hr(features), SLOPE))
-        return made
+        pixels: Tensor = self.conv_last(leaky_relu(self.conv_hr(features), SLOPE))
+        return pixels
 
 
 class SRVGGNetCompact(nn.Module):
@@ -114,10 +114,10 @@ class SRVGGNetCompact(nn.Module):
         """The network that weights are of; raises `KeyError` or `ValueError` where they are of another."""
         features, channels = state["body.0.weight"].shape[:2]
         layers = _count(state, "body")
-        made = len(state[f"body.{layers - 1}.weight"])
-        scale = math.isqrt(made // 3)
-        if channels != 3 or 3 * scale**2 != made or layers % 2 == 0:
-            raise ValueError(f"{channels} channels in, {made} out, {layers} layers")
+        channels_out = len(state[f"body.{layers - 1}.weight"])
+        scale = math.isqrt(channels_out // 3)
+        if channels != 3 or 3 * scale**2 != channels_out or layers % 2 == 0:
+            raise ValueError(f"{channels} channels in, {channels_out} out, {layers} layers")
         return cls(features, layers // 2, scale)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ NETS: dict[str, type[RRDBNet] | type[SRVGGNetCompact]] = {
 
 def renamed(state: State) -> State:
     """Weights under the names that the networks have here."""
-    tail = sorted({int(found[1]) for name in state if (found := re.match(r"model\.(\d+)\.", name))})[2:]
+    tail = sorted({int(match[1]) for name in state if (match := re.match(r"model\.(\d+)\.", name))})[2:]
     places = [*(f"ups.{index}." for index in range(len(tail) - 2)), "conv_hr.", "conv_last."]
     tails = {f"model.{number}.": place for number, place in zip(tail, places[-len(tail) :], strict=False)}
 
@@ -150,9 +150,9 @@ def renamed(state: State) -> State:
 
 
 def _count(state: State, part: str) -> int:
-    numbers = [int(found[1]) for name in state if (found := re.match(rf"{part}\.(\d+)\.", name))]
+    numbers = [int(match[1]) for name in state if (match := re.match(rf"{part}\.(\d+)\.", name))]
     return 1 + max(numbers, default=-1)
 
 
-def _conv(taken: int, made: int) -> nn.Conv2d:
-    return nn.Conv2d(taken, made, 3, padding=1)
+def _conv(taken: int, channels_out: int) -> nn.Conv2d:
+    return nn.Conv2d(taken, channels_out, 3, padding=1)

@@ -26,13 +26,13 @@ class TextEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, vectors: Tensor, clip_skip: Tensor) -> tuple[Tensor, Tensor]:
         """Encode rows of token ids."""
-        given = input_ids < 0
+        placed = input_ids < 0
 
         def insert(_module: nn.Module, _inputs: tuple[Tensor, ...], embedded: Tensor) -> Tensor:
-            return torch.where(given[..., None], vectors.to(embedded.dtype), embedded)
+            return torch.where(placed[..., None], vectors.to(embedded.dtype), embedded)
 
         with self.model.get_input_embeddings().register_forward_hook(insert):
-            outputs = self.model(input_ids.masked_fill(given, 0), output_hidden_states=True)
+            outputs = self.model(input_ids.masked_fill(placed, 0), output_hidden_states=True)
         states = torch.stack(outputs.hidden_states)
         chosen = (states.shape[0] - 1 - clip_skip).reshape(1)
         final_layer_norm = getattr(self.model, "text_model", self.model).final_layer_norm
@@ -55,9 +55,9 @@ class Geglu(nn.Module):
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    made.weight, made.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
-    return made
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    linear.weight, linear.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+    return linear
 
 
 class UNet(nn.Module):

@@ -104,11 +104,11 @@ class Compiler:
     def read(self, shapes: Shapes | None) -> Any:
         """The graph as OpenVINO's model; raises `BundleError` where its signature is not the manifest's."""
         model = core().read_model(self.path)
-        for side, specs, found in (
+        for side, specs, ports in (
             ("inputs", self.graph.inputs, model.inputs),
             ("outputs", self.graph.outputs, model.outputs),
         ):
-            check_signature(self.path, side, specs, [_described(port) for port in found])
+            check_signature(self.path, side, specs, [_described(port) for port in ports])
         if shapes is not None:
             model.reshape({spec.name: list(shape) for spec, shape in zip(self.graph.inputs, shapes, strict=True)})
         return model

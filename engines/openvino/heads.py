@@ -20,9 +20,10 @@ HEADS = 1
 
 def fill_heads(model: Any, device: str, precision: str) -> None:
     """Fill up heads of known lengths where that is faster; `precision` is OpenVINO's name of it."""
-    found = [node for node in model.get_ops() if node.get_type_name() == "ScaledDotProductAttention" and _gains(node)]
-    if found and _has_tiles(device, precision):
-        for node in found:
+    attentions = [node for node in model.get_ops() if node.get_type_name() == "ScaledDotProductAttention"]
+    attentions = list(filter(_gains, attentions))
+    if attentions and _has_tiles(device, precision):
+        for node in attentions:
             _fill(node)
 
 
@@ -47,10 +48,10 @@ def _gains(attention: Any) -> bool:
 
 
 def _fill(attention: Any) -> None:
-    queries, keys, values, *given = attention.input_values()
+    queries, keys, values, *optional = attention.input_values()
     # Left out, the scale would follow from the new width.
     usual = (0, queries.get_shape()[-1] ** -0.5)
-    mask, scale = given + [operators.constant(value, queries.get_element_type()) for value in usual[len(given) :]]
+    mask, scale = optional + [operators.constant(value, queries.get_element_type()) for value in usual[len(optional) :]]
     filled = operators.scaled_dot_product_attention(
         _filled(queries), _filled(keys), values, mask, scale, causal=attention.get_attributes()["causal"]
     )

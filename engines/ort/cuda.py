@@ -105,8 +105,8 @@ class CudaEngine(SessionEngine):
             if shapes in self._graphs:
                 return self._replay(self._graphs[shapes], arrays)
             recurs = self._capturing and shapes in self._seen and len(self._graphs) < MOST_GRAPHS
-            if recurs and (made := self._captured(shapes, arrays)):
-                return made
+            if recurs and (outputs := self._captured(shapes, arrays)):
+                return outputs
             return self._plain(shapes, arrays)
 
     def _plain(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -119,12 +119,12 @@ class CudaEngine(SessionEngine):
         for spec in self.outputs:
             binding.bind_output(spec.name, self.device, 0)
         self._session.run_with_iobinding(binding, _run_options(_UNCAPTURED))
-        made = {
+        outputs = {
             spec.name: wrap(value.data_ptr(), value.shape(), spec.dtype, value).copy()
             for spec, value in zip(self.outputs, binding.get_outputs(), strict=True)
         }
-        self._seen[shapes] = {name: array.shape for name, array in made.items()}
-        return made
+        self._seen[shapes] = {name: array.shape for name, array in outputs.items()}
+        return outputs
 
     def _recorded(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Run as part of a graph that is being recorded, of a shape that has run before."""
@@ -141,14 +141,14 @@ class CudaEngine(SessionEngine):
         """Capture the graph of a shape and run it; None, and no graph from now on, where the library cannot."""
         graph = self._capture(shapes, arrays)
         try:
-            made = self._replay(graph, arrays)
+            outputs = self._replay(graph, arrays)
         except ERRORS as exc:
             if out_of_memory(exc):
                 raise
             self._give_up_graphs(exc)
             return None
         self._graphs[shapes] = graph
-        return made
+        return outputs
 
     def _capture(self, shapes: _Shapes, arrays: Mapping[str, Array]) -> Captured:
         """Buffers at fixed addresses, and the number under which the session's next run captures a graph of them."""

@@ -38,9 +38,9 @@ def choose(keys: Iterable[Key], wanted: Key, advice: Advice) -> list[Key]:
     Raises `EngineError` where there are none: what sets the nearest apart, and what to run.
     """
     there = [key for key in keys if key.graph == wanted.graph and key.library in LIBRARIES]
-    found = [key for key in there if _matching(wanted, key) == key]
-    if found:
-        return sorted(found, key=lambda key: WEIGHTS.index(key.precision.removeprefix(wanted.precision)))
+    fitting = [key for key in there if _matching(wanted, key) == key]
+    if fitting:
+        return sorted(fitting, key=lambda key: WEIGHTS.index(key.precision.removeprefix(wanted.precision)))
     if not there:
         raise EngineError(f"{wanted.graph}: {wanted.library} has built no engine of it; {advice([])}")
     nearest = min(there, key=lambda key: len(_matching(wanted, key).differences(key)))

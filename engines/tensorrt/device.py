@@ -40,7 +40,7 @@ class Cuda:
     def ordered(self) -> Iterator[None]:
         """Work enqueued inside runs on the stream, after the caller's earlier and before its later work.
 
-        In a `turn`, lest another thread's work come into a graph that is being captured.
+        Under the `device_lock`, lest another thread's work come into a graph that is being captured.
         """
         caller = cupy.cuda.get_current_stream()
         with _guard("the GPU failed"):

@@ -27,8 +27,8 @@ def library(name: str) -> Any:
         raise NoEngineError(f"{name} is not installed, or not for this system ({exc}); {install}") from exc
     except (OSError, RuntimeError) as exc:
         raise EngineError(f"{name} cannot be loaded ({exc}); {install}") from exc
-    found = tuple(int(part) for part in re.findall("[0-9]+", module.__version__)[:2])
-    if found < LEAST[name]:
+    version = tuple(int(part) for part in re.findall("[0-9]+", module.__version__)[:2])
+    if version < LEAST[name]:
         wanted = ".".join(map(str, LEAST[name]))
         raise EngineError(f"{name} {module.__version__} is too old, {wanted} is the least; {install}")
     return module

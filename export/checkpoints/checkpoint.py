@@ -67,7 +67,7 @@ def open_folder(
         "diffusers": str(index.get("_diffusers_version", "unknown")),
     }
     weights = {part: _weight_files(folder / part, stem) for part, stem in STEMS.items()}
-    if variants := [f"{part} {found.variant}" for part, found in weights.items() if found.variant]:
+    if variants := [f"{part} {weight.variant}" for part, weight in weights.items() if weight.variant]:
         origin["variants"] = ", ".join(variants)
     return Checkpoint(
         configs,

@@ -180,8 +180,8 @@ def not_followed(config: Config) -> dict[str, Any]:
     complete = _complete(config)
     if _solver(config):
         done |= {name: complete[name] for name in ("solver_order", "algorithm_type")}
-    told = done.keys() & complete.keys() - {*SCHEDULE_FIELDS, *SAMPLER_FIELDS, *DETAILS, *SCHEDULES}
-    return {field: complete[field] for field in sorted(told) if (complete[field] or None) != (done[field] or None)}
+    fields = done.keys() & complete.keys() - {*SCHEDULE_FIELDS, *SAMPLER_FIELDS, *DETAILS, *SCHEDULES}
+    return {field: complete[field] for field in sorted(fields) if (complete[field] or None) != (done[field] or None)}
 
 
 def _class(config: Config) -> Any:

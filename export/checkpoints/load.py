@@ -52,12 +52,12 @@ def supported(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _check_classes(configs: Mapping[str, Config]) -> None:
-    found = {
+    classes = {
         "text_encoder": next(iter(configs["text_encoder"].get("architectures") or []), None) or "CLIPTextModel",
         "unet": configs["unet"].get("_class_name") or "UNet2DConditionModel",
         "vae": configs["vae"].get("_class_name") or "AutoencoderKL",
     }
-    for part, kind in found.items():
+    for part, kind in classes.items():
         if kind not in CLASSES[part]:
             raise InputError(f"{part}: is of class {kind}; only {' and '.join(CLASSES[part])} can be exported")
 
@@ -87,14 +87,14 @@ def _vae_class(config: Config) -> Any:
 
 def surplus(checkpoint: Checkpoint) -> str:
     """The tensors that the export leaves out, as text; raises `ExportError` where one that it needs does not fit."""
-    found = {"file": list(checkpoint.surplus)}
+    unused = {"file": list(checkpoint.surplus)}
     for part in STEMS:
         own = _skeleton(checkpoint, part).state_dict()
         used, others = _matched(checkpoint.state(part), part, own)
         _check(part, used, own)
         # A buffer of older versions of transformers: the numbers 0, 1, 2 ...
-        found[part] = [name for name in others if not name.endswith("position_ids")]
-    return "; ".join(f"{part}: {summary(names)}" for part, names in found.items() if names)
+        unused[part] = [name for name in others if not name.endswith("position_ids")]
+    return "; ".join(f"{part}: {summary(names)}" for part, names in unused.items() if names)
 
 
 def load_text_encoder(checkpoint: Checkpoint) -> CLIPTextModel:

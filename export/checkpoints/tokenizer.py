@@ -24,9 +24,9 @@ def write_tokenizer(source: Path | Clip, folder: Path, longest: int) -> Tokenize
     truncation are left to the runtime. `longest` is the text encoder's limit in tokens. Raises `InputError`.
     """
     if isinstance(source, Clip):
-        with TemporaryDirectory() as made:
-            source.write(Path(made))
-            return write_tokenizer(Path(made), folder, longest)
+        with TemporaryDirectory() as temporary:
+            source.write(Path(temporary))
+            return write_tokenizer(Path(temporary), folder, longest)
     if not (source / "tokenizer.json").is_file() and not all(
         (source / n).is_file() for n in ("vocab.json", "merges.txt")
     ):

@@ -61,8 +61,8 @@ class Layer:
     @property
     def block(self) -> str:
         """The part of the model that the module is in, such as up_blocks.1.resnets.0, or the module."""
-        found = BLOCK.match(self.module)
-        return found[0] if found else self.module
+        match = BLOCK.match(self.module)
+        return match[0] if match else self.module
 
 
 class Quantised:
@@ -84,14 +84,14 @@ class Quantised:
         graph, originals = model.graph, {node.name: node for node in source.graph.node}
         for layer in int8:
             del originals[layer.name]
-        made = {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
+        known = {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
         needed, kept = {value.name for value in graph.output}, []
         for node in reversed(graph.node):
             if needed.isdisjoint(node.output):
                 continue
             if node.name in originals:
                 names = originals[node.name].input
-                node.input[:] = [name if name in made or not name else f"{name}{RESTORED}" for name in names]
+                node.input[:] = [name if name in known or not name else f"{name}{RESTORED}" for name in names]
             needed.update(node.input)
             kept.append(node)
         constants = [tensor for tensor in graph.initializer if tensor.name in needed]
@@ -109,8 +109,8 @@ class Quantised:
         """Write the float32 graph with every layer's output, and keys, among its own into the working folder."""
         model = ir.load(self.folder / FLOAT)
         names = {name for layer in self.layers for name in (layer.output, layer.keys)}
-        found = {value for node in model.graph for value in node.outputs if value.name in names}
-        model.graph.outputs.extend(found - set(model.graph.outputs))
+        outputs = {value for node in model.graph for value in node.outputs if value.name in names}
+        model.graph.outputs.extend(outputs - set(model.graph.outputs))
         ir.save(model, self.folder / MIXED)
         return self.folder / MIXED
 
@@ -189,7 +189,7 @@ def _quantise(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
     nncf.set_log_level(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            made = nncf.quantize(
+            quantised = nncf.quantize(
                 model,
                 nncf.Dataset(feeds),
                 subset_size=len(feeds),
@@ -204,4 +204,4 @@ def _quantise(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
             )
     except (RuntimeError, ValueError) as exc:
         raise ExportError(f"{source.stem}: NNCF cannot quantise it: {exc}") from exc
-    onnx.save(made, target, save_as_external_data=True, location=target.with_suffix(".data").name)
+    onnx.save(quantised, target, save_as_external_data=True, location=target.with_suffix(".data").name)

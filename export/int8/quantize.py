@@ -83,15 +83,15 @@ def quantize_bundle(
             if file not in replaced:
                 (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source / file.path, folder / file.path)
-        made, origin = {}, {"int8": f"nncf {version('nncf')}, {calibration.source}"}
+        quantised, origin = {}, {"int8": f"nncf {version('nncf')}, {calibration.source}"}
         for name, graph in chosen.items():
             with scratch(target) as work:
                 feeds = calibration.fitted[name], calibration.held_out[name]
                 most = limit or LIMITS[graph.role]
-                made[name], choice = _quantise(name, source, graph, feeds, most, folder, work, report)
+                quantised[name], choice = _quantise(name, source, graph, feeds, most, folder, work, report)
             origin[f"int8 {name}"] = _described(choice)
         model = replace(bundle.model, name=target.name, origin={**bundle.model.origin, **origin})
-        written = Bundle(folder, model, {**bundle.graphs, **made}, f"overpaint {__version__}")
+        written = Bundle(folder, model, {**bundle.graphs, **quantised}, f"overpaint {__version__}")
         written.write_manifest()
     return Bundle.read(target, verify=False)
 
@@ -151,7 +151,7 @@ def _quantise(
     model = ir.external_data.load_to_model(ir.load(quantised.write(choice.int8)))
     data = save(model, path, graph.weights)
     tell("verifying")
-    made = replace(
+    written = replace(
         graph,
         file=File.of(folder, path.name),
         data=tuple(File.of(folder, name) for name in data),
@@ -159,7 +159,7 @@ def _quantise(
         weights="int8",
         receipt=_receipt(name, path, work / FLOAT, graph, held_out, limit),
     )
-    return made, choice
+    return written, choice
 
 
 def _receipt(name: str, path: Path, source: Path, graph: Graph, held_out: Sequence[Feeds], limit: float) -> Receipt:

@@ -138,9 +138,9 @@ def _enough(ranked: Sequence[Block], limit: float, full: float) -> int:
 def _work(graph: Quantised, feeds: Feeds) -> dict[Layer, int]:
     """How many multiplications each layer makes."""
     names = [name for layer in graph.layers for name in (layer.output, layer.keys) if name]
-    made = open_session(graph.probed(), graph.name).run(names, dict(feeds))
-    found = dict(zip(names, made, strict=True))
+    arrays = open_session(graph.probed(), graph.name).run(names, dict(feeds))
+    by_name = dict(zip(names, arrays, strict=True))
     return {
-        layer: found[layer.output].size * (found[layer.keys].shape[-2] if layer.keys else layer.products)
+        layer: by_name[layer.output].size * (by_name[layer.keys].shape[-2] if layer.keys else layer.products)
         for layer in graph.layers
     }
