@@ -26,15 +26,17 @@ if TYPE_CHECKING:
         RunTimeoutError,
     )
     from .runtime.denoising.loop import Step
-    from .runtime.execution.run import Run, RunSnapshot
+    from .runtime.execution.run import Run
+    from .runtime.execution.snapshots import RunSnapshot
     from .runtime.imaging.picture import Picture, read
-    from .runtime.model.load import bundled, load
+    from .runtime.model.load import bundled
     from .runtime.model.upscaler import Upscaler, load_upscaler
-    from .runtime.pipeline import Pipeline
+    from .runtime.pipeline import Pipeline, load
     from .runtime.provenance.infotext import Infotext, from_infotext
     from .runtime.replay import Replay, replay
     from .runtime.requests.presets import Preset, preset
-    from .runtime.requests.request import InpaintMask, Output, Region, Request, Result
+    from .runtime.requests.request import InpaintMask, Region, Request
+    from .runtime.requests.result import Output, Result
     from .runtime.requests.schema import options_schema
     from .runtime.sampling.plan import Plan
 
@@ -49,23 +51,23 @@ _HOMES = {
     "OverpaintError": ".errors",
     "RunTimeoutError": ".errors",
     "InpaintMask": ".runtime.requests.request",
-    "RunSnapshot": ".runtime.execution.run",
+    "RunSnapshot": ".runtime.execution.snapshots",
     "Preset": ".runtime.requests.presets",
     "Replay": ".runtime.replay",
-    "Output": ".runtime.requests.request",
+    "Output": ".runtime.requests.result",
     "Picture": ".runtime.imaging.picture",
     "Infotext": ".runtime.provenance.infotext",
     "Pipeline": ".runtime.pipeline",
     "Plan": ".runtime.sampling.plan",
     "Region": ".runtime.requests.request",
     "Request": ".runtime.requests.request",
-    "Result": ".runtime.requests.request",
+    "Result": ".runtime.requests.result",
     "Run": ".runtime.execution.run",
     "Step": ".runtime.denoising.loop",
     "Upscaler": ".runtime.model.upscaler",
     "bundled": ".runtime.model.load",
     "from_infotext": ".runtime.provenance.infotext",
-    "load": ".runtime.model.load",
+    "load": ".runtime.pipeline",
     "options_schema": ".runtime.requests.schema",
     "load_upscaler": ".runtime.model.upscaler",
     "preset": ".runtime.requests.presets",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..runtime.requests.request import Output, Result
+    from ..runtime.requests.result import Output, Result
     from ..runtime.sampling.plan import Plan
 
 

@@ -13,8 +13,8 @@ from .values import count, seconds
 
 if TYPE_CHECKING:
     from ..runtime.denoising.loop import Step
-    from ..runtime.pipeline import Work
-    from ..runtime.requests.request import Result
+    from ..runtime.execution.work import Work
+    from ..runtime.requests.result import Result
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def drive(
     """Drive runs to their ends one after the other; `timeout` is in seconds for all of them together."""
     from tqdm import tqdm
 
-    from ..runtime.execution.clock import Clock, within
+    from ..runtime.execution.clock import Clock
+    from ..runtime.execution.work import within
 
     clock = Clock(timeout)
     total = sum(run.evaluations for run in runs)

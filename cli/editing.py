@@ -44,7 +44,7 @@ def edit(
     **options: Any,
 ) -> None:
     """Load the model, have a tool work, and write what comes out."""
-    from ..runtime.model.load import load
+    from ..runtime.pipeline import load
 
     pipe = load(model, **engine)
     pipe.max_pixels = max_pixels

@@ -31,7 +31,7 @@ def quantizer(
         from ..export.int8.quantize import Calibration, quantizable, quantize_bundle
     from ..runtime.diagnostics.calibration import LOADING, PROMPTS, read_pictures, read_prompts, record
     from ..runtime.diagnostics.demo import EXAMPLES
-    from ..runtime.model.load import load
+    from ..runtime.pipeline import load
 
     shown = read_pictures(pictures or EXAMPLES)
     asked = read_prompts(prompts) if prompts else PROMPTS

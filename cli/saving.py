@@ -9,7 +9,7 @@ from .console import Console
 from .outputs import put
 
 if TYPE_CHECKING:
-    from ..runtime.requests.request import Output
+    from ..runtime.requests.result import Output
 
 
 def save(console: Console, path: Path, made: Output, quality: int, strip: bool) -> None:

@@ -89,14 +89,6 @@ class Engine(Protocol):
         """
         ...
 
-    def begin_run(self) -> None:
-        """A run begins; gives way to `poll`."""
-        ...
-
-    def end_run(self) -> None:
-        """A run is over; gives way to `poll`."""
-        ...
-
 
 class BaseEngine(ABC):
     """The base of engines: a subclass brings what every backend needs, and those capabilities that it has."""
@@ -106,7 +98,6 @@ class BaseEngine(ABC):
     profiles: Sequence[Profile] = ()
     row_buckets: tuple[int, ...] = ()
     waits_for_idle: bool = False
-    _runs = 0
 
     @abstractmethod
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -123,18 +114,6 @@ class BaseEngine(ABC):
 
     def poll(self, idle: bool = False) -> None:  # noqa: B027
         """Nothing takes over."""
-
-    def begin_run(self) -> None:
-        """A run begins: `poll` where no other goes on."""
-        if not self._runs:
-            self.poll(idle=True)
-        self._runs += 1
-
-    def end_run(self) -> None:
-        """A run that began is over, however it ended."""
-        self._runs -= 1
-        if not self._runs:
-            self.poll(idle=True)
 
 
 def check_feeds(name: str, specs: Iterable[TensorSpec], feeds: Mapping[str, Array]) -> None:

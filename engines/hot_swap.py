@@ -48,18 +48,6 @@ class HotSwap(Wrapper):
             self.engine, self._better = self._better, None
         super().poll(idle)
 
-    def begin_run(self) -> None:
-        """A run begins: `poll` where no other goes on."""
-        if not self._runs:
-            self.poll(idle=True)
-        self._runs += 1
-
-    def end_run(self) -> None:
-        """A run that began is over, however it ended."""
-        self._runs -= 1
-        if not self._runs:
-            super().poll(idle=True)
-
     def close(self) -> None:
         """Close the engine that runs now, and the one that waits; no other follows."""
         self._upgrade = None

@@ -60,21 +60,13 @@ class Wrapper:
         """Whether something is ready that may take over only once nothing is in flight."""
         return self.engine.waits_for_idle
 
-    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the graph once; raises `EngineError`."""
-        return self.engine(feeds)
-
     def poll(self, idle: bool = False) -> None:
         """Let what was built meanwhile take over."""
         self.engine.poll(idle)
 
-    def begin_run(self) -> None:
-        """A run begins."""
-        self.engine.begin_run()
-
-    def end_run(self) -> None:
-        """A run is over."""
-        self.engine.end_run()
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; raises `EngineError`."""
+        return self.engine(feeds)
 
     def close(self) -> None:
         """Release the graph's memory."""

@@ -9,7 +9,7 @@ from ..engines.arrays import device_of, namespace_of
 from ..errors import ModelOutputError
 
 _VAE = "try a bundle exported in float32, or a checkpoint whose VAE is made for float16"
-_MENDS = {
+_ADVICE = {
     "text_encoder": "the bundle's weights or precision are at fault",
     "vae_encoder": _VAE,
     "vae_decoder": _VAE,
@@ -17,11 +17,16 @@ _MENDS = {
 }
 
 
+def is_finite(array: Array) -> bool:
+    """Whether all values of an array are finite; waits for the device."""
+    return bool(namespace_of(array).isfinite(array).all())
+
+
 def check(component: str, *arrays: Array) -> None:
     """Raise `ModelOutputError` where an array that a component made is not finite; waits for the device."""
     for array in arrays:
-        if not namespace_of(array).isfinite(array).all():
-            raise ModelOutputError(f"{component} returned NaN or infinity; {_MENDS[component]}")
+        if not is_finite(array):
+            raise ModelOutputError(f"{component} returned NaN or infinity; {_ADVICE[component]}")
 
 
 def check_host(component: str, *arrays: Array) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,12 +18,11 @@ from .imaging.limits import MAX_PIXELS
 from .imaging.metadata import read_parameters, read_record
 from .imaging.opening import open_image
 from .imaging.picture import Picture, read
-from .model.load import find, load
+from .model.load import find
+from .pipeline import Pipeline, load
 from .provenance.records import Record, Reference, image_hash, plan_hash, thaw
-from .requests.request import Output, Request
-
-if TYPE_CHECKING:
-    from .pipeline import Pipeline
+from .requests.request import Request
+from .requests.result import Output
 
 LOSSLESS = ("PNG",)
 

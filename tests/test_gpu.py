@@ -59,13 +59,13 @@ def test_what_is_built_for_a_gpu_is_captured(pipes: Any) -> None:
 @pytest.mark.parametrize("steps", [1, MOST_LINES])
 @pytest.mark.filterwarnings("error")
 def test_a_short_loop_is_one_graph(pipes: Any, steps: int) -> None:
-    rng, before = np.random.default_rng(0), set(pipes[0].loops._known)
+    rng, before = np.random.default_rng(0), set(pipes[0].model.scheduler._graphs._known)
     for seed in range(5):  # run, captured, replayed
         picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
         asked = {"prompt": f"fox {seed}", "seed": seed, "steps": steps, "strength": 1, "sampler": "euler_a"}
         ours, theirs = (pipe(picture, **asked).images[0] for pipe in pipes)
         assert psnr(ours, theirs) >= 40
-    (made,) = (loop for key, loop in pipes[0].loops._known.items() if key not in before)
+    (made,) = (loop for key, loop in pipes[0].model.scheduler._graphs._known.items() if key not in before)
     assert made.work is not made.plain
 
 

@@ -26,7 +26,7 @@ from ..saving import save
 from ..values import ending
 
 if TYPE_CHECKING:
-    from ...runtime.requests.request import Output
+    from ...runtime.requests.result import Output
     from ...runtime.tools.folder import Skipped
 
 
@@ -109,14 +109,14 @@ def _worked(
     from tqdm import tqdm
 
     from ...runtime.denoising.loop import Step
-    from ...runtime.model.load import load
+    from ...runtime.pipeline import load
     from ...runtime.tools.batch import Batch
     from ...runtime.tools.folder import Skipped
 
     pipe = load(model, **engine)
     pipe.max_pixels = max_pixels
     teach(pipe, embeddings)
-    batch = Batch(pipe, *work)
+    batch = Batch(pipe.model, *work)
     skipped = []
     with tqdm(total=batch.total, unit="eval", disable=not console.bars, leave=False) as bar:
         for event in batch:

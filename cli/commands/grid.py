@@ -59,7 +59,7 @@ def grid(
     """Repaint a picture with every combination of lists of options, and draw a labelled contact sheet. The first list
     runs along the columns, the second down the rows, the third in blocks of rows."""
     from ...runtime.imaging.picture import read
-    from ...runtime.model.load import load
+    from ...runtime.pipeline import load
     from ...runtime.tools.grid import AXES, REPLACE, Grid, axis, thumbnail
     from ..outputs import Target, put, source
 
@@ -87,7 +87,7 @@ def grid(
     teach(pipe, embeddings)
     [path] = target.paths(requests[:1], pipe.bundle.model.default_sampler)
     runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
-    parameters = made.parameters(runs[0].tasks[0].parameters)
+    parameters = made.parameters(runs[0].prepared[0].parameters)
     images = []
     for result in drive(runs, console, Preview(None, 1)):
         console.ran(result)

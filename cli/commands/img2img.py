@@ -55,7 +55,8 @@ def img2img(
     from ...errors import InputError
     from ...runtime.imaging.mask import read as read_mask
     from ...runtime.imaging.picture import read
-    from ...runtime.model.load import load, read_facts
+    from ...runtime.model.load import read_facts
+    from ...runtime.pipeline import load
     from ...runtime.requests.defaults import values
     from ...runtime.requests.expand import expand
     from ...runtime.requests.request import Region
@@ -83,7 +84,7 @@ def img2img(
     paths = target.paths(requests, pipe.bundle.model.default_sampler)
     # All runs are made, and so checked, before the first begins; each run's pictures are written when it ends.
     runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
-    tasks = [task for run in runs for task in run.tasks]
+    tasks = [task for run in runs for task in run.prepared]
     for path, task in zip(paths, tasks, strict=True):
         target.check(path, task.placement.size, None if strip_metadata else task.parameters)
     waiting = iter(paths)

@@ -39,7 +39,7 @@ def inpaint(
     target.numbered(options["n"])
     options["preview"].check([image, *masks])
     picture, shapes = read(source(image), max_pixels=max_pixels), [source(path) for path in masks]
-    edit(lambda pipe, rest: Inpaint(pipe, picture, shapes, prompts, **rest), target, max_pixels, **options)
+    edit(lambda pipe, rest: Inpaint(pipe.model, picture, shapes, prompts, **rest), target, max_pixels, **options)
 
 
 def add(commands: Any) -> None:

@@ -28,7 +28,7 @@ def outpaint(image: Path, prompt: str, output: Path, overwrite: bool, max_pixels
     target.numbered(options["n"])
     options["preview"].check([image])
     picture = read(source(image), max_pixels=max_pixels)
-    edit(lambda pipe, rest: Outpaint(pipe, picture, prompt, **rest), target, max_pixels, **options)
+    edit(lambda pipe, rest: Outpaint(pipe.model, picture, prompt, **rest), target, max_pixels, **options)
 
 
 def add(commands: Any) -> None:

@@ -42,10 +42,11 @@ def upscale(
     **options: Any,
 ) -> None:
     """Enlarge a picture, and paint the detail that it lacks in tiles without seams."""
-    from ...runtime.execution.clock import Clock, within
+    from ...runtime.execution.clock import Clock
+    from ...runtime.execution.work import within
     from ...runtime.imaging.picture import read
-    from ...runtime.model.load import load
     from ...runtime.model.upscaler import load_upscaler
+    from ...runtime.pipeline import load
     from ...runtime.tools.upscale import Upscale
     from ..outputs import Target, source
 
@@ -57,7 +58,7 @@ def upscale(
     teach(pipe, embeddings)
     first = load_upscaler(upscaler) if upscaler else None
     with tiles(console) as progress:
-        work = Upscale(pipe, picture, upscaler=first, progress=progress, **options)
+        work = Upscale(pipe.model, picture, upscaler=first, progress=progress, **options)
         [path] = target.paths(work.requests, pipe.bundle.model.default_sampler)
         target.check(path, work.size)
         for step in within(work, Clock(timeout)):

@@ -98,9 +98,9 @@ class TextEncoder:
             states = WEIGHTINGS[weighting](states, weights, lambda: self._states(self._windows(""), clip_skip)[0])
         return states.reshape(-1, states.shape[-1]), cached
 
-    def forget(self) -> None:
-        """Let go of the prompts' encodings."""
-        self._cache.clear()
+    def forget_nonfinite(self) -> None:
+        """Let go of the encodings with NaN or infinity; waits for the device."""
+        self._cache.forget(lambda states: not nonfinite.is_finite(states))
 
     def _windows(self, prompt: str | Phrase) -> Windows:
         return self._tokenizer(Phrase.plain(prompt) if isinstance(prompt, str) else prompt)

@@ -34,17 +34,17 @@ class Blend:
         sigmas = plan.timesteps if timesteps else np.minimum(plan.sigmas, 1e4)
         self._powers = (sigmas**self._settings.bias * soft).astype(np.float32)
 
-    def seen(self, line: int, latents: Array) -> Array:
-        """What the model sees on `line`, of latents as it takes them."""
-        return self._mixed(line, latents) if self._before else latents
+    def seen(self, evaluation: int, latents: Array) -> Array:
+        """What the model sees on `evaluation`, of latents as it takes them."""
+        return self._mixed(evaluation, latents) if self._before else latents
 
-    def output(self, line: int, latents: Array, model: Array) -> Array:
-        """The model's output on `line` such that its prediction is blended; `latents` are x."""
-        weight = self._weights[line, 1]
+    def output(self, evaluation: int, latents: Array, model: Array) -> Array:
+        """The model's output on `evaluation` such that its prediction is blended; `latents` are x."""
+        weight = self._weights[evaluation, 1]
         if self._before or not weight:
             return model
-        denoised = lincomb(self._weights[line], (latents, model))
-        changed: Array = model + (self._mixed(line, denoised) - denoised) / np.float32(weight)
+        denoised = lincomb(self._weights[evaluation], (latents, model))
+        changed: Array = model + (self._mixed(evaluation, denoised) - denoised) / np.float32(weight)
         return changed
 
     def end(self, latents: Array) -> Array:
@@ -59,10 +59,10 @@ class Blend:
         distance = np.sqrt((moved * moved).sum(axis=0))
         return adaptive(distance, to_host(self._share), self._soft, self._settings)
 
-    def _mixed(self, line: int, new: Array) -> Array:
+    def _mixed(self, evaluation: int, new: Array) -> Array:
         if not self._soft:
             return self._linear(new)
-        return blended(self._clean, new, self._share ** self._powers[line], self._settings.boost)
+        return blended(self._clean, new, self._share ** self._powers[evaluation], self._settings.boost)
 
     def _linear(self, new: Array) -> Array:
         mixed: Array = new * self._share + self._clean * (1 - self._share)

@@ -3,84 +3,138 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from ...bundles.profile import most_rows
-from ...bundles.tensor import Array
+from ...bundles.tensor import Array, TensorSpec
 from ...engines.arrays import namespace
 from ...engines.base import Engine
+from ...errors import EngineError, OutOfMemoryError
+
+SAMPLE, TIMESTEP, OUTPUT = "sample", "timestep", "model_output"
+Outputs = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation of the U-Net, its arrays on the engine's device.
+    """One evaluation of the denoiser: its inputs by name, without the axis of rows, on the engine's device.
 
-    `latents` float32 [channels, height, width], already scaled for the model; `timestep` float32 [1], as the model is
-    told; `conditioning` float32 [tokens, dim]. Its weight in the sum of its job's rows is the job's.
+    `sample` float32 [channels, height, width] are the latents, scaled for the model; `timestep` is float32 [1]; the
+    others are what the graph takes besides. Its weight in the sum of its job's rows is the job's.
     """
 
-    latents: Array
-    timestep: Array
-    conditioning: Array
+    inputs: Mapping[str, Array]
 
 
 class Denoiser:
     """Evaluates rows in batches of equal shapes.
 
     `max_rows` and the engine bound the rows of a call, and `max_area` their latent positions (rows · height · width),
-    so that a large picture does not multiply the activations' memory.
+    so that a large picture does not multiply the activations' memory. A call that the memory does not suffice for
+    lowers `max_rows`, and its rows are evaluated in halves.
     """
 
     def __init__(self, engine: Engine, max_rows: int, max_area: int) -> None:
         self.engine = engine
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self._max_area = max_area
-        self._stacked: tuple[list[Array], Array]
-        self.forget()
+        self._stacked: dict[str, tuple[list[Array], Array]] = {}
 
     def most(self, area: int) -> int:
         """The most rows of so many latent positions that a call may have, at least 1."""
-        return max(1, min(self._max_rows, self._max_area // area))
+        return max(1, min(self.max_rows, self._max_area // area))
 
     def forget(self) -> None:
-        """Stack the conditioning anew on the next call."""
-        self._stacked = [], np.empty(0)
+        """Stack the inputs that stay from step to step anew on the next call."""
+        self._stacked.clear()
 
-    def __call__(self, rows: Sequence[Row]) -> list[Array]:
-        """The model's output for every row, float32 [channels, height, width], in the order of the rows."""
-        outputs = dict(self.stream(rows))
-        return [outputs[index] for index in range(len(rows))]
+    def __call__(self, rows: Sequence[Row]) -> list[Outputs]:
+        """The model's outputs for every row, by name, without the axis of rows; raises the first error of a row."""
+        made: dict[int, Outputs] = {}
+        for index, outputs in self.stream(rows):
+            if isinstance(outputs, Exception):
+                raise outputs
+            made[index] = outputs
+        return [made[index] for index in range(len(rows))]
 
-    def stream(self, rows: Sequence[Row]) -> Iterator[tuple[int, Array]]:
-        """Every row's index and the model's output for it, float32 [channels, height, width], call by call."""
-        groups: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
+    def stream(self, rows: Sequence[Row]) -> Iterator[tuple[int, Outputs | Exception]]:
+        """Every row's index, and its outputs as soon as its call is done.
+
+        A call that fails is halved until the rows at fault are alone; these give their error.
+        """
+        groups: dict[Any, list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
-            groups[row.latents.shape, row.conditioning.shape].append(index)
-        for ((_, height, width), (tokens, _)), members in groups.items():
-            built = most_rows(self.engine.profiles, {"height": height, "width": width, "tokens": tokens})
-            size = min(built or self._max_rows, self.most(height * width))
-            waiting = iter(members)
-            while batch := list(islice(waiting, size)):
-                yield from zip(batch, self._call([rows[index] for index in batch]), strict=True)
+            groups[tuple((spec.name, _shape(row, spec)) for spec in self.engine.inputs)].append(index)
+        for shapes, members in groups.items():
+            yield from self._group(dict(shapes), members, rows)
 
-    def _call(self, rows: Sequence[Row]) -> Array:
-        xp = namespace(self.engine.device)
-        feeds = {
-            "sample": xp.stack([row.latents for row in rows]),
-            "timestep": xp.concatenate([row.timestep for row in rows]),
-            "encoder_hidden_states": self._conditioning([row.conditioning for row in rows], xp),
-        }
-        return self.engine(feeds)["model_output"]
+    def _group(
+        self, shapes: Mapping[str, tuple[int, ...] | None], members: list[int], rows: Sequence[Row]
+    ) -> Iterator[tuple[int, Outputs | Exception]]:
+        """The outputs of rows of one shape."""
+        if missing := sorted(name for name, shape in shapes.items() if shape is None):
+            for index in members:
+                yield index, EngineError(f"the denoiser takes {', '.join(missing)}, which a row does not have")
+            return
+        height, width = (shapes[SAMPLE] or ())[-2:]
+        built = most_rows(self.engine.profiles, _lengths(self.engine.inputs, shapes))
+        waiting = list(members)
+        while waiting:
+            size = min(built or self.max_rows, self.most(height * width))
+            batch, waiting = waiting[:size], waiting[size:]
+            yield from self._isolated(batch, rows)
 
-    def _conditioning(self, arrays: list[Array], xp: Any) -> Array:
-        """The arrays stacked; those of the call before serve again where they are the same, as from step to step."""
-        parts, joined = self._stacked
-        if len(parts) != len(arrays) or any(part is not array for part, array in zip(parts, arrays, strict=True)):
-            joined = xp.stack(arrays)
-            self._stacked = arrays, joined
+    def _isolated(self, batch: list[int], rows: Sequence[Row]) -> Iterator[tuple[int, Outputs | Exception]]:
+        """The outputs of a call; where it fails, of its halves, down to single rows with their errors."""
+        try:
+            outputs = self._call([rows[index] for index in batch])
+        except Exception as exc:  # noqa: BLE001 - whatever an engine raises is its rows' own
+            if len(batch) == 1:
+                yield batch[0], exc
+                return
+            half = len(batch) // 2
+            if isinstance(exc, (OutOfMemoryError, MemoryError)):
+                self.max_rows = min(self.max_rows, half)
+            yield from self._isolated(batch[:half], rows)
+            yield from self._isolated(batch[half:], rows)
+            return
+        for place, index in enumerate(batch):
+            yield index, {name: values[place] for name, values in outputs.items()}
+
+    def _call(self, rows: list[Row]) -> dict[str, Array]:
+        wanted = next((bucket for bucket in self.engine.row_buckets if bucket >= len(rows)), len(rows))
+        rows = rows + [rows[-1]] * (min(wanted, self.max_rows) - len(rows))
+        return self.engine({spec.name: self._joined(spec, rows) for spec in self.engine.inputs})
+
+    def _joined(self, spec: TensorSpec, rows: Sequence[Row]) -> Array:
+        """An input of all rows. What stays the same from step to step is joined once."""
+        arrays = [row.inputs[spec.name] for row in rows]
+        if spec.name in (SAMPLE, TIMESTEP):
+            return self._stack(spec, arrays)
+        parts, joined = self._stacked.get(spec.name, ([], None))
+        if joined is None or len(parts) != len(arrays) or any(a is not b for a, b in zip(parts, arrays, strict=True)):
+            joined = self._stack(spec, arrays)
+            self._stacked[spec.name] = arrays, joined
         return joined
+
+    def _stack(self, spec: TensorSpec, arrays: Sequence[Array]) -> Array:
+        """Arrays along a new axis of rows; those of an input that has no other axis are [1] each."""
+        xp = namespace(self.engine.device)
+        joined: Array = (xp.concatenate if arrays[0].ndim == len(spec.axes) else xp.stack)(arrays)
+        return joined
+
+
+def _shape(row: Row, spec: TensorSpec) -> tuple[int, ...] | None:
+    return row.inputs[spec.name].shape if spec.name in row.inputs else None
+
+
+def _lengths(specs: Iterable[TensorSpec], shapes: Mapping[str, tuple[int, ...] | None]) -> dict[str, int]:
+    """The lengths of the dynamic axes but for the rows'."""
+    return {
+        axis: length
+        for spec in specs
+        for axis, length in zip(spec.axes[1:], shapes[spec.name] or (), strict=False)
+        if isinstance(axis, str)
+    }

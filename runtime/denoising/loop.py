@@ -1,28 +1,30 @@
-"""The hot loop."""
+"""The hot loop: one evaluation of every job, all their rows in shared engine calls."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image
 
 from ...bundles.tensor import Array
-from ..progress import ProgressCallback, no_progress
-from .denoiser import Denoiser, Row
+from ..sampling.plan import Plan
+from .denoiser import Denoiser
 from .job import Job
 
-Show = Callable[[int, Array], Image.Image]
+Show = Callable[[Array], Image.Image]
+RowDone = Callable[[int], None]
+"""Is called with the place of a job among those of a pass, when one of its rows is done."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One line of one job's plan, just taken.
+    """One evaluation of one job's plan, just taken.
 
-    `image` is the index of the picture, `index` of the line among `count`; `step` counts the schedule's steps among
-    `steps`. `sigma` is the noise level the line started from, `seconds` what it took, on a GPU to queue. `denoised` is
-    the model's current idea of the clean latents, float32 [channels, height, width], on the denoiser's device.
+    `image` is the index of the picture, `index` of the evaluation among `count`; `step` counts the schedule's steps
+    among `steps`. `sigma` is the noise level that the evaluation started from, `seconds` what it took, on a GPU to
+    queue. `denoised` is the model's current idea of the clean latents, float32 [channels, height, width], on the
+    denoiser's device.
     """
 
     image: int
@@ -36,43 +38,48 @@ class Step:
     show: Show = field(repr=False)
 
     def preview(self) -> Image.Image:
-        """The current idea of the picture, as the result will be; decoded only when asked for."""
-        return self.show(self.image, self.denoised)
+        """The current idea of the picture, as the result will be; decoded only when it is called."""
+        return self.show(self.denoised)
+
+    @classmethod
+    def of(cls, plan: Plan, index: int, image: int, seconds: float, denoised: Array, show: Show) -> Step:
+        """The evaluation `index` of a plan."""
+        sigma, step = float(plan.sigmas[index]), int(plan.step[index])
+        return cls(image, index, len(plan), step, plan.steps, sigma, seconds, denoised, show)
 
 
-def run(
-    jobs: Mapping[int, Job], denoiser: Denoiser, show: Show, progress: ProgressCallback = no_progress
-) -> Iterator[Step]:
-    """Take every job through its plan, a line of each active job at a time, all their rows in shared engine calls.
+def evaluate(jobs: Sequence[Job], denoiser: Denoiser, row_done: RowDone = lambda place: None) -> dict[int, Exception]:
+    """Take one evaluation of every job; each row's output goes to its job as it comes, so that few are held.
 
-    `jobs` are by the index of their picture; `show` turns an index and its latents into a picture; `progress` is
-    told how many of a line's rows are done.
+    Returns the errors by the places of the jobs that failed: those of the denoiser for its rows, NaN, and whatever a
+    step hook or `row_done` raises. They are not advanced, the others are.
     """
-    while active := {index: job for index, job in jobs.items() if not job.done}:
-        start = time.perf_counter()
-        _evaluate(active.values(), denoiser, progress)
-        for job in active.values():
-            job.advance()
-        seconds = (time.perf_counter() - start) / len(active)
-        for index, job in active.items():
-            yield _record(index, job, seconds, show)
-
-
-def _evaluate(jobs: Iterable[Job], denoiser: Denoiser, progress: ProgressCallback) -> None:
-    """Have every job's rows evaluated; each output goes to its job as it comes, so that few are held."""
-    rows: list[Row] = []
-    owners: list[tuple[Job, int]] = []
-    for job in jobs:
-        own = job.rows()
+    rows, owners, failed = [], [], dict[int, Exception]()
+    for place, job in enumerate(jobs):
+        try:
+            own = job.rows()
+        except Exception as exc:  # noqa: BLE001 - it is its own job's
+            failed[place] = exc
+            continue
         rows += own
-        owners += [(job, index) for index in range(len(own))]
-    for done, (index, output) in enumerate(denoiser.stream(rows), 1):
-        job, place = owners[index]
-        job.receive(place, output)
-        progress("denoise", done, len(rows))
+        owners += [(place, index) for index in range(len(own))]
+    for index, outputs in denoiser.stream(rows):
+        place, own_index = owners[index]
+        if place in failed:
+            continue
+        if isinstance(outputs, Exception):
+            failed[place] = outputs
+            continue
+        jobs[place].receive(own_index, outputs)
+        _caught(failed, place, row_done, place)
+    for place, job in enumerate(jobs):
+        if place not in failed:
+            _caught(failed, place, job.advance)
+    return failed
 
 
-def _record(index: int, job: Job, seconds: float, show: Show) -> Step:
-    plan, line = job.plan, job.line - 1
-    sigma, step = float(plan.sigmas[line]), int(plan.step[line])
-    return Step(index, line, len(plan), step, plan.steps, sigma, seconds, job.denoised, show)
+def _caught(failed: dict[int, Exception], place: int, call: Callable[..., None], *arguments: int) -> None:
+    try:
+        call(*arguments)
+    except Exception as exc:  # noqa: BLE001 - it is its own job's
+        failed[place] = exc

@@ -1,4 +1,4 @@
-"""The arrays of one picture on its way through a plan, and a line's arithmetic: in numpy, or as one GPU kernel."""
+"""The arrays of one picture on its way through a plan, and a step's arithmetic: in numpy, or as one GPU kernel."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class State(Protocol):
     denoised: Array
     """The model's last idea of the clean latents."""
     nonfinite: Array
-    """[lines] Whether the model's output was NaN or infinite; on the device, so that reading it waits."""
+    """[evaluations] Whether the model's output was NaN or infinite; on the device, so that reading it waits."""
     timesteps: Array
-    """[lines] float32, what the model is told."""
+    """[evaluations] float32, what the model is told."""
 
     @property
     def slots(self) -> Array | list[Array]:
@@ -36,25 +36,25 @@ class State(Protocol):
         """Slot 0, x."""
         ...
 
-    def scaled(self, line: int) -> Array:
-        """x as the model takes it on the line that comes next."""
+    def scaled(self, evaluation: int) -> Array:
+        """x as the model takes it on the evaluation that comes next."""
         ...
 
-    def take(self, line: int, outputs: Sequence[Array], noise: Array | None) -> None:
-        """Take a line: the outputs' weighted sum and the noise, None where it draws none, make new slots."""
+    def take(self, evaluation: int, outputs: Sequence[Array], noise: Array | None) -> None:
+        """Take an evaluation: the outputs' weighted sum and the noise, None where it draws none, make new slots."""
         ...
 
-    def put(self, line: int, latents: Array) -> None:
-        """Set x; `line` comes next."""
+    def put(self, evaluation: int, latents: Array) -> None:
+        """Set x; `evaluation` comes next."""
         ...
 
-    def restore(self, line: int, slots: Array | list[Array], denoised: Array) -> None:
-        """Set everything, nothing nonfinite; `line` comes next."""
+    def restore(self, evaluation: int, slots: Array | list[Array], denoised: Array) -> None:
+        """Set everything, nothing nonfinite; `evaluation` comes next."""
         ...
 
 
 Weights = Sequence[Sequence[float]]
-"""Those of the model's outputs, of every line."""
+"""Those of the model's outputs, of every evaluation."""
 
 
 def new_state(plan: Plan, weights: Weights, start: Array) -> State:
@@ -79,33 +79,33 @@ class HostState:
         """Slot 0, x."""
         return self.slots[0]
 
-    def scaled(self, line: int) -> Array:
-        """x as the model takes it on the line that comes next."""
-        scaled: Array = self.latents * np.float32(self._plan.scale_in[line])
+    def scaled(self, evaluation: int) -> Array:
+        """x as the model takes it on the evaluation that comes next."""
+        scaled: Array = self.latents * np.float32(self._plan.scale_in[evaluation])
         return scaled
 
-    def take(self, line: int, outputs: Sequence[Array], noise: Array | None) -> None:
-        """Take a line; where the model's output is nonfinite, nothing becomes of it."""
-        model = lincomb(self._weights[line], outputs)
+    def take(self, evaluation: int, outputs: Sequence[Array], noise: Array | None) -> None:
+        """Take an evaluation; where the model's output is nonfinite, nothing becomes of it."""
+        model = lincomb(self._weights[evaluation], outputs)
         if not np.isfinite(model).all():
-            self.nonfinite[line] = True
+            self.nonfinite[evaluation] = True
             return
-        self.denoised = lincomb(self._plan.denoised[line], (self.latents, model))
+        self.denoised = lincomb(self._plan.denoised[evaluation], (self.latents, model))
         basis = [*self.slots, model, model if noise is None else noise]
-        self.slots = [lincomb(weights, basis) for weights in self._plan.matrix[line]]
+        self.slots = [lincomb(weights, basis) for weights in self._plan.matrix[evaluation]]
 
-    def put(self, line: int, latents: Array) -> None:
-        """Set x; `line` comes next."""
+    def put(self, evaluation: int, latents: Array) -> None:
+        """Set x; `evaluation` comes next."""
         self.slots[0] = latents
 
-    def restore(self, line: int, slots: Array | list[Array], denoised: Array) -> None:
-        """Set everything; `line` comes next."""
+    def restore(self, evaluation: int, slots: Array | list[Array], denoised: Array) -> None:
+        """Set everything; `evaluation` comes next."""
         self.slots, self.denoised = list(slots), denoised
         self.nonfinite[...] = False
 
 
 class DeviceState:
-    """On a GPU: a line is one kernel, whose weights were uploaded with the plan, and waits for nothing."""
+    """On a GPU: an evaluation is one kernel, whose weights were uploaded with the plan, and waits for nothing."""
 
     def __init__(self, plan: Plan, weights: Weights, start: Array) -> None:
         xp = self._xp = arrays.namespace_of(start)
@@ -119,45 +119,52 @@ class DeviceState:
         self.latents: Array = self.slots[0]
         self._scaled = start * np.float32(plan.scale_in[0])
 
-    def scaled(self, line: int) -> Array:
-        """x as the model takes it on the line that comes next: the kernel of the line before has made it."""
+    def scaled(self, evaluation: int) -> Array:
+        """x as the model takes it on the evaluation that comes next: the kernel of the one before has made it."""
         return self._scaled
 
-    def take(self, line: int, outputs: Sequence[Array], noise: Array | None) -> None:
-        """Queue the kernel of a line."""
+    def take(self, evaluation: int, outputs: Sequence[Array], noise: Array | None) -> None:
+        """Queue the kernel of an evaluation."""
         self.denoised = self._xp.empty_like(self.latents)
-        arguments = [self._table[line], self.slots, self.denoised, self._scaled, self.nonfinite[line:], *outputs]
+        arguments = [
+            self._table[evaluation],
+            self.slots,
+            self.denoised,
+            self._scaled,
+            self.nonfinite[evaluation:],
+            *outputs,
+        ]
         if noise is not None:
             arguments.append(noise)
         size = self.latents.size
         launch = arrays.kernel(source(len(outputs), self._plan.slots, noise is not None), "take")
         launch((-(-size // _BLOCK),), (_BLOCK,), (*arguments, np.int64(size)))
 
-    def put(self, line: int, latents: Array) -> None:
-        """Set x; `line` comes next."""
+    def put(self, evaluation: int, latents: Array) -> None:
+        """Set x; `evaluation` comes next."""
         self.latents[...] = latents
-        if line < len(self._plan):
-            self._scaled = latents * np.float32(self._plan.scale_in[line])
+        if evaluation < len(self._plan):
+            self._scaled = latents * np.float32(self._plan.scale_in[evaluation])
 
-    def restore(self, line: int, slots: Array | list[Array], denoised: Array) -> None:
-        """Set everything; `line` comes next."""
+    def restore(self, evaluation: int, slots: Array | list[Array], denoised: Array) -> None:
+        """Set everything; `evaluation` comes next."""
         self.slots[...], self.denoised = slots, denoised
         self.nonfinite[...] = 0
-        self.put(line, self.slots[0])
+        self.put(evaluation, self.slots[0])
 
 
 def table(plan: Plan, weights: Weights) -> Array:
-    """The weights of every line as its kernel reads them, float32 [lines, ...].
+    """The weights of every evaluation as its kernel reads them, float32 [evaluations, ...].
 
-    Those of the denoised latents, of each new slot, the scale of the next line's input, and those of the model's
-    outputs, of which a line may have fewer than another.
+    Those of the denoised latents, of each new slot, the scale of the next evaluation's input, and those of the model's
+    outputs, of which an evaluation may have fewer than another.
     """
-    lines = len(plan)
+    evaluations = len(plan)
     scale = np.append(plan.scale_in[1:], 1.0)[:, None]
-    outputs = np.zeros((lines, max(map(len, weights))))
-    for line, own in zip(outputs, weights, strict=True):
-        line[: len(own)] = own
-    parts = (plan.denoised, plan.matrix.reshape(lines, -1), scale, outputs)
+    outputs = np.zeros((evaluations, max(map(len, weights))))
+    for evaluation, own in zip(outputs, weights, strict=True):
+        evaluation[: len(own)] = own
+    parts = (plan.denoised, plan.matrix.reshape(evaluations, -1), scale, outputs)
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 

@@ -1,5 +1,5 @@
-"""What is done to latents between two lines: parts of a picture kept as they were, a drift of its colours undone, a
-way through pixels."""
+"""What is done to latents between two evaluations: parts of a picture kept as they were, a drift of its colours
+undone, a way through pixels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .state import lincomb
 
 
 class Keep:
-    """Puts the original back where it may not mask, as noisy as the latents are, after every line.
+    """Puts the original back where it may not mask, as noisy as the latents are, after every evaluation.
 
     `clean` and `noise` are float32 [channels, height, width], `mask` float32 [height, width] in [0, 1] on the host.
     With `differential` a position is free for its own share of the steps, the last ones: differential diffusion (Levin
     and Fried, arXiv:2306.00950). Otherwise `mask` is how much of the new latents counts: blended diffusion, as
     diffusers' StableDiffusionInpaintPipeline does it with models of 4 channels. With a `soft` that is raised to soft
-    times the noise level before the line, as A1111's soft inpainting does: much noise keeps what is nearly kept.
+    times the noise level before the evaluation, as A1111's soft inpainting does: much noise keeps what is nearly kept.
     """
 
     def __init__(
@@ -35,32 +35,32 @@ class Keep:
 
     drift: tuple[float, ...] = ()
 
-    def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
+    def __call__(self, evaluation: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
         """The latents with the original in its place."""
-        kept = lincomb(self._weights[line], self._arrays)
-        share = self._share(line)
+        kept = lincomb(self._weights[evaluation], self._arrays)
+        share = self._share(evaluation)
         merged: Array = latents * share + kept * (1 - share)
         return merged
 
-    def _share(self, line: int) -> Array:
-        """How much of the new latents counts after `line`."""
+    def _share(self, evaluation: int) -> Array:
+        """How much of the new latents counts after `evaluation`."""
         share: Array = self._change
         if self._left is not None:
-            share = (share > self._left[line]).astype(np.float32)
+            share = (share > self._left[evaluation]).astype(np.float32)
         elif self._powers is not None:
-            share = share ** self._powers[line]
+            share = share ** self._powers[evaluation]
         return share
 
 
 def left(plan: Plan) -> Array:
-    """[lines] The share of the steps that is still to run after each line, float32."""
+    """[evaluations] The share of the steps that is still to run after each evaluation, float32."""
     after = np.append(plan.step[1:], plan.steps)
     return np.asarray(1 - after / plan.steps, np.float32)
 
 
 def ends(plan: Plan) -> set[int]:
-    """The last line of each pass."""
-    return {int(line) for line in np.flatnonzero(np.diff(plan.pass_index, append=-1))}
+    """The last evaluation of each pass."""
+    return {int(evaluation) for evaluation in np.flatnonzero(np.diff(plan.pass_index, append=-1))}
 
 
 class Drift:
@@ -80,16 +80,16 @@ class Drift:
         self._undrift = undrift
         self._drift: list[Array] = []
 
-    def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
+    def __call__(self, evaluation: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
         """The latents, at the end of a pass without its drift where that is corrected."""
-        if line not in self._ends:
+        if evaluation not in self._ends:
             return latents
         means = [array.mean(axis=(-2, -1), keepdims=True) for array in (denoised, self._clean)]
         spread = self._clean.std(axis=(-2, -1), keepdims=True)
         self._drift.append((means[0] - means[1]) / (spread + np.float32(1e-6)))  # a channel may be flat
         if self._undrift is None:
             return latents
-        corrected: Array = latents + np.float32(self._scale[line]) * self._undrift(denoised)
+        corrected: Array = latents + np.float32(self._scale[evaluation]) * self._undrift(denoised)
         return corrected
 
     @property
@@ -109,13 +109,13 @@ class ThroughPixels:
     def __init__(self, plan: Plan, trip: Callable[[Array], Array]) -> None:
         self._weights = np.stack([plan.noised[:, 0], plan.matrix[:, 0, -1]], axis=1)
         # After the last pass comes the picture; and of a pass that begins with noise alone nothing is left.
-        self._ends = {line for line in ends(plan) - {len(plan) - 1} if plan.noised[line, 0]}
+        self._ends = {evaluation for evaluation in ends(plan) - {len(plan) - 1} if plan.noised[evaluation, 0]}
         self._trip = trip
 
-    def __call__(self, line: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
+    def __call__(self, evaluation: int, latents: Array, denoised: Array, noise: Array | None) -> Array:
         """The latents, at the end of a pass made anew from what its pixels give."""
-        if line not in self._ends or noise is None:
+        if evaluation not in self._ends or noise is None:
             return latents
-        clean, share = self._weights[line]
+        clean, share = self._weights[evaluation]
         seen = self._trip((latents - np.float32(share) * noise) / np.float32(clean))
         return lincomb((clean, share), (seen, noise))

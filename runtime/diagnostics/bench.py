@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ..model.load import load
-from ..pipeline import Pipeline
-from ..requests.request import Result
+from ..pipeline import Pipeline, load
+from ..requests.result import Result
 
 MEGABYTE = 1e6
 

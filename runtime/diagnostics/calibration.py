@@ -85,7 +85,7 @@ def record(
                 guidance_scale=float(rng.uniform(*GUIDANCES)),
                 size=pipe.bundle.model.default_size,
             )
-            wanted = {int(step) for step in rng.permutation(len(run.tasks[0].plan))[:KEPT_A_RUN]}
+            wanted = {int(step) for step in rng.permutation(len(run.prepared[0].plan))[:KEPT_A_RUN]}
             steps += [denoiser.fed[-1] for step, _ in enumerate(run) if step in wanted]
             denoiser.fed.clear()
     return {name: steps[:count] if recorder is denoiser else recorder.fed for name, recorder in recorders.items()}

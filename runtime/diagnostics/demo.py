@@ -13,8 +13,8 @@ from ..imaging.output import check_writable, write
 from ..imaging.picture import Picture
 from ..imaging.picture import read as read_picture
 from ..imaging.sheet import Row, contact_sheet
-from ..model.load import MODELS, load
-from ..pipeline import Pipeline
+from ..model.load import MODELS
+from ..pipeline import Pipeline, load
 
 EXAMPLES = MODELS / "examples"
 PICTURE, CONCEPT, OWN_STYLE = "fox.png", "fox", "twemoji"

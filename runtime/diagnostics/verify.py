@@ -22,7 +22,7 @@ from ...engines.compare import SEED, psnr, random_feeds, worst
 from ...engines.registry import EngineOptions, open_engine
 from ...engines.select import REFERENCE, Candidate, candidates
 from ...errors import InputError, NoEngineError, OutputError, unknown
-from ..model.load import load
+from ..pipeline import load
 
 RECEIPT = "verified.json"
 # What rounding may come to: the relative error of a graph's output, and the PSNR in dB of a finished picture.

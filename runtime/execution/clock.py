@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from contextlib import closing
-from typing import TYPE_CHECKING
 
 from ...errors import InputError, RunTimeoutError
-from ..denoising.loop import Step
 from ..requests import checks
-
-if TYPE_CHECKING:
-    from ..pipeline import Work
-    from ..requests.request import Result
 
 
 class Clock:
@@ -45,17 +37,3 @@ class Clock:
                 f"stopped after {done} of {total} evaluations: {taken:.1f} s are over the timeout of "
                 f"{self._timeout:g} s; raise timeout, or ask for fewer steps or a smaller size"
             )
-
-
-def within(work: Work[Result], clock: Clock) -> Generator[Step]:
-    """The steps of work, as long as there is time before each; however it ends, the work is closed.
-
-    Raises `RunTimeoutError` between two evaluations; what is done after the last one is not stopped.
-    """
-    clock.begin()
-    total = work.evaluations
-    with closing(iter(work)) as steps:
-        for done, step in enumerate(steps, 1):
-            yield step
-            if done != total:
-                clock.check(done, total)

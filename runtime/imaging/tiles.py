@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,25 +145,34 @@ class Mosaic:
 
         Rows are float32, and valid until the next are asked for.
         """
-        waiting = iter(parts)
+        join = self.joining()
+        next(join)
+        for part in parts:
+            if (done := join.send(part)) is not None:
+                yield done
+
+    def joining(self) -> Generator[tuple[int, Array] | None, Array, None]:
+        """`rows` for parts that are sent in one by one: it gives what is done by each, or None."""
         if len(self) == 1:
-            part = next(waiting)
+            part = yield None
             yield 0, part.astype(np.float32, copy=False)
             return
         tops, columns = list(self._fades[0]), len(self._fades[1])
         band: Array | None = None
+        done: tuple[int, Array] | None = None
         for index, top in enumerate(tops):
             for window in self.windows[index * columns : (index + 1) * columns]:
-                part = next(waiting)
+                part = yield done
                 if band is None:
                     band = namespace_of(part).zeros((*part.shape[:-1], self._shape[1]), np.float32)
+                if done is not None:
+                    _move_up(band, done[1].shape[-2])
+                    done = None
                 self._put(band, top, window, part)
             assert band is not None
-            done = (tops[index + 1] if index + 1 < len(tops) else self._shape[0]) - top
-            yield top, band[..., :done, :]
-            kept = band[..., done:, :].copy()
-            band[...] = 0
-            band[..., : kept.shape[-2], :] = kept
+            below = tops[index + 1] if index + 1 < len(tops) else self._shape[0]
+            done = top, band[..., : below - top, :]
+        yield done
 
     def _put(self, total: Array, first: int, window: Window, part: Array) -> None:
         """Add a part, weighed, to `total`, whose first row is the area's row `first`."""
@@ -177,6 +186,13 @@ class Mosaic:
             self._fades = [{start: xp.asarray(fade) for start, fade in fades.items()} for fades in self._fades]
             self._home = xp
         return self._fades
+
+
+def _move_up(band: Array, rows: int) -> None:
+    """Drop the first rows of a band [..., height, width], and make place for as many at its end."""
+    kept = band[..., rows:, :].copy()
+    band[...] = 0
+    band[..., : kept.shape[-2], :] = kept
 
 
 def _fades(length: int, tile: int, overlap: int, multiple: int) -> dict[int, Array]:

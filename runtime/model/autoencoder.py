@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..imaging.limits import MAX_SIDE
 from ..imaging.picture import from_model, to_model
 from ..imaging.tiles import Mosaic, fitted
 from ..progress import ProgressCallback, no_progress
+from ..units import Units, exhaust
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Moments:
 
     mean: Array
     std: Array | None
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Those that there are."""
+        return (self.mean,) if self.std is None else (self.mean, self.std)
 
 
 class Autoencoder:
@@ -59,13 +65,21 @@ class Autoencoder:
         Those of a picture that goes through in windows are not kept. Raises `ModelOutputError` for NaN or infinity on
         the host; on a device, where one would have to wait for that, it is left to who reads what becomes of them.
         """
-        if not self._whole(*pixels.shape[:2]):
-            return self._encode(pixels, progress), False
-        return self._cache.get_sketched(sketch(pixels), lambda: content(pixels), lambda: self._encode(pixels, progress))
+        return exhaust(self.encoding(pixels, progress))
 
-    def forget(self) -> None:
-        """Let go of the pictures' encodings."""
-        self._cache.clear()
+    def encoding(self, pixels: Array, progress: ProgressCallback = no_progress) -> Units[tuple[Moments, bool]]:
+        """`encode` in units, a window or the whole of a small picture each."""
+        if not self._whole(*pixels.shape[:2]):
+            return (yield from self._encoding(pixels, progress)), False
+        made = self._cache.get_sketched(
+            sketch(pixels), lambda: content(pixels), lambda: exhaust(self._encoding(pixels, progress))
+        )
+        yield
+        return made
+
+    def forget_nonfinite(self) -> None:
+        """Let go of the pictures' encodings with NaN or infinity; waits for the device."""
+        self._cache.forget(lambda moments: not all(map(nonfinite.is_finite, moments.arrays)))
 
     def latents(self, moments: Moments, noise: Callable[[], Array] | None) -> Array:
         """The denoiser's latents, float32 [channels, height, width]: a draw from the moments, or their mean."""
@@ -84,48 +98,55 @@ class Autoencoder:
 
         `truncate` rounds levels down instead of to nearest. Raises `ModelOutputError` for NaN or infinity.
         """
+        return exhaust(self.decoding(latents, progress, truncate))
+
+    def decoding(
+        self, latents: Array, progress: ProgressCallback = no_progress, truncate: bool = False
+    ) -> Units[Array]:
+        """`decode` in units, a window each."""
+        facts = self._facts
         latents = to_device(latents, self.decoder.device)
-        height, width = (length * self._facts.downscale for length in latents.shape[-2:])
+        height, width = (length * facts.downscale for length in latents.shape[-2:])
         mosaic = self._mosaic(height, width, 1)
         pixels = np.empty((height, width, 3), np.uint8)
-        for top, rows in mosaic.rows(self._decoded(latents, mosaic, progress)):
-            check = nonfinite.ahead("vae_decoder", rows)
-            pixels[top : top + rows.shape[-2]] = to_host(from_model(rows[None], truncate)[0])
-            check()
-        return pixels
-
-    def _decoded(self, latents: Array, mosaic: Mosaic, progress: ProgressCallback) -> Iterator[Array]:
-        facts = self._facts
+        joining = mosaic.joining()
+        next(joining)
         for done, window in enumerate(mosaic.windows, 1):
             part = window.scaled(facts.downscale).cut(latents)
             raw = part / np.float32(facts.scaling_factor) + np.float32(facts.shift_factor)
-            made = _run(self.decoder, "latents", raw[None])["pixels"]
+            rows = joining.send(_run(self.decoder, "latents", raw[None])["pixels"])
             progress("decode", done, len(mosaic))
-            yield made
+            if rows is not None:
+                check = nonfinite.ahead("vae_decoder", rows[1])
+                top, height = rows[0], rows[1].shape[-2]
+                pixels[top : top + height] = to_host(from_model(rows[1][None], truncate)[0])
+                check()
+            yield
+        return pixels
 
-    def _encode(self, pixels: Array, progress: ProgressCallback) -> Moments:
-        facts, scale = self._facts, self._facts.downscale
-        height, width = pixels.shape[:2]
-        mosaic = self._mosaic(height, width, scale)
+    def _encoding(self, pixels: Array, progress: ProgressCallback) -> Units[Moments]:
+        """The moments of a picture, window by window; those of each one below the other where there are two."""
+        facts, scale, device = self._facts, self._facts.downscale, self.encoder.device
+        height, width = (length // scale for length in pixels.shape[:2])
+        mosaic = self._mosaic(pixels.shape[0], pixels.shape[1], scale)
+        xp = namespace(device)
         joined: Array | None = None
-        for top, rows in mosaic.rows(self._encoded(pixels, mosaic, progress)):
-            if joined is None:
-                shape = len(rows), height // scale, width // scale
-                joined = namespace(self.encoder.device).empty(shape, np.float32)
-            joined[:, top : top + rows.shape[-2]] = rows
+        joining = mosaic.joining()
+        next(joining)
+        for done, window in enumerate(mosaic.windows, 1):
+            part = to_device(pixels[window.scaled_up(scale).slices], device)
+            found = _run(self.encoder, "pixels", to_model(part))
+            nonfinite.check_host("vae_encoder", *found.values())
+            rows = joining.send(xp.concatenate([found[name] for name in ("mean", "std") if name in found]))
+            progress("encode", done, len(mosaic))
+            if rows is not None:
+                if joined is None:
+                    joined = xp.empty((len(rows[1]), height, width), np.float32)
+                joined[:, rows[0] : rows[0] + rows[1].shape[-2]] = rows[1]
+            yield
         assert joined is not None
         channels = facts.latent_channels
         return Moments(joined[:channels], joined[channels:] if len(joined) > channels else None)
-
-    def _encoded(self, pixels: Array, mosaic: Mosaic, progress: ProgressCallback) -> Iterator[Array]:
-        """The moments of each window, one below the other where there are two."""
-        xp = namespace(self.encoder.device)
-        for done, window in enumerate(mosaic.windows, 1):
-            part = to_device(pixels[window.scaled_up(self._facts.downscale).slices], self.encoder.device)
-            found = _run(self.encoder, "pixels", to_model(part))
-            nonfinite.check_host("vae_encoder", *found.values())
-            progress("encode", done, len(mosaic))
-            yield xp.concatenate([found[name] for name in ("mean", "std") if name in found])
 
     def _whole(self, height: int, width: int) -> bool:
         return height * width <= self._tile**2 and max(height, width) <= self._longest

@@ -1,18 +1,15 @@
-"""A task becomes a job: the latents it begins with, what steers it, and what is done between its lines."""
+"""A prepared request becomes a job: the latents it begins with, what steers it, and what is done between steps."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...bundles.facts import ModelFacts
 from ...bundles.tensor import Array
 from ...engines.arrays import namespace, to_device
-from ..conditioning.guidance import conditionings, shares
+from ..conditioning.conditioning import TEXT, Conditioning
 from ..conditioning.prompt.tree import Phrase
 from ..denoising.blend import Blend
 from ..denoising.job import Job, StepHook
@@ -22,85 +19,95 @@ from ..imaging.mask import HALF, to_latents
 from ..imaging.match import settle
 from ..imaging.tiles import Mosaic
 from ..progress import ProgressCallback, no_progress
+from ..requests.guidance import WeightedPhrase, shares, weighted_phrases
 from ..requests.request import InpaintMask, Request
 from ..sampling.brownian import BrownianNoise
 from ..sampling.noise import NoiseStream, centred, noise_stream, slerp
-from .autoencoder import Moments
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline, Task
-
-
-class Tally:
-    """Seconds by stage, encodings that were not made again, and all of them, on a device not looked at yet."""
-
-    def __init__(self) -> None:
-        self.encodings: list[tuple[str, Array]] = []
-        self.timings = dict.fromkeys(("text", "encode", "denoise", "decode"), 0.0)
-        self.cached = {"text": 0, "encode": 0}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Count what happens within to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings[name] += time.perf_counter() - start
+from ..units import Units
+from .planning import PreparedRequest
+from .stages import Stages
+from .stats import RunStats
 
 
-class Assembly:
-    """Everything that a job is made of, for one task."""
+class JobBuilder:
+    """Everything that the job of one prepared request is made of."""
 
-    def __init__(self, pipeline: Pipeline, task: Task, tally: Tally, progress: ProgressCallback = no_progress) -> None:
-        self._pipeline = pipeline
-        self._task = task
-        self._tally = tally
+    def __init__(
+        self, stages: Stages, prepared: PreparedRequest, stats: RunStats, progress: ProgressCallback = no_progress
+    ) -> None:
+        self._stages = stages
+        self._prepared = prepared
+        self._stats = stats
         self._progress = progress
-        self._request = task.request
-        self._facts = pipeline.bundle.model
-        self._device = pipeline.denoiser.engine.device
-        height, width = (length // self._facts.downscale for length in task.picture.pixels.shape[:2])
+        self._request = prepared.request
+        self._facts = stages.facts
+        self._device = stages.denoiser.engine.device
+        height, width = (length // self._facts.downscale for length in prepared.picture.pixels.shape[:2])
         self._shape = self._facts.latent_channels, height, width
 
-    def job(self) -> Job:
-        """The job at its first line.
+    def job(self) -> Units[Job]:
+        """The job before its first evaluation, in units: an encoding of a phrase, a window of the VAE.
 
         Random draws come in diffusers' order: the picture's latents, the first noise, the masked picture's latents. In
         A1111 and ComfyUI the first noise comes first; latents that a request wants drawn have a stream of their own.
         """
-        request, plan = self._request, self._task.plan
-        told = conditionings(request, plan, self._encode_text, self._areas())
+        request, plan = self._request, self._prepared.plan
+        conditionings = yield from self._conditionings()
         noise = self._stream(request.seed)
         draws = noise if request.habit.first_draw == "latents" else self._stream(request.seed)
-        clean = self._clean(draws)
+        clean = yield from self._clean(draws)
         first = to_device(self._first(noise), self._device)
-        concat_latents = self._concat_latents(draws)
+        concat_latents = yield from self._concat_latents(draws)
         again = request.habit.step_noise.seed(request.seed, request.noise_kind)
         if again is not None:
             noise = self._stream(again)
         if delta := request.eta_noise_seed_delta:
             noise = self._stream((request.seed + delta) % 2**64)
-        step_hooks = self._step_hooks(clean, first)
         return Job(
             plan,
             lincomb(plan.start, (clean, first)),
-            told,
+            conditionings,
             noise,
             guidance_rescale=request.guidance_rescale,
             concat_latents=concat_latents,
             mosaic=mosaic(request, self._facts, *self._shape[1:]),
-            step_hooks=step_hooks,
+            step_hooks=self._step_hooks(clean, first),
             motion=BrownianNoise(self._stream, request.seed),
             blend=self._blend(clean),
+            component=self._stages.denoiser_name,
         )
 
-    def _clean(self, noise: NoiseStream) -> Array:
+    def _conditionings(self) -> Units[list[tuple[Conditioning, ...]]]:
+        """Those of every evaluation; each distinct phrase is encoded once."""
+        evaluations = weighted_phrases(self._request, self._prepared.prompts, self._prepared.plan)
+        areas = self._areas()
+        inputs: dict[Phrase, dict[str, Array]] = {}
+        for phrase in dict.fromkeys(each.phrase for those in evaluations for each in those):
+            inputs[phrase] = yield from self._encode_text(phrase)
+
+        def conditioning(each: WeightedPhrase) -> Conditioning:
+            area = None if each.place is None else areas[each.place]
+            return Conditioning(each.weight, inputs[each.phrase], area)
+
+        return [tuple(map(conditioning, those)) for those in evaluations]
+
+    def _encode_text(self, phrase: Phrase) -> Units[dict[str, Array]]:
+        request, stats = self._request, self._stats
+        with stats.stage("text"):
+            embeddings, cached = self._stages.text.encode(phrase, request.clip_skip, request.emphasis)
+            stats.encodings.append(("text_encoder", embeddings))
+            stats.cached["text"] += cached
+            inputs = {TEXT: to_device(embeddings, self._device)}
+        if not cached:
+            yield
+        return inputs
+
+    def _clean(self, noise: NoiseStream) -> Units[Array]:
         """The picture's latents; zeros where a run from noise alone keeps nothing, so that nothing of it can leak."""
-        request, mask = self._request, self._task.inpaint_mask
+        request, mask = self._request, self._prepared.inpaint_mask
         if request.from_noise and not self._keeps and not self._blends:
             return to_device(np.zeros(self._shape, np.float32), self._device)
-        clean = self._encode(self._task.picture.on_white, noise)
+        clean = yield from self._encode(self._prepared.picture.on_white, noise)
         if mask is None or mask.content == "original":
             return clean
         fresh = noise(self._shape) if mask.content == "noise" else np.zeros(self._shape, np.float32)
@@ -108,30 +115,30 @@ class Assembly:
         mixed: Array = clean * (1 - share) + to_device(fresh, self._device) * share
         return mixed
 
-    def _encode(self, pixels: Array, noise: NoiseStream) -> Array:
+    def _encode(self, pixels: Array, noise: NoiseStream) -> Units[Array]:
         """The latents of pixels, [height, width, 3] from 0 to 255, on the denoiser's device."""
-        vae = self._pipeline.vae
-        with self._tally.stage("encode"):
-            moments, cached = vae.encode(pixels, self._progress)
-            self._tally.encodings += _made_by_vae(moments)
-            self._tally.cached["encode"] += cached
+        vae, stats = self._stages.vae, self._stats
+        moments, cached = yield from stats.timed("encode", vae.encoding(pixels, self._progress))
+        with stats.stage("encode"):
+            stats.encodings += [("vae_encoder", array) for array in moments.arrays]
+            stats.cached["encode"] += cached
             drawn = self._request.latents_from == "sample"
             return to_device(vae.latents(moments, (lambda: noise(self._shape)) if drawn else None), self._device)
 
     def _trip(self, clean: Array) -> Array:
-        """Latents through pixels and back to their mean; its seconds are counted with the line's."""
-        return self._mean_latents(self._pipeline.vae.decode(clean, truncate=self._request.truncates))
+        """Latents through pixels and back to their mean; its seconds are counted with the step's."""
+        return self._mean_latents(self._stages.vae.decode(clean, truncate=self._request.truncates))
 
     def _mean_latents(self, pixels: Array) -> Array:
-        vae = self._pipeline.vae
+        vae = self._stages.vae
         moments, _ = vae.encode(pixels)
-        self._tally.encodings += _made_by_vae(moments)
+        self._stats.encodings += [("vae_encoder", array) for array in moments.arrays]
         return to_device(vae.latents(moments, None), self._device)
 
     def _undrift(self, denoised: Array) -> Array:
         """What takes the drift of its colours out of clean latents, by way of the pixels that they decode to."""
-        seen = self._pipeline.vae.decode(denoised)
-        moved, still = (self._mean_latents(pixels) for pixels in (settle(seen, self._task.picture.on_white), seen))
+        seen = self._stages.vae.decode(denoised)
+        moved, still = (self._mean_latents(pixels) for pixels in (settle(seen, self._prepared.picture.on_white), seen))
         difference: Array = moved - still
         return difference
 
@@ -152,24 +159,24 @@ class Assembly:
             varied = slerp(request.variation_strength, varied, self._stream(request.variation_seed)(shape))
         return varied if shape == self._shape else centred(varied, drawn)
 
-    def _concat_latents(self, noise: NoiseStream) -> Array | None:
+    def _concat_latents(self, noise: NoiseStream) -> Units[Array | None]:
         """What an inpainting U-Net sees below the latents: the mask, and the latents of the picture without what it
         hides (Rombach et al., arXiv:2112.10752, section 4.5). Everything is hidden where nothing is masked.
 
         With another U-Net and a mask the noise of those latents is drawn for nothing, as diffusers does, but not of
         "field" noise, which no peer has and the tiles of one picture share.
         """
-        mask = self._task.inpaint_mask
+        mask = self._prepared.inpaint_mask
         if not self._facts.inpaints:
             drawn = self._request.latents_from == "sample" and self._request.noise_kind != "field"
             if mask is not None and drawn:
                 noise(self._shape)
             return None
-        pixels = self._task.picture.on_white
+        pixels = self._prepared.picture.on_white
         hidden, hidden_latents = self._hidden(mask or InpaintMask(np.full(pixels.shape[:2], 255, np.uint8)))
         # 127.5 is what the VAE takes as 0, which has no level of its own.
         shown = pixels * (1 - hidden[..., None]) + np.float32(127.5) * hidden[..., None]
-        latents = self._encode(shown, noise)
+        latents = yield from self._encode(shown, noise)
         joined: Array = namespace(self._device).concatenate([to_device(hidden_latents[None], self._device), latents])
         return joined
 
@@ -184,33 +191,33 @@ class Assembly:
 
     @property
     def _keeps(self) -> bool:
-        """Whether the original is put back after every line: an inpainting U-Net sees what to keep."""
-        mask = self._task.inpaint_mask
+        """Whether the original is put back after every evaluation: an inpainting U-Net sees what to keep."""
+        mask = self._prepared.inpaint_mask
         return mask is not None and not self._blends and (mask.differential or not self._facts.inpaints)
 
     @property
     def _blends(self) -> bool:
         """Whether the original is put back into every prediction."""
-        mask = self._task.inpaint_mask
+        mask = self._prepared.inpaint_mask
         return mask is not None and not mask.differential and self._request.habit.masks.predictions
 
     def _blend(self, clean: Array) -> Blend | None:
-        mask, plan = self._task.inpaint_mask, self._task.plan
+        mask, plan = self._prepared.inpaint_mask, self._prepared.plan
         if mask is None or not self._blends:
             return None
         timesteps = plan.sampler in self._request.habit.by_timesteps
         return Blend(plan, clean, self._masked(mask), mask.soft, mask.soft_settings, timesteps)
 
     def _step_hooks(self, clean: Array, first: Array) -> list[StepHook]:
-        request, plan, mask = self._request, self._task.plan, self._task.inpaint_mask
-        step_hooks: list[StepHook] = []
+        request, plan, mask = self._request, self._prepared.plan, self._prepared.inpaint_mask
+        hooks: list[StepHook] = []
         if request.passes and not request.from_noise:
-            step_hooks.append(Drift(plan, clean, self._undrift if request.drift_correction else None))
+            hooks.append(Drift(plan, clean, self._undrift if request.drift_correction else None))
         if request.through_pixels:
-            step_hooks.append(ThroughPixels(plan, self._trip))
+            hooks.append(ThroughPixels(plan, self._trip))
         if mask is not None and self._keeps:
-            step_hooks.append(Keep(plan, clean, first, self._masked(mask), mask.differential, mask.soft))
-        return step_hooks
+            hooks.append(Keep(plan, clean, first, self._masked(mask), mask.differential, mask.soft))
+        return hooks
 
     def _masked(self, mask: InpaintMask) -> Array:
         """A mask in latents, float32 [height, width] in [0, 1]."""
@@ -218,23 +225,11 @@ class Assembly:
         mode = between if mask.differential or mask.soft else mask.latent_mask
         return to_latents(mask.mask, self._facts.downscale, mode)
 
-    def _areas(self) -> list[Array]:
-        if not self._task.regions:
+    def _areas(self) -> Sequence[Array]:
+        if not self._prepared.regions:
             return []
-        levels = [to_latents(region.mask, self._facts.downscale, "area") for region in self._task.regions]
-        return [to_device(area, self._device) for area in shares(levels)]
-
-    def _encode_text(self, phrase: Phrase) -> Array:
-        request = self._request
-        with self._tally.stage("text"):
-            embeddings, cached = self._pipeline.text.encode(phrase, request.clip_skip, request.emphasis)
-            self._tally.encodings.append(("text_encoder", embeddings))
-            self._tally.cached["text"] += cached
-            return to_device(embeddings, self._device)
-
-
-def _made_by_vae(moments: Moments) -> list[tuple[str, Array]]:
-    return [("vae_encoder", array) for array in (moments.mean, moments.std) if array is not None]
+        masks = [to_latents(region.mask, self._facts.downscale, "area") for region in self._prepared.regions]
+        return [to_device(area, self._device) for area in shares(masks)]
 
 
 def mosaic(request: Request, facts: ModelFacts, height: int, width: int) -> Mosaic | None:

@@ -1,4 +1,4 @@
-"""A bundle and a device become a pipeline; the only file of the runtime that names backends."""
+"""A bundle and a device become a model; the only file of the runtime that names backends."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from ...errors import BundleError, InputError, unknown
 from ..conditioning.encoders import VECTORS, TextEncoder, load_tokenizer
 from ..denoising.denoiser import Denoiser
 from ..imaging.limits import MAX_SIDE
-from ..pipeline import Pipeline
 from ..sampling.flow import FlowSchedule, schedule_from_config
 from ..sampling.levels import ModelSchedule
 from ..sampling.names import find_schedule
 from .autoencoder import Autoencoder
+from .model import Model
+from .stages import Stages
 
 MODELS = Path(__file__).parents[2] / "models"
+# What the graph of a role takes and gives.
 SIGNATURES: Mapping[str, tuple[set[str], set[str]]] = {
     "text_encoder": ({"input_ids", "clip_skip"}, {"embeddings"}),
-    "unet": ({"sample", "timestep", "encoder_hidden_states"}, {"model_output"}),
+    "denoiser": ({"sample", "timestep", "encoder_hidden_states"}, {"model_output"}),
     "vae_encoder": ({"pixels"}, {"mean"}),
     "vae_decoder": ({"latents"}, {"pixels"}),
 }
@@ -41,7 +43,7 @@ AREAS = {"cpu": 2 * 4096, "cuda": 16 * 4096}
 CPU_TILE = 1024
 
 
-def load(
+def load_model(
     model: str | Path = "tiny",
     *,
     engine: str = "auto",
@@ -53,7 +55,7 @@ def load(
     max_area: int | None = None,
     vae_tile: int = CPU_TILE,
     verify: bool = True,
-) -> Pipeline:
+) -> Model:
     """Load a bundle: a folder's path, or the name of one that ships with the package.
 
     `engine` "auto" takes the fastest that can run here; `device`, `precision`, `shapes` and `threads` are those of
@@ -75,57 +77,60 @@ def load(
     bundle = Bundle.read(find(model), verify=verify)
     check_signatures(bundle)
     schedule = read_schedule(bundle)
-    ranges = bundle.graph("unet").ranges
+    denoiser, text_encoder = bundle.by_role("denoiser"), bundle.by_role("text_encoder")
     options = EngineOptions(device or "", threads, precision, shapes)
-    text, unet, encoder, decoder = _engines(bundle, engine, options)
+    engines = _engines(bundle, engine, options)
     facts = bundle.tokenizer
-    pipe = Pipeline(
+    stages = Stages(
         bundle,
         TextEncoder(
-            text,
+            engines["text_encoder"],
             load_tokenizer(bundle.folder / facts.file.path),
             facts,
-            bundle.graph("text_encoder").ranges["clip_skip"].most,
-            ranges["tokens"].most,
+            text_encoder.ranges["clip_skip"].most,
+            denoiser.ranges["tokens"].most,
         ),
-        Autoencoder(encoder, decoder, bundle.model, vae_tile, longest=_longest(bundle)),
-        Denoiser(unet, min(max_rows, ranges["rows"].most), max_area or AREAS[unet.device]),
-        schedule,
+        Autoencoder(engines["vae_encoder"], engines["vae_decoder"], bundle.model, vae_tile, longest=_longest(bundle)),
+        Denoiser(
+            engines["denoiser"],
+            min(max_rows, denoiser.ranges["rows"].most),
+            max_area or AREAS[engines["denoiser"].device],
+        ),
     )
-    pipe.loading = {
+    loading = {
         "model": str(model), "engine": engine, "device": device, "precision": precision, "shapes": shapes,
         "threads": threads, "max_rows": max_rows, "max_area": max_area, "vae_tile": vae_tile,
     }  # fmt: skip
-    return pipe
+    return Model(stages, schedule, loading)
 
 
 def _longest(bundle: Bundle) -> int:
     """The longest side in pixels that the VAE takes."""
-    graph = bundle.graph("vae_encoder")
+    graph = bundle.by_role("vae_encoder")
     return min(
         (graph.ranges[axis].most for axis in graph.inputs[0].axes if axis in ("height", "width")), default=MAX_SIDE
     )
 
 
-def _engines(bundle: Bundle, engine: str, options: EngineOptions) -> list[Engine]:
-    """What runs each graph, in the order of `SIGNATURES`; on a GPU one that is built later takes over where it may."""
+def _engines(bundle: Bundle, engine: str, options: EngineOptions) -> dict[str, Engine]:
+    """What runs the graph of each role; on a GPU one that is built later takes over where it may."""
     chosen = fastest(bundle, options.device or None) if engine == "auto" else Candidate(engine, options.device, None)
     options = replace(options, device=chosen.device or usual_device(engine))
     store = Store.of(bundle.folder)
     looked = dict.fromkeys(SIGNATURES, store.changed)
 
-    def opened(name: str, engine: str) -> Engine:
-        return open_engine(engine, name, bundle.graph(name), bundle.folder, options)
+    def opened(role: str, engine: str) -> Engine:
+        return open_engine(engine, bundle.name_of(role), bundle.by_role(role), bundle.folder, options)
 
-    def upgrade(name: str) -> Engine | None:
-        before, looked[name] = looked[name], store.changed
-        better = faster(bundle, chosen) if looked[name] != before else None
-        return opened(name, better.engine) if better else None
+    def upgrade(role: str) -> Engine | None:
+        before, looked[role] = looked[role], store.changed
+        better = faster(bundle, chosen) if looked[role] != before else None
+        return opened(role, better.engine) if better else None
 
-    engines = [opened(name, chosen.engine) for name in SIGNATURES]
+    engines = {role: opened(role, chosen.engine) for role in SIGNATURES}
     if engine != "auto" or options.device == "cpu":
         return engines
-    return [HotSwap(first, partial(upgrade, name)) for name, first in zip(SIGNATURES, engines, strict=True)]
+    return {role: HotSwap(first, partial(upgrade, role)) for role, first in engines.items()}
 
 
 def find(model: str | Path) -> Path:
@@ -164,15 +169,16 @@ def read_schedule(bundle: Bundle) -> ModelSchedule | FlowSchedule:
 
 def check_signatures(bundle: Bundle) -> None:
     """Raise `BundleError` where a graph's inputs or outputs are not those the runtime feeds and reads."""
-    for name, (inputs, outputs) in SIGNATURES.items():
-        graph = bundle.graph(name)
+    for role, (inputs, outputs) in SIGNATURES.items():
+        graph = bundle.by_role(role)
         given, made = {spec.name for spec in graph.inputs}, {spec.name for spec in graph.outputs}
-        if given - OPTIONAL.get(name, set()) != inputs or not outputs <= made:
+        if given - OPTIONAL.get(role, set()) != inputs or not outputs <= made:
             raise BundleError(
-                f"{bundle.folder}: graph {name!r} takes {sorted(given)} and gives {sorted(made)}, "
+                f"{bundle.folder}: graph {bundle.name_of(role)!r} takes {sorted(given)} and gives {sorted(made)}, "
                 f"the runtime needs {sorted(inputs)} and {sorted(outputs)}; export again"
             )
-    axes = {spec.name: spec.axes for graph in bundle.graphs.values() for spec in (*graph.inputs, *graph.outputs)}
+    graphs = [bundle.by_role(role) for role in SIGNATURES]
+    axes = {spec.name: spec.axes for graph in graphs for spec in (*graph.inputs, *graph.outputs)}
     model = bundle.model
     channels = dict.fromkeys(("model_output", "mean", "latents"), model.latent_channels)
     for name, wanted in {"sample": model.unet_channels, **channels}.items():
@@ -185,9 +191,10 @@ def check_signatures(bundle: Bundle) -> None:
         )
     if axes["embeddings"][-1] != axes["encoder_hidden_states"][-1]:
         raise BundleError(f"{bundle.folder}: the text encoder and the U-Net differ in the width of the conditioning")
-    needed = {"unet": ("rows", "tokens", "height", "width"), "text_encoder": ("clip_skip",)}
-    for name, ranges in needed.items():
-        if missing := set(ranges) - bundle.graph(name).ranges.keys():
+    needed = {"denoiser": ("rows", "tokens", "height", "width"), "text_encoder": ("clip_skip",)}
+    for role, ranges in needed.items():
+        if missing := set(ranges) - bundle.by_role(role).ranges.keys():
             raise BundleError(
-                f"{bundle.folder}: graph {name!r} has no range of {', '.join(sorted(missing))}; export again"
+                f"{bundle.folder}: graph {bundle.name_of(role)!r} has no range of {', '.join(sorted(missing))}; "
+                "export again"
             )

@@ -61,14 +61,11 @@ class Upscaler:
         high, wide = padded.shape[:2]
         made = np.empty((high * self.scale, wide * self.scale, 3), np.uint8)
         tiles = windows(high, wide, self._tile, self._overlap, multiple)
-        self.engine.begin_run()
-        try:
-            for done, window in enumerate(tiles, 1):
-                kept = window.inside(high, wide, self._overlap // 2)
-                self._place(window, kept, padded.transpose(2, 0, 1), made.transpose(2, 0, 1))
-                report(done, len(tiles))
-        finally:
-            self.engine.end_run()
+        self.engine.poll(idle=True)
+        for done, window in enumerate(tiles, 1):
+            kept = window.inside(high, wide, self._overlap // 2)
+            self._place(window, kept, padded.transpose(2, 0, 1), made.transpose(2, 0, 1))
+            report(done, len(tiles))
         return np.ascontiguousarray(made[: height * self.scale, : width * self.scale])
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,10 +23,8 @@ from ...version import __version__
 from ..imaging.opening import open_image
 from ..imaging.picture import Picture
 from ..imaging.tiles import strips
+from ..requests.result import Recorder
 from ..sampling.plan import Plan
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
 
 FORMAT = 2
 # The frozen dataclasses that a record may hold, and where they live. A tool adds its own, with a method
@@ -133,30 +131,67 @@ def located(text: str, path: Path) -> str:
     return Record.read(text).seen_from(Path(os.path.realpath(path)).parent).text()
 
 
-def recorder(
-    pipe: Pipeline, asked: Any, image: Image.Image, plan: Plan | None = None, together: int = 1
-) -> Callable[[], str]:
-    """What gives the text of the record of a picture that a pipeline made for a request, or for a tool's options.
+@dataclass(frozen=True)
+class Maker:
+    """What of a loaded model goes into a record: its name, the hashes of its graphs, what `load` was given, the labels
+    of the engines, and the hashes of the textual inversions; each by name."""
+
+    name: str
+    graphs: Mapping[str, str]
+    loading: Mapping[str, Any]
+    engines: Mapping[str, str]
+    embeddings: Mapping[str, str]
+
+
+class RecordText:
+    """A record of which there is only the text left."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __call__(self) -> str:
+        """The text."""
+        return self._text
+
+    def located(self, path: Path) -> str:
+        """The text with the paths of pictures as they are seen from the file `path`."""
+        return located(self(), path)
+
+
+class _Recorder:
+    """Packs the record when it is wanted; pickled as its text."""
+
+    def __init__(self, make: Callable[..., Record], asked: Any, result: Callable[[], str]) -> None:
+        self._make, self._asked, self._result = make, asked, result
+
+    def __call__(self) -> str:
+        return self._make(asked=freeze(self._asked), result=self._result()).text()
+
+    def located(self, path: Path) -> str:
+        return located(self(), path)
+
+    def __reduce__(self) -> tuple[type[RecordText], tuple[str]]:
+        return RecordText, (self(),)
+
+
+def recorder(maker: Maker, asked: Any, image: Image.Image, plan: Plan | None = None, together: int = 1) -> Recorder:
+    """What gives the text of the record of a picture that a model made for a request, or for a tool's call.
 
     The rest is as it is now; only packing `asked`, which does not change, is left until the text is wanted: it costs
     the more the larger its masks are, and of a tool's parts nobody wants it. So is the hash of a small picture, which
     takes longer than its copy.
     """
-    bundle, result = pipe.bundle, _hashed(image)
-    made = partial(
+    make = partial(
         Record,
         version=__version__,
-        model={
-            "name": bundle.model.name,
-            "graphs": {name: graph.sha256 for name, graph in bundle.graphs.items()},
-        },
-        loading=dict(pipe.loading),
-        engines={name: engine.label for name, engine in pipe.engines.items()},
-        embeddings=dict(pipe.text.embeddings),
+        model={"name": maker.name, "graphs": dict(maker.graphs)},
+        loading=dict(maker.loading),
+        engines=dict(maker.engines),
+        embeddings=dict(maker.embeddings),
         plan=None if plan is None else plan_hash(plan),
         together=together,
     )
-    return lambda: made(asked=freeze(asked), result=result()).text()
+    return _Recorder(make, asked, _hashed(image))
 
 
 def _hashed(image: Image.Image) -> Callable[[], str]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ...bundles.facts import Defaults, ModelFacts
 from ..conventions.convention import convention as convention_of
 from ..sampling.names import find_schedule, resolve
-
-if TYPE_CHECKING:
-    from .request import Request
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,6 @@ def values(given: Mapping[str, Any], own: Defaults) -> dict[str, Any]:
     if made["strength"] != given.get("strength") and made["strength"] and isinstance(made["steps"], int):
         made["strength"] = max(made["strength"], math.ceil(100 / max(made["steps"], 1)) / 100)
     return made
-
-
-def settled(request: Request, own: Defaults) -> Request:
-    """The request with numbers for steps, guidance and strength."""
-    given = {name: getattr(request, name) for name in asdict(own)}
-    made = values(given, own)
-    return request if made == given else replace(request, **made)
 
 
 def sampling(

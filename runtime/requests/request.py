@@ -10,8 +10,6 @@ from ...errors import InputError
 from ..sampling.strength import from_noise
 from .places import InpaintMask as InpaintMask
 from .places import Region as Region
-from .result import Output as Output
-from .result import Result as Result
 from .sections import Canvas, Noise, Prompting, Sampling, Section, Subject
 
 Part = TypeVar("Part", bound=Section)

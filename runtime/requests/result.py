@@ -1,22 +1,33 @@
-"""What comes back: pictures, each with the request that it answers and the table that was run."""
+"""What comes back: pictures with their parameters, their record and what was done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 from PIL import Image
 
 from ...bundles.tensor import Array
 from ..imaging.compose import Certificate
+from ..imaging.output import write
 from ..sampling.plan import Plan
 from .options import default
+from .request import Request
 
-if TYPE_CHECKING:
-    from .request import Request
+
+class Recorder(Protocol):
+    """Gives the record of a picture, see `provenance.records.recorder`."""
+
+    def __call__(self) -> str:
+        """The text of the record, with the paths of pictures as they are seen from the current folder."""
+        ...
+
+    def located(self, path: Path) -> str:
+        """The text with those paths as they are seen from the file `path`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,9 +35,10 @@ class Output:
     """One repainted picture: the image, the request it answers, and the table that was run.
 
     `parameters` is the text that tells other programs how it was made, `record` that by which `replay` makes it again
-    (see `records.Record`), `notes` are on what was done to the input on its way. `drift` is the latents' of each pass
-    where there are several (see `edits.Drift`), `certificate` says of an edit under a mask what was left alone.
-    `paste_levels`, uint8 of the image's size, are how much of it counts, where A1111's soft inpainting decided that.
+    (see `provenance.records.Record`), `notes` are on what was done to the input on its way. `drift` is the
+    latents' of each pass where there are several (see `step_hooks.Drift`), `certificate` says of an edit under a mask
+    what was left alone. `paste_mask`, uint8 of the image's size, is how much of it counts, where A1111's soft
+    inpainting decided that.
     """
 
     image: Image.Image
@@ -35,13 +47,13 @@ class Output:
     parameters: str
     notes: tuple[str, ...]
     drift: tuple[float, ...] = ()
-    recorder: Callable[[], str] | None = field(default=None, repr=False)
+    recorder: Recorder | None = field(default=None, repr=False)
     certificate: Certificate | None = None
-    paste_levels: Array | None = field(default=None, repr=False)
+    paste_mask: Array | None = field(default=None, repr=False)
 
     @cached_property
     def record(self) -> str | None:
-        """The record as it is written into files, see `records.recorder`."""
+        """The record as it is written into files, see `provenance.records.recorder`."""
         return self.recorder() if self.recorder else None
 
     def save(
@@ -52,20 +64,12 @@ class Output:
         A file that is there is replaced. Returns notes on what the format could not keep; raises `OutputError` where
         the file cannot be written and `InputError` for another suffix.
         """
-        from ..imaging.output import write
-        from ..provenance.records import located
-
-        record = located(self.record, Path(path)) if self.record else None
+        record = self.recorder.located(Path(path)) if self.recorder else None
         return write(path, self.image, self.parameters, record=record, quality=quality, strip=strip_metadata)
 
     def __repr__(self) -> str:
         width, height = self.image.size
         return f"Output({width}x{height}, seed {self.request.seed}, {self.plan.sampler}, {len(self.plan)} evaluations)"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: the record's text instead of what gives it, which holds on to the pipeline."""
-        recorder = partial(str, self.record) if self.recorder else None
-        return {**self.__dict__, "recorder": recorder}
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ...errors import InputError, ModelOutputError, OutputError
-from ..conditioning.guidance import check_prompts
+from ...errors import EngineError, InputError, OutputError
 from ..denoising.loop import Step
+from ..execution.run import Run
 from ..imaging.output import check_writable
 from ..imaging.picture import Picture
 from ..imaging.picture import read as read_picture
+from ..model.model import Model
 from ..requests.expand import expand
-from ..requests.request import Output, Request
+from ..requests.guidance import parse_prompts
+from ..requests.request import Request
+from ..requests.result import Output
 from .folder import Item, Journal, Skipped, check_folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ..pipeline import Pipeline
 
 # Images whose size's run is not full yet: at most so many times those that run together.
 _HELD = 4
@@ -42,7 +41,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_prompts(self.requests(read_picture(np.zeros((64, 64, 3), np.uint8)), self.prompt)[0])
+        parse_prompts(self.requests(read_picture(np.zeros((64, 64, 3), np.uint8)), self.prompt)[0])
 
     def requests(self, picture: Picture, prompt: str) -> list[Request]:
         """A request an image of the picture; the same seeds for every picture, as in A1111's batches."""
@@ -80,18 +79,18 @@ class Batch:
 
     def __init__(
         self,
-        pipe: Pipeline,
+        model: Model,
         items: Sequence[Item],
         settings: Settings,
         journal: Journal,
         write: Callable[[Path, Output], None],
         together: int = 8,
     ) -> None:
-        self._pipe, self._items, self._settings = pipe, items, settings
+        self._model, self._items, self._settings = model, items, settings
         self._journal, self._write, self._together = journal, write, together
-        width, height = pipe.bundle.model.default_size
+        width, height = model.bundle.model.default_size
         usual = settings.requests(read_picture(np.zeros((height, width, 3), np.uint8)), settings.prompt)
-        self.total = len(pipe.task(usual[0]).plan) * sum(len(item.todo) for item in items)
+        self.total = len(model.prepare(usual[0]).plan) * sum(len(item.todo) for item in items)
         """The evaluations that all of it needs."""
 
     def __iter__(self) -> Iterator[Step | Painted | Skipped]:
@@ -117,28 +116,25 @@ class Batch:
         """What is to be made of a picture, checked as far as can be before it runs."""
         if not item.todo:
             return
-        picture = self._pipe.read(item.source, reduce=self._settings.options.get("size") is not None)
+        picture = self._model.read(item.source, reduce=self._settings.options.get("size") is not None)
         requests = self._settings.requests(picture, item.prompt)
         for index, (path, key) in item.todo.items():
-            task = self._pipe.task(requests[index])
+            prepared = self._model.prepare(requests[index])
             check_folder(path.parent)
-            check_writable(path, task.placement.size, task.parameters)
+            check_writable(path, prepared.placement.size, prepared.parameters)
             yield _Piece(item.source, path, key, requests[index])
 
     def _run(self, group: Sequence[_Piece]) -> Iterator[Step | Painted | Skipped]:
-        run = self._pipe.run([piece.request for piece in group])
-        try:
-            yield from run
-            outputs = run.result().outputs
-        except ModelOutputError as exc:
-            if len(group) == 1:
-                yield Skipped(group[0].source, str(exc))
-            else:  # one by one, so that only what is at fault is skipped
-                for piece in group:
-                    yield from self._run([piece])
-            return
-        self._journal.claim(piece.path for piece in group)
-        for piece, output in zip(group, outputs, strict=True):
-            self._write(piece.path, output)
-            self._journal.add(piece.path, piece.key)
-            yield Painted(piece.source, piece.path, output)
+        run = Run(self._model, [piece.request for piece in group], isolated=True, paced=False)
+        yield from run
+        outputs = dict(zip(sorted(run.done), run.result().outputs, strict=True))
+        self._journal.claim(group[index].path for index in outputs)
+        for index, piece in enumerate(group):
+            if index in outputs:
+                self._write(piece.path, outputs[index])
+                self._journal.add(piece.path, piece.key)
+                yield Painted(piece.source, piece.path, outputs[index])
+            elif isinstance(error := run.errors[index], EngineError):
+                yield Skipped(piece.source, str(error))
+            else:
+                raise error

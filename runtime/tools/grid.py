@@ -6,22 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
 from ...errors import InputError, unknown
+from ..execution.run import Run
 from ..imaging.fonts import missing
 from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.picture import Picture
 from ..imaging.sheet import Row, contact_sheet
+from ..model.model import Model
 from ..requests.expand import ALIASES, named
 from ..requests.options import fields_of
 from ..requests.request import Request
 from ..sampling.noise import drawn
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
 
 MAX_AXES = 3
 MAX_SHEET = 2**28
@@ -177,7 +176,7 @@ class Grid:
 
 
 def paint(
-    pipe: Pipeline,
+    model: Model,
     picture: Picture,
     prompt: str,
     axes: Mapping[str, Sequence[Any]],
@@ -198,7 +197,7 @@ def paint(
     note = grid.undrawable(prompt, font)
     negative = given.pop("negative_prompt", "")
     requests = grid.requests(picture, prompt, negative, named(given, ("image", "prompt")))
-    runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
+    runs = [Run(model, requests[start : start + together], paced=False) for start in range(0, len(requests), together)]
     images: list[Image.Image] = []
     for run in runs:
         for _ in run:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ...bundles.facts import ModelFacts
 from ...bundles.tensor import Array
 from ...errors import InputError
 from ..conventions.convention import convention
 from ..conventions.masks import OURS, MaskRule
 from ..denoising.loop import Step
+from ..execution.run import Run
 from ..imaging import fill, mask
 from ..imaging.feather import GROWTH, covering, feather
 from ..imaging.mask import HALF, Mask, to_latents
@@ -20,18 +22,16 @@ from ..imaging.picture import Picture
 from ..imaging.picture import Source as PictureSource
 from ..imaging.soft import Soft
 from ..imaging.tiles import Window
+from ..model.model import Model
 from ..requests import checks
-from ..requests.defaults import settled
 from ..requests.expand import expand
 from ..requests.options import default, fields_of, of_tool
-from ..requests.request import InpaintMask, Output, Region, Request, Result
+from ..requests.request import InpaintMask, Region, Request
+from ..requests.result import Output, Result
+from ..requests.settle import settled
 from .options import split
 from .patch import Patch, Seam, Size, scaled, working_size
 from .tool_call import recorded
-
-if TYPE_CHECKING:
-    from ...bundles.facts import ModelFacts
-    from ..pipeline import Pipeline
 
 # The share of the strength from which pixels count in full.
 FULL = 4
@@ -166,7 +166,7 @@ class Inpaint:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        model: Model,
         image: Source,
         masks: Any,
         prompts: str | Sequence[str] = "",
@@ -190,9 +190,9 @@ class Inpaint:
         if not rule.predictions and (other := set(self._own.soft_changes) - {"soft_preservation"}):
             cause = f"{', '.join(sorted(other))}: of A1111's soft inpainting; choose the convention 'a1111'"
             raise InputError(cause, min(other))
-        self._picture = pipeline.read(image)
+        self._picture = model.read(image)
         self._notes: list[str] = []
-        shapes = self._read(masks if isinstance(masks, (list, tuple)) else [masks], pipeline.max_pixels)
+        shapes = self._read(masks if isinstance(masks, (list, tuple)) else [masks], model.max_pixels)
         self._masks = tuple(shapes)
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         self._prompts = tuple(prompts)
@@ -204,7 +204,7 @@ class Inpaint:
         if rest.get("resize_mode") is not None:
             cause = "inpainting has no resize mode; the result has the picture's size whatever the model's is"
             raise InputError(cause, "resize_mode")
-        self._patch, shapes, freed = self._plan(pipeline.bundle.model, shapes, size, rule)
+        self._patch, shapes, freed = self._plan(model.bundle.model, shapes, size, rule)
         places: dict[str, Any] = {}
         source = self._picture
         if self._patch is not None:
@@ -214,11 +214,11 @@ class Inpaint:
                 places["regions"] = tuple(Region(prompt, levels) for prompt, levels in named)
             source = self._filled(self._patch.source, union(shapes))
         requests = expand([source], prompts[:1], [negative_prompt], seed, n, {**rest, **places})
-        self._requests = [settled(request, pipeline.bundle.model.defaults["inpaint"]) for request in requests]
+        self._requests = [settled(request, model.bundle.model.defaults["inpaint"]) for request in requests]
         if self._patch is not None:
-            _check_free(pipeline.task(self._requests[0]).inpaint_mask, pipeline.bundle.model.downscale)
-        self._run = None if self._patch is None else pipeline.run(self._requests)
-        self._pipeline = pipeline
+            _check_free(model.prepare(self._requests[0]).inpaint_mask, model.bundle.model.downscale)
+        self._run = None if self._patch is None else Run(model, self._requests, paced=False)
+        self._model = model
 
     def __iter__(self) -> Generator[Step]:
         """Do the work."""
@@ -249,9 +249,9 @@ class Inpaint:
     def _output(self, patch: Patch, output: Output) -> Output:
         # With strength 0 the model's pixels are the source's, which may have been scaled: nothing of them is wanted.
         made, notes = self._picture, tuple[str, ...]()
-        if output.paste_levels is not None:
-            patch, notes = self._adapted(patch, output.paste_levels)
-            output = replace(output, paste_levels=None)
+        if output.paste_mask is not None:
+            patch, notes = self._adapted(patch, output.paste_mask)
+            output = replace(output, paste_mask=None)
         if len(output.plan):
             made, seam_notes = patch.put_back(output.image, Seam(self._own.ring, self._own.ring_field))
             notes += seam_notes
@@ -269,7 +269,7 @@ class Inpaint:
 
     def _recorded(self, output: Output) -> Output:
         call = self._picture, self._prompts, self._options, self._masks
-        return recorded(self._pipeline, "inpaint", output, *call, together=len(self._requests))
+        return recorded(self._model, "inpaint", output, *call, together=len(self._requests))
 
     def _untouched(self) -> Result:
         """The picture itself, for an empty mask."""
@@ -279,7 +279,7 @@ class Inpaint:
         certificate = patch.certify(self._picture)
         outputs = []
         for request in self._requests:
-            task = self._pipeline.task(request)
+            task = self._model.prepare(request)
             notes = (*self._picture.notes, *self._notes)
             output = Output(self._picture.image, request, task.plan, task.parameters, notes, certificate=certificate)
             outputs.append(self._recorded(output))

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...bundles.tensor import Array
 from ...errors import InputError
 from ..denoising.loop import Step
+from ..execution.run import Run
 from ..imaging import fill, mask
 from ..imaging.compose import certify, reveal
 from ..imaging.fill import Margins
 from ..imaging.picture import Picture, check_size
 from ..imaging.picture import Source as PictureSource
 from ..imaging.tiles import Window, windows
+from ..model.model import Model
 from ..requests import checks
-from ..requests.defaults import settled
 from ..requests.expand import expand
 from ..requests.options import default, fields_of, of_tool
-from ..requests.request import InpaintMask, Output, Request, Result
+from ..requests.request import InpaintMask, Request
+from ..requests.result import Output, Result
+from ..requests.settle import settled
 from .options import split
 from .patch import Patch, Seam, Size, summed
 from .tool_call import recorded
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
 
 Source = PictureSource | Picture
 # Between the seeds of one picture's areas, so that no two areas begin with the same noise.
@@ -117,7 +117,7 @@ class Outpaint:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        model: Model,
         image: Source,
         prompt: str = "",
         *,
@@ -133,21 +133,21 @@ class Outpaint:
         own, rest = split(Outpainting, options)
         self._prompt, self._options = prompt, options
         self._own = Outpainting(**own)
-        self._picture = pipeline.read(image)
+        self._picture = model.read(image)
         if rest.get("resize_mode") is not None:
             cause = "outpainting has no resize mode; its result is the picture's size and what it grows by"
             raise InputError(cause, "resize_mode")
-        facts = pipeline.bundle.model
+        facts = model.bundle.model
         size = checks.option(of_tool("outpaint")["size"], rest.pop("size", None)) or facts.default_size
         grown = enlarged(self._picture.size, self._own.margins)
         check_size(grown, facts.multiple, "the grown picture")
-        if grown[0] * grown[1] > pipeline.max_pixels:
+        if grown[0] * grown[1] > model.max_pixels:
             raise InputError(
-                f"the grown picture is {grown[0]}x{grown[1]}, more than the limit of {pipeline.max_pixels} pixels; "
+                f"the grown picture is {grown[0]}x{grown[1]}, more than the limit of {model.max_pixels} pixels; "
                 "let it grow less, or raise the limit (max_pixels, --max-pixels)"
             )
         self._rounds = rounds(self._picture.size, self._own.margins, size)
-        self._pipeline = pipeline
+        self._model = model
         seen = Picture(self._picture.on_white)
         requests = expand([seen], [prompt], [negative_prompt], seed, n, rest)
         self._requests = [settled(request, facts.defaults["outpaint"]) for request in requests]
@@ -156,7 +156,7 @@ class Outpaint:
         # The first area is checked with everything that a request can be wrong about; the others differ in pixels.
         first = self._rounds[0]
         blank = np.zeros((first.areas[0].height, first.areas[0].width, 3), np.uint8)
-        self._lines = len(pipeline.task(replace(self._requests[0], image=Picture(blank))).plan)
+        self._lines = len(model.prepare(replace(self._requests[0], image=Picture(blank))).plan)
 
     @property
     def requests(self) -> Sequence[Request]:
@@ -197,11 +197,13 @@ class Outpaint:
         levels = _overlapping(todo[area.slices], own.overlap)
         patches = [Patch(canvas, area, levels, (area.width, area.height)) for canvas in self._canvases]
         change = InpaintMask(levels, latent_mask=own.latent_mask)
-        run = self._pipeline.run(
+        run = Run(
+            self._model,
             [
                 replace(request, image=patch.source, inpaint_mask=change, seed=self._seed(request))
                 for patch, request in zip(patches, self._requests, strict=True)
-            ]
+            ],
+            paced=False,
         )
         yield from run
         result = run.result()
@@ -224,7 +226,7 @@ class Outpaint:
         count = len(self._requests)
         outputs = [
             recorded(
-                self._pipeline,
+                self._model,
                 "outpaint",
                 self._output(index, output),
                 self._picture,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +15,11 @@ from ..imaging.compose import paste
 from ..imaging.match import wavelet
 from ..imaging.picture import Picture
 from ..imaging.tile_passes import TilePass, waves
+from ..model.model import Model
 from ..progress import ProgressCallback
-from ..requests.request import InpaintMask, Output, Request
+from ..requests.request import InpaintMask, Request
+from ..requests.result import Output
 from .patch import scaled
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
 
 
 class Meter:
@@ -47,15 +45,15 @@ class Meter:
 class Painter:
     """Has requests run, and adds up what they took: `timings` in seconds and `cached` by stage, and `engines`."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, model: Model) -> None:
         self.timings: dict[str, float] = defaultdict(float)
         self.cached: dict[str, int] = defaultdict(int)
         self.engines: dict[str, str] = {}
-        self._pipeline = pipeline
+        self._model = model
 
     def run(self, requests: Sequence[Request], progress: ProgressCallback) -> Generator[Step, None, tuple[Output, ...]]:
         """Run requests together, yield the steps, and return the outputs."""
-        run = Run(self._pipeline, requests, progress=progress)
+        run = Run(self._model, requests, progress=progress, paced=False)
         yield from run
         result = run.result()
         for stage, seconds in result.timings.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +12,11 @@ from ...bundles.facts import USUAL
 from ...bundles.tensor import Array
 from ...errors import unknown
 from ..imaging.picture import Picture
+from ..model.model import Model
 from ..provenance.records import damaged, recorder
 from ..requests.defaults import values
 from ..requests.expand import ALIASES
-from ..requests.request import Output
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+from ..requests.result import Output
 
 TOOLS = ("inpaint", "outpaint", "upscale")
 
@@ -46,7 +44,7 @@ class ToolCall:
         if self.tool not in TOOLS:
             raise unknown("tool", self.tool, TOOLS)
 
-    def make(self, pipe: Pipeline) -> Output:
+    def make(self, pipe: Any) -> Output:
         """Make the picture again."""
         given = (list(self.masks), list(self.prompts)) if self.masks else self.prompts
         call = getattr(pipe, self.tool)
@@ -57,7 +55,7 @@ class ToolCall:
 
 
 def recorded(
-    pipe: Pipeline,
+    model: Model,
     tool: str,
     output: Output,
     image: Picture,
@@ -74,7 +72,7 @@ def recorded(
     if request.variation_seed is not None:
         kept["variation_seed"] = request.variation_seed
     asked = ToolCall(tool, image, prompts, request.negative_prompt, request.seed, masks, tuple(kept.items()))
-    return replace(output, recorder=recorder(pipe, asked, output.image, together=together))
+    return replace(output, recorder=recorder(model.maker, asked, output.image, together=together))
 
 
 def _whole(call: Any) -> bool:

@@ -6,13 +6,12 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...bundles.tensor import Array
 from ...errors import InputError
-from ..conditioning.guidance import check_prompts
 from ..conventions.convention import convention
 from ..conventions.tiles import OURS
 from ..denoising.loop import Step
@@ -24,20 +23,20 @@ from ..imaging.picture import Source as PictureSource
 from ..imaging.seams import Line, Seams, seams
 from ..imaging.tile_passes import TilePass
 from ..model.build_job import mosaic
+from ..model.model import Model
 from ..model.upscaler import Upscaler
 from ..progress import ProgressCallback, no_progress
-from ..requests.defaults import settled
 from ..requests.expand import ALIASES, expand
+from ..requests.guidance import parse_prompts
 from ..requests.options import fields_of, of_tool
-from ..requests.request import Output, Request, Result
+from ..requests.request import Request
+from ..requests.result import Output, Result
+from ..requests.settle import settled
 from .enlarge import enlarge, enlarged_size, rounds
 from .options import split
 from .tiled import Meter, Painter
 from .tool_call import recorded
 from .upscaling import Upscaling
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
 
 # Fields of a request that are set here.
 OWN = fields_of("request").keys() - of_tool("upscale").keys()
@@ -60,7 +59,7 @@ class Upscale:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        model: Model,
         image: PictureSource | Picture,
         prompt: str = "",
         *,
@@ -85,22 +84,22 @@ class Upscale:
             self._rule = convention(rest.get("convention") or "contract").tiles
             usual = {"colour_match": self._rule.colour_match, "repair": self._rule.repair}
             self._own = Upscaling(**{**usual, "seam_fix_strength": self._rule.fix_strength, **own})
-        self._sizes = self._own.sizes(pipeline.bundle.model, self._rule)
-        self._pipeline = pipeline
+        self._sizes = self._own.sizes(model.bundle.model, self._rule)
+        self._model = model
         self._progress = progress
         self._upscaler = upscaler
-        self._picture = pipeline.read(image)
+        self._picture = model.read(image)
         self.size = enlarged_size(self._picture.size, self._own.scale)
         """(width, height) of the result."""
         if upscaler:
             rounds(self._picture.size, self.size, upscaler)
         request = _request(self._picture, prompt, negative_prompt, seed, {"noise": self._rule.noise, **rest})
-        self._request = settled(request, pipeline.bundle.model.defaults["upscale"])
-        self._plan = pipeline.plan(self._request)
+        self._request = settled(request, model.bundle.model.defaults["upscale"])
+        self._plan = model.plan(self._request)
         self._fix = self._fixing()
         width, height = (length + -length % self._sizes.multiple for length in self.size)
         self._shape = height, width
-        facts = pipeline.bundle.model
+        facts = model.bundle.model
         self._windows = mosaic(self._fix, facts, height // facts.downscale, width // facts.downscale)
         self._check()
         self._result: Upscaled | None = None
@@ -117,7 +116,7 @@ class Upscale:
         if self._own.method == "joint":
             return len(self._plan)
         redrawn, mended = self._passes()
-        return len(redrawn) * len(self._plan) + len(mended) * len(self._pipeline.plan(self._fix))
+        return len(redrawn) * len(self._plan) + len(mended) * len(self._model.plan(self._fix))
 
     def __iter__(self) -> Generator[Step]:
         """Do the work, once."""
@@ -125,7 +124,7 @@ class Upscale:
             raise InputError("an upscale goes once; start another")
         self._begun = True
         start = time.perf_counter()
-        painter = Painter(self._pipeline)
+        painter = Painter(self._model)
         report = partial(self._progress, "enlarge")
         picture = enlarge(self._picture, self.size, self._upscaler, report)
         painter.timings["enlarge"] = time.perf_counter() - start
@@ -169,7 +168,7 @@ class Upscale:
             notes=tuple(dict.fromkeys(notes)),
         )
         if self._upscaler is None:
-            output = recorded(self._pipeline, "upscale", output, self._picture, (self._prompt,), self._options)
+            output = recorded(self._model, "upscale", output, self._picture, (self._prompt,), self._options)
         else:
             # The record of the painting alone would make another picture again.
             output = replace(output, recorder=None)
@@ -218,7 +217,7 @@ class Upscale:
         return scores, tuple(better)
 
     def _mending_meter(self, count: int, request: Request) -> Meter:
-        return Meter(self._progress, "repair", count * len(self._pipeline.plan(request)))
+        return Meter(self._progress, "repair", count * len(self._model.plan(request)))
 
     def _mend(
         self, pixels: Array, passes: list[TilePass], request: Request, painter: Painter, meter: Meter
@@ -242,13 +241,11 @@ class Upscale:
         return self._own.matching == "tile"
 
     def _batch(self, passes: list[TilePass]) -> int:
-        width, height = passes[0].work_size
-        area = height * width // self._pipeline.bundle.model.downscale**2
-        return self._own.batch or self._pipeline.denoiser.most(area)
+        return self._own.batch or self._model.rows_per_call(passes[0].work_size)
 
     def _scores(self, pixels: Array, source: Array) -> Seams:
         """The scores of the lines along which tiles meet, of pixels that were painted over a source."""
-        scale = self._pipeline.bundle.model.downscale
+        scale = self._model.bundle.model.downscale
         if self._own.method == "tiles":
             rows, columns = self._sizes.tiling(*self._shape).borders
         else:
@@ -277,16 +274,16 @@ class Upscale:
 
     def _check(self) -> None:
         """Raise `InputError` for what a run would refuse later."""
-        check_prompts(self._request)
-        self._pipeline.plan(self._fix)
+        parse_prompts(self._request)
+        self._model.plan(self._fix)
         check_size(self.size, self._sizes.multiple, "the result")
         width, height = self.size
         if self._own.method == "joint":
-            self._pipeline.check_size((width, height), self._sizes.tile)
+            self._model.check_size((width, height), self._sizes.tile)
             return
         for passes, request in zip(self._passes(), (self._request, self._mending), strict=True):
             for tile in passes[:1]:
-                self._pipeline.check_size(tile.work_size, request.window)
+                self._model.check_size(tile.work_size, request.window)
 
     def _parameters(self, text: str) -> str:
         """A run's parameters as those of the whole: A1111's text, with what was done here at its end."""

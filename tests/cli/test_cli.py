@@ -132,7 +132,7 @@ def test_an_interrupt_leaves_no_file(source: Path, monkeypatch: pytest.MonkeyPat
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "_record", interrupt)
+    monkeypatch.setattr(loop.Step, "of", interrupt)
     before = set(source.parent.iterdir())
     assert run("img2img", source, "fox", "-o", source.with_name("out.png")) == 130
     assert set(source.parent.iterdir()) == before

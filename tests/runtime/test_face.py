@@ -84,7 +84,7 @@ class TestResume:
     def test_it_translates_other_programs_names(
         self, fake: overpaint.Pipeline, checkpoint: overpaint.RunSnapshot
     ) -> None:
-        assert fake.resume(checkpoint, cfg_scale=3.0).tasks[0].request.guidance_scale == 3.0
+        assert fake.resume(checkpoint, cfg_scale=3.0).prepared[0].request.guidance_scale == 3.0
 
     @pytest.mark.parametrize(
         ("option", "hint"),
@@ -114,9 +114,9 @@ class TestSeeds:
         assert np.array_equal(np.asarray(first.images[0]), np.asarray(again.images[0]))
 
     def test_a_drawn_seed_counts_up_and_lists_may_draw(self, fake: overpaint.Pipeline, picture: Pixels) -> None:
-        first, second = (task.request.seed for task in fake.start(picture, "a", n=2, seed=-1).tasks)
+        first, second = (task.request.seed for task in fake.start(picture, "a", n=2, seed=-1).prepared)
         assert second == first + 1
-        drawn, kept = (task.request.seed for task in fake.start(picture, "a", n=2, seed=[-1, 7]).tasks)
+        drawn, kept = (task.request.seed for task in fake.start(picture, "a", n=2, seed=[-1, 7]).prepared)
         assert drawn >= 0
         assert kept == 7
 

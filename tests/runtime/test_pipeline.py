@@ -253,7 +253,7 @@ def test_levels_between_are_cut_where_the_conventions_program_cuts(
 
 def told(fake: Pipeline, picture: Pixels, **options: object) -> dict[str, str]:
     """The pairs of the parameters of a picture that nothing is run for."""
-    text = fake.start(picture, "a", seed=1, **options).tasks[0].parameters
+    text = fake.start(picture, "a", seed=1, **options).prepared[0].parameters
     return dict(pair for pair in split_parameters(text)[2])
 
 
@@ -280,7 +280,8 @@ class TestParameters:
         assert (pairs["Schedule type"] == "Automatic") == (sampler in ("lcm", "tcd") and schedule is None)
         own = find_schedule(pairs.get("Schedule name", pairs["Schedule type"]))
         again, first = (
-            fake.start(picture, "a", seed=1, sampler=sampler, schedule=name).tasks[0].plan for name in (own, schedule)
+            fake.start(picture, "a", seed=1, sampler=sampler, schedule=name).prepared[0].plan
+            for name in (own, schedule)
         )
         assert np.array_equal(again.matrix, first.matrix)
 

@@ -234,7 +234,7 @@ class Negative:
         assert list(run)
         made = run.result().outputs[0]
         image = ImageOps.invert(made.image)
-        return replace(made, image=image, recorder=recorder(pipe, self, image))
+        return replace(made, image=image, recorder=recorder(pipe.model.maker, self, image))
 
 
 class TestTools:

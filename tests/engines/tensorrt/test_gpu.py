@@ -118,4 +118,6 @@ def test_a_short_loop_is_one_graph_and_paints_the_same(builder: str, picture: ND
         ours, theirs = (np.asarray(one(picture, **options).images[0]) for one in (pipe, by_step))
         assert np.array_equal(ours, theirs)
     if builder == "tensorrt":  # the other captures each evaluation itself
-        assert any(loop is not None and loop.work is not loop.plain for loop in pipe.loops._known.values())
+        assert any(
+            loop is not None and loop.work is not loop.plain for loop in pipe.model.scheduler._graphs._known.values()
+        )

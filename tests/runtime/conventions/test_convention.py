@@ -12,12 +12,14 @@ from overpaint import InputError, Pipeline
 from overpaint.cli import main
 from overpaint.runtime.conventions.convention import CONVENTIONS, convention
 from overpaint.runtime.imaging.picture import Picture
-from overpaint.runtime.model.build_job import Assembly, Tally
+from overpaint.runtime.model.build_job import JobBuilder
+from overpaint.runtime.model.stats import RunStats
 from overpaint.runtime.requests.request import Request
 from overpaint.runtime.sampling import strength
 from overpaint.runtime.sampling.compile import compile_plan
 from overpaint.runtime.sampling.levels import ModelSchedule
 from overpaint.runtime.sampling.noise import noise_stream
+from overpaint.runtime.units import exhaust
 
 Pixels = NDArray[np.uint8]
 GREY = Picture(np.full((64, 64, 3), 90, np.uint8))
@@ -83,8 +85,8 @@ def test_a1111_runs_nothing_where_it_leaves_noise(sampler: str) -> None:
 @pytest.mark.parametrize(("name", "draw"), [("contract", 1), ("diffusers", 1), ("a1111", 0), ("comfy", 0)])
 def test_which_draw_a_run_starts_with(fake: Pipeline, picture: Pixels, name: str, draw: int) -> None:
     request = Request(Picture(picture), convention=name, seed=7, strength=0.5, sampler="euler_a")
-    task = fake.task(request)
-    job = Assembly(fake, task, Tally()).job()
+    task = fake.prepare(request)
+    job = exhaust(JobBuilder(fake.model.stages, task, RunStats()).job())
     stream = noise_stream(request.noise_kind, 7)
     draws = [stream(job.latents.shape) for _ in range(3)]
     moments, _ = fake.vae.encode(task.picture.on_white)

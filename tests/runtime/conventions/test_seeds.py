@@ -10,18 +10,20 @@ import pytest
 import overpaint
 from overpaint.runtime.conventions.seeds import COMFY, COMFY_NEWER, GOES_ON
 from overpaint.runtime.imaging.picture import Picture
-from overpaint.runtime.model.build_job import Assembly, Tally
+from overpaint.runtime.model.build_job import JobBuilder
+from overpaint.runtime.model.stats import RunStats
 from overpaint.runtime.requests.request import Request
 from overpaint.runtime.sampling.noise import noise_stream
+from overpaint.runtime.units import exhaust
 
 
 def noises(pipe: overpaint.Pipeline, **options: Any) -> list[Any]:
     """What the noisy lines of a request draw."""
     picture = Picture(np.full((64, 64, 3), 90, np.uint8))
     request = Request(picture, "a fox", sampler="euler_a", steps=4, strength=1.0, seed=7, **options)
-    task = pipe.task(request)
-    drawn = Assembly(pipe, task, Tally()).job().inputs()
-    return drawn[-int(task.plan.noisy.sum()) :]
+    task = pipe.prepare(request)
+    job = exhaust(JobBuilder(pipe.model.stages, task, RunStats()).job())
+    return [job.draw(int(evaluation)) for evaluation in np.flatnonzero(task.plan.noisy)]
 
 
 @pytest.mark.parametrize(("convention", "places"), [("comfy", (0, 1)), ("a1111", (1, 2)), ("diffusers", (2, 3))])

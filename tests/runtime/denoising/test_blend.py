@@ -47,12 +47,13 @@ def painted(sampler: str, soft: bool, convention: str = "a1111") -> tuple[np.nda
     start = lincomb(plan.start, (clean(), noise(SHAPE)))
     share, soft = (SHARE, 0.5) if soft else (np.rint(SHARE), 0.0)
     blend = Blend(plan, clean(), share, soft, timesteps=own in A1111.by_timesteps)
-    conditionings = [[Conditioning(1.0, np.zeros((1, 1), np.float32))]] * len(plan)
+    conditionings = [[Conditioning(1.0, {})]] * len(plan)
     motion = BrownianNoise(lambda seed: noise_stream("cpu", seed), SEED)
     job = Job(plan, start, conditionings, noise, motion=motion, blend=blend)
     while not job.done:
         for index, row in enumerate(job.rows()):
-            job.receive(index, toy(row.latents, row.timestep).astype(np.float32))
+            output = toy(row.inputs["sample"], row.inputs["timestep"]).astype(np.float32)
+            job.receive(index, {"model_output": output})
         job.advance()
     return job.latents, job
 
@@ -62,7 +63,7 @@ def test_latents_are_a1111s(sampler: str, soft: bool) -> None:
     latents, job = painted(sampler, soft)
     # Of a Brownian motion the last bit of a sigma shows, with a mask or without.
     np.testing.assert_allclose(latents.ravel()[KEPT], VECTORS[sampler, soft], atol=2e-3 if "SDE" in sampler else 2e-4)
-    assert (job.paste_levels is None) == (not soft)
+    assert (job.paste_mask is None) == (not soft)
 
 
 def test_what_a_hard_mask_keeps_is_the_original_bit_for_bit() -> None:

@@ -265,12 +265,12 @@ def test_what_we_write_is_what_we_read(
     fake: Pipeline, picture: NDArray[np.uint8], infotext: dict[str, Any], seed: int, prompt: str
 ) -> None:
     try:
-        [first] = fake.start(picture, prompt, seed=seed, **infotext).tasks
+        [first] = fake.start(picture, prompt, seed=seed, **infotext).prepared
     except InputError:  # such as brackets that are not closed, or a sampler that has no eta
         return
     read = from_infotext(first.parameters)
     assert read.notes == ()
-    [again] = fake.start(picture, **read.options).tasks
+    [again] = fake.start(picture, **read.options).prepared
     assert again.parameters == first.parameters
     assert np.array_equal(again.plan.matrix, first.plan.matrix)
     ignored = {"schedule", "sampler", "image", "prompt", "strength"}

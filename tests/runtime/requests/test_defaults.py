@@ -18,8 +18,9 @@ from overpaint.bundles.tensor import Array
 from overpaint.cli import main
 from overpaint.export.checkpoints.facts import defaults_of
 from overpaint.runtime.imaging.picture import read
-from overpaint.runtime.requests.defaults import Times, sampling, settled
+from overpaint.runtime.requests.defaults import Times, sampling
 from overpaint.runtime.requests.request import Request
+from overpaint.runtime.requests.settle import settled
 from tests.support.bundles import edit_manifest
 
 OWN = {
@@ -84,8 +85,8 @@ def test_a_record_keeps_what_was_used(pipe: Pipeline, picture: Array, use: str, 
 def test_a_request_takes_the_model_s_when_a_pipeline_has_it(pipe: Pipeline, picture: Array) -> None:
     request = Request(read(picture), "a", guidance_scale=9.0)
     run = pipe.run([request])
-    assert amounts_of(run.tasks[0].request) == {"steps": 8, "guidance_scale": 9.0, "strength": 0.5}
-    assert pipe.plan(request) == pipe.plan(run.tasks[0].request)
+    assert amounts_of(run.prepared[0].request) == {"steps": 8, "guidance_scale": 9.0, "strength": 0.5}
+    assert pipe.plan(request) == pipe.plan(run.prepared[0].request)
     assert len(pipe.plan(request)) == 4
 
 
@@ -101,9 +102,9 @@ def test_presets_are_relative(pipe: Pipeline, fake: Pipeline, picture: Array, pr
         "colour": (30, 5.0, 0.35),
     }  # fmt: skip
     options = overpaint.preset(preset).options
-    usual = amounts_of(fake.start(picture, "a", **options).tasks[0].request)
+    usual = amounts_of(fake.start(picture, "a", **options).prepared[0].request)
     assert tuple(usual.values()) == known[preset]
-    own = amounts_of(pipe.start(picture, "a", **options).tasks[0].request)
+    own = amounts_of(pipe.start(picture, "a", **options).prepared[0].request)
     assert own["guidance_scale"] == pytest.approx(1 + 2 * (usual["guidance_scale"] - 1) / 6.5, abs=0.06)
     assert own["strength"] == pytest.approx(usual["strength"] / 0.6 * 0.5, abs=0.011)
     assert own["steps"] == pytest.approx(usual["steps"] / 20 * 8, abs=0.5)
@@ -127,7 +128,7 @@ def test_few_steps_of_the_model_s_strength_are_one_at_least(
     changed: Changed, picture: Array, steps: int, strength: float
 ) -> None:
     pipe = overpaint.load(changed(defaults={"img2img": {**OWN["img2img"], "strength": 0.3}}), engine="fake")
-    [task] = pipe.start(picture, "a", steps=steps).tasks
+    [task] = pipe.start(picture, "a", steps=steps).prepared
     assert (task.request.strength, len(task.plan) > 0) == (strength, True)
     with pytest.raises(InputError, match="less than one step"):
         pipe.start(picture, "a", steps=2, strength=0.3)

@@ -26,7 +26,7 @@ def test_there_is_one_for_each_of_the_eight_uses() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_its_options_are_ordinary_ones(fake: Pipeline, picture: Array, name: str) -> None:
-    assert fake.start(picture, "a", **overpaint.preset(name).options).tasks
+    assert fake.start(picture, "a", **overpaint.preset(name).options).prepared
 
 
 def test_it_cannot_be_changed() -> None:

@@ -17,7 +17,7 @@ from overpaint.engines.base import Engine
 from overpaint.engines.wrapper import Wrapper
 from overpaint.runtime.denoising.loop import Step
 from overpaint.runtime.imaging.output import write
-from overpaint.runtime.requests.request import Output
+from overpaint.runtime.requests.result import Output
 from overpaint.runtime.tools.batch import Batch, Painted, Settings
 from overpaint.runtime.tools.folder import JOURNAL, Item, Journal, Skipped, caption, check_folder, find, name, plan
 
@@ -53,7 +53,7 @@ def work(
     def save(path: Path, made: Output) -> None:
         write(path, made.image)
 
-    batch = Batch(pipe, items, settings, journal, save, together)
+    batch = Batch(pipe.model, items, settings, journal, save, together)
     events = list(batch)
     skipped = [item for item in planned if isinstance(item, Skipped)]
     assert all(isinstance(event, Step | Painted | Skipped) for event in events)

@@ -18,7 +18,8 @@ from overpaint.runtime.conventions.masks import A1111
 from overpaint.runtime.imaging import mask as masks
 from overpaint.runtime.imaging.picture import Picture
 from overpaint.runtime.imaging.tiles import Window
-from overpaint.runtime.model.build_job import Assembly, Tally
+from overpaint.runtime.model.build_job import JobBuilder
+from overpaint.runtime.model.stats import RunStats
 from overpaint.runtime.requests.request import InpaintMask, Request
 from overpaint.runtime.tools.inpaint import Inpaint, Inpainting
 from overpaint.runtime.tools.patch import Patch, Seam, working_size
@@ -97,7 +98,9 @@ def test_a_mask_is_shaped_in_its_rectangle_as_in_the_whole() -> None:
 
 
 def test_only_the_crop_goes_to_the_model(pipe: overpaint.Pipeline) -> None:
-    work = Inpaint(pipe, pixels(900, 1200), box(900, 1200, Window(300, 500, 40, 60)), "a", only_masked=True, **RUN)
+    work = Inpaint(
+        pipe.model, pixels(900, 1200), box(900, 1200, Window(300, 500, 40, 60)), "a", only_masked=True, **RUN
+    )
     list(work)
     [output] = work.result().outputs
     assert output.request.image.size == (64, 64)
@@ -155,7 +158,7 @@ def test_an_empty_mask_gives_the_picture_back_and_runs_no_model(fake: overpaint.
 
     fake.denoiser.engine = Refusing(fake.denoiser.engine)
     source = image("RGBA", 30, 20)
-    work = Inpaint(fake, source, np.zeros((20, 30), np.uint8), "a", n=2, seed=4)
+    work = Inpaint(fake.model, source, np.zeros((20, 30), np.uint8), "a", n=2, seed=4)
     assert (work.evaluations, list(work)) == (0, [])
     result = work.result()
     assert result.seeds == [4, 5]
@@ -284,7 +287,7 @@ def test_what_is_no_even_shift_is_left_and_said() -> None:
 )
 def test_bad_options_are_told(pipe: overpaint.Pipeline, options: dict[str, object], cause: str) -> None:
     with pytest.raises(InputError, match=cause):
-        Inpaint(pipe, pixels(40, 56), box(40, 56, Window(8, 8, 16, 24)), "a", **options)
+        Inpaint(pipe.model, pixels(40, 56), box(40, 56, Window(8, 8, 16, 24)), "a", **options)
 
 
 def test_a_mask_of_another_size_is_resized_only_if_asked(pipe: overpaint.Pipeline) -> None:
@@ -349,7 +352,7 @@ def test_what_is_larger_than_its_blur_is_blurred_only() -> None:
 @pytest.mark.parametrize("level", [4, 60, 127])
 def test_grey_below_half_is_repainted(pipe: overpaint.Pipeline, level: int, only_masked: bool) -> None:
     [output] = pipe.inpaint(pixels(64, 64), stroke(20, level), "a", only_masked=only_masked, **RUN).outputs
-    mask = pipe.task(output.request).inpaint_mask
+    mask = pipe.prepare(output.request).inpaint_mask
     assert mask is not None
     assert masks.to_latents(mask.mask, 4, mask.latent_mask).any()
 
@@ -358,7 +361,7 @@ def test_grey_below_half_is_repainted(pipe: overpaint.Pipeline, level: int, only
 @pytest.mark.parametrize("levels", [stroke(2), stroke(20, 100)], ids=["thin", "grey"])
 def test_a_mask_that_frees_nothing_the_peers_way_is_refused(pipe: overpaint.Pipeline, way: str, levels: Pixels) -> None:
     with pytest.raises(InputError, match=f"frees no latent the way of '{way}'.*latent_mask 'cover'"):
-        Inpaint(pipe, pixels(64, 64), levels, "a", latent_mask=way, **RUN)
+        Inpaint(pipe.model, pixels(64, 64), levels, "a", latent_mask=way, **RUN)
 
 
 def test_nearly_black_is_kept_and_said(pipe: overpaint.Pipeline) -> None:
@@ -383,7 +386,7 @@ def test_a1111_pastes_the_whole_picture_by_twice_its_blurred_mask(pipe: overpain
     made = np.asarray(pipe.inpaint(source, levels, "a", convention="a1111", **options).images[0])
     doubled = np.minimum(masks.blur(levels, 4).astype(int) * 2, 255)
     assert (made[doubled == 0] == source[doubled == 0]).all()
-    work = Inpaint(pipe, source, levels, "a", convention="a1111", **options)
+    work = Inpaint(pipe.model, source, levels, "a", convention="a1111", **options)
     assert work._patch is not None
     assert np.array_equal(work._patch.levels, doubled)
 
@@ -395,9 +398,9 @@ def test_a1111s_own_mask_is_the_default_under_its_convention(pipe: overpaint.Pip
     assert bare.request.inpaint_mask is not None
     assert bare.request.inpaint_mask.latent_mask == "a1111"
     assert np.array_equal(np.asarray(bare.image), np.asarray(whole.image))
-    own = Inpaint(pipe, source, levels, "a", convention="a1111", latent_mask="cover", ring=8, **EULER)
+    own = Inpaint(pipe.model, source, levels, "a", convention="a1111", latent_mask="cover", ring=8, **EULER)
     assert (own._own.latent_mask, own._own.ring) == ("cover", 8)
-    ours = Inpaint(pipe, source, levels, "a", **EULER)
+    ours = Inpaint(pipe.model, source, levels, "a", **EULER)
     assert (ours._own.latent_mask, ours._own.ring) == ("cover", 16)
 
 
@@ -409,7 +412,7 @@ def test_a1111s_soft_inpainting_pastes_what_moved(pipe: overpaint.Pipeline, only
     for output in outputs:
         made, certificate = np.asarray(output.image), output.certificate
         assert made.shape == source.shape
-        assert output.paste_levels is None
+        assert output.paste_mask is None
         assert certificate is not None
         assert certificate.exact
         changed = (made != source).any(axis=2)
@@ -448,7 +451,7 @@ def test_settings_that_would_do_nothing_are_refused(
     pipe: overpaint.Pipeline, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        Inpaint(pipe, pixels(64, 64), box(64, 64, Window(16, 16, 32, 32)), "a", **options)
+        Inpaint(pipe.model, pixels(64, 64), box(64, 64, Window(16, 16, 32, 32)), "a", **options)
 
 
 def test_an_inpainting_unet_sees_the_mask_as_a1111_scales_it(tmp_path: Path) -> None:
@@ -459,7 +462,7 @@ def test_an_inpainting_unet_sees_the_mask_as_a1111_scales_it(tmp_path: Path) -> 
     for soft, expected in ((0.0, np.rint(grey / 255)), (0.5, grey / np.float32(255))):
         change = InpaintMask(grey, soft=soft, latent_mask="a1111")
         request = Request(source, "a", inpaint_mask=change, convention="a1111", **EULER)
-        work = Assembly(pipe, pipe.task(request), Tally())
+        work = JobBuilder(pipe.model.stages, pipe.prepare(request), RunStats())
         hidden, mask = work._hidden(change)
         np.testing.assert_allclose(hidden, expected, atol=1e-6)
         np.testing.assert_allclose(mask, expected[::4, ::4], atol=1e-6)

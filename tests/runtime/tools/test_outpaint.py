@@ -89,7 +89,7 @@ def test_the_pictures_own_pixels_are_the_same(pipe: overpaint.Pipeline, data: st
 
 
 def test_steps_are_counted_and_images_have_seeds(pipe: overpaint.Pipeline) -> None:
-    work = Outpaint(pipe, pixels(64, 64), "a", left=70, bottom=10, n=2, seed=5, steps=3)
+    work = Outpaint(pipe.model, pixels(64, 64), "a", left=70, bottom=10, n=2, seed=5, steps=3)
     with pytest.raises(InputError, match="not ended"):
         work.result()
     assert len(list(work)) == work.evaluations
@@ -151,7 +151,7 @@ def test_a_constant_difference_is_gone_at_the_border_and_fades() -> None:
 )
 def test_bad_options_are_told(pipe: overpaint.Pipeline, options: dict[str, object], cause: str) -> None:
     with pytest.raises(InputError, match=cause):
-        Outpaint(pipe, pixels(64, 64), "a", **options)
+        Outpaint(pipe.model, pixels(64, 64), "a", **options)
 
 
 def test_a_strength_that_is_none_is_outpaintings_own(fake: overpaint.Pipeline) -> None:

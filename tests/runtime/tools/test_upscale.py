@@ -21,6 +21,7 @@ from overpaint.engines.base import Engine
 from overpaint.engines.wrapper import Wrapper
 from overpaint.runtime.imaging.metadata import parse_parameters, read_parameters
 from overpaint.runtime.model import build_job
+from overpaint.runtime.model.planning import Planner
 from overpaint.runtime.tools.enlarge import enlarged_size, lanczos
 from overpaint.runtime.tools.upscale import Upscale
 from overpaint.runtime.tools.upscaling import Upscaling
@@ -71,7 +72,8 @@ def pointwise(folder: Path, gain: float, **loading: Any) -> Pipeline:
     """A pipeline whose result at a place depends on nothing but that place."""
     pipe = overpaint.load(folder, engine="fake", **loading)
     facts = replace(pipe.bundle.model, latent_channels=3 * FOLD**2, scaling_factor=1.0, shift_factor=0.0)
-    pipe.bundle = replace(pipe.bundle, model=facts)
+    pipe.model.stages.bundle = replace(pipe.bundle, model=facts)
+    pipe.model._planner = Planner(pipe.bundle, pipe.model.schedule)
     pipe.vae._facts = facts
     pipe.vae.encoder, pipe.vae.decoder = Folded(pipe.vae.encoder), Folded(pipe.vae.decoder)
     pipe.denoiser.engine = Answers(pipe.denoiser.engine, gain)
@@ -293,7 +295,7 @@ class TestRefused:
     def test_no_result_before_the_end(self, fake: Pipeline, small: Pixels) -> None:
         from overpaint.runtime.tools.upscale import Upscale
 
-        work = Upscale(fake, small, steps=4, strength=0.5)
+        work = Upscale(fake.model, small, steps=4, strength=0.5)
         with pytest.raises(InputError, match="has not ended"):
             work.result()
         list(work)
@@ -347,16 +349,18 @@ def test_tiles_under_a1111_are_ultimate_sd_upscales(fake: Pipeline, small: Pixel
     options = {"sampler": "euler", "steps": 4, "strength": 0.6, "seed": 5, "convention": "a1111", "tile": 32}
     options |= {"padding": 16, "mask_blur": 2, "method": "tiles", "seam_fix": "half_tile_intersections"}
     large = np.tile(small, (2, 2, 1))
-    work = Upscale(fake, large, "a", **options)
+    work = Upscale(fake.model, large, "a", **options)
     redrawn, mended = work._passes()
     assert {item.work_size for item in redrawn} == {(64, 64)}
     assert {item.work_size for item in mended} == {(32, 32)}
     assert (work._own.matching, work._own.repair, work._request.noise_kind) == ("none", False, "gpu")
     assert (work._mending.seed, work._mending.strength) == (5, 0.35)
-    own = Upscale(fake, large, "a", **options, seam_fix_strength=0.5, colour_match="tile", repair=True, noise="field")
+    own = Upscale(
+        fake.model, large, "a", **options, seam_fix_strength=0.5, colour_match="tile", repair=True, noise="field"
+    )
     assert (own._own.matching, own._own.repair, own._request.noise_kind) == ("tile", True, "field")
     assert own._mending.strength == 0.5
-    ours = Upscale(fake, large, "a", **{**options, "convention": "contract"})
+    ours = Upscale(fake.model, large, "a", **{**options, "convention": "contract"})
     assert (ours._own.matching, ours._own.repair, ours._request.noise_kind) == ("tile", True, "field")
     assert (ours._mending.seed, ours._mending.strength) == (6, 0.6)
     assert all(item.size is None for stage in ours._passes() for item in stage)

@@ -127,7 +127,7 @@ def test_a_weight_that_is_no_number_is_an_error() -> None:
 
 @pytest.fixture(scope="module")
 def vectors() -> dict[str, Any]:
-    path = Path(__file__).parents[1] / "vectors" / "prompts.json.gz"
+    path = Path(__file__).parents[3] / "vectors" / "prompts.json.gz"
     data: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
     return data
 

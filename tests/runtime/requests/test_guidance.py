@@ -8,27 +8,17 @@ from numpy.typing import NDArray
 
 import overpaint
 from overpaint import InputError, Pipeline, Region
-from overpaint.runtime.conditioning.guidance import conditionings, shares
-from overpaint.runtime.conditioning.prompt.tree import Phrase
+from overpaint.runtime.requests.guidance import parse_prompts, shares, weighted_phrases
 
 Pixels = NDArray[np.uint8]
 
 
-def told(pipe: Pipeline, picture: Pixels, areas: tuple[Any, ...] = (), **options: Any) -> list[list[tuple[str, float]]]:
-    """Of every line the texts of its conditionings and their weights."""
+def told(pipe: Pipeline, picture: Pixels, **options: Any) -> list[list[tuple[str, float]]]:
+    """Of every evaluation the texts of its phrases and their weights."""
     options = {"guidance_scale": 3.0, "negative_prompt": "n", "steps": 4, "strength": 1.0} | options
     request = overpaint.Request(overpaint.read(picture), **options)
-    texts: dict[int, str] = {}
-
-    def encode(phrase: Phrase) -> Any:
-        embedding = np.zeros((1, 1), np.float32)
-        texts[id(embedding)] = str(phrase)
-        kept.append(embedding)
-        return embedding
-
-    kept: list[Any] = []
-    made = conditionings(request, pipe.plan(request), encode, areas)
-    return [[(texts[id(conditioning.embedding)], conditioning.weight) for conditioning in line] for line in made]
+    made = weighted_phrases(request, parse_prompts(request), pipe.plan(request))
+    return [[(str(each.phrase), each.weight) for each in those] for those in made]
 
 
 def test_guidance_is_the_prompt_and_the_negative_prompt(fake: Pipeline, picture: Pixels) -> None:
@@ -85,7 +75,7 @@ def test_both_evaluations_of_a_step_are_told_the_same(fake: Pipeline, picture: P
 
 def test_regions_share_the_prompt(fake: Pipeline, picture: Pixels) -> None:
     region = Region("b", np.zeros(picture.shape[:2], np.uint8))
-    lines = told(fake, picture, areas=("there", "elsewhere"), prompt="a", regions=(region,))
+    lines = told(fake, picture, prompt="a", regions=(region,))
     assert lines[0] == [("b", 3.0), ("a", 3.0), ("n", -2.0)]
 
 

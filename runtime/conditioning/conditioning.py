@@ -1,0 +1,49 @@
+"""What steers the denoiser: inputs of its graph with a weight, a place and a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...bundles.tensor import Array
+from ...errors import InputError
+from ..sampling.plan import Plan
+
+TEXT = "encoder_hidden_states"
+"""The denoiser's input that takes a prompt's hidden states, [tokens, dim] a row."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """The inputs of one evaluation of the denoiser besides latents and timestep, and what its output counts.
+
+    `inputs` are by the names that the manifest's denoiser has for them, without the axis of rows, such as
+    "encoder_hidden_states" [tokens, dim]. `area` float32 [height, width] of the latents, None for 1 everywhere,
+    multiplies the `weight`. It counts from `start` to `end`, shares of the steps that run in [0, 1]. The weights of
+    those that count in an evaluation sum to 1 at every position.
+    """
+
+    weight: float
+    inputs: Mapping[str, Array]
+    area: Array | None = None
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end <= 1:
+            raise InputError(
+                f"a conditioning counts from {self.start} to {self.end} of the steps; give shares in [0, 1], the "
+                "start first"
+            )
+
+    def counts(self, share: float) -> bool:
+        """Whether it counts in a step that begins after this share of the steps."""
+        return self.start <= share and (share < self.end or self.end == 1)
+
+
+def by_evaluation(conditionings: Sequence[Conditioning], plan: Plan) -> list[tuple[Conditioning, ...]]:
+    """The conditionings that count in each evaluation of a plan; raises `InputError` where there is none."""
+    made = [tuple(each for each in conditionings if each.counts(step / plan.steps)) for step in plan.step]
+    if any(not counting for counting in made):
+        raise InputError("there are steps in which no conditioning counts; have one last from start to end")
+    return made

@@ -1,0 +1,271 @@
+"""A loaded model: its bundle, its stages, the planning, and the scheduler that owns the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from PIL import Image
+
+from ...bundles.manifest import Bundle
+from ...bundles.tensor import Array
+from ...engines.arrays import to_device
+from ...engines.base import Engine
+from ...errors import InputError
+from ..conditioning.conditioning import TEXT, Conditioning, by_evaluation
+from ..conditioning.prompt.prompt import parse
+from ..conditioning.prompt.tree import Phrase
+from ..denoising.job import Job, JobSnapshot
+from ..denoising.state import lincomb
+from ..imaging.limits import MAX_PIXELS
+from ..imaging.picture import Picture
+from ..imaging.picture import Source as PictureSource
+from ..imaging.picture import read as read_picture
+from ..progress import ProgressCallback, no_progress
+from ..provenance.records import Maker
+from ..requests.request import Request
+from ..requests.result import Output
+from ..sampling.flow import FlowSchedule
+from ..sampling.levels import ModelSchedule
+from ..sampling.noise import NoiseStream
+from ..sampling.plan import Plan
+from ..units import Units
+from .painting import Painting
+from .planning import Planner, PreparedRequest
+from .scheduler import MAX_ACTIVE, Scheduler
+from .stages import Stages
+from .stats import RunStats
+from .tickets import Ticket
+
+Source = PictureSource | Picture
+_Made = TypeVar("_Made")
+
+
+class Model:
+    """What a pipeline, the tools and workflows stand on.
+
+    The stages `encode_prompt`, `encode_image`, `start_job`, `denoise` and `decode` may be called one by one; like
+    requests they go through the `scheduler`, so that all threads share the device.
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        schedule: ModelSchedule | FlowSchedule,
+        loading: Mapping[str, Any] | None = None,
+        max_active: int = MAX_ACTIVE,
+    ) -> None:
+        self.stages = stages
+        self.schedule = schedule
+        self.loading: Mapping[str, Any] = loading or {}
+        """What `load` was given, for the records of what is made."""
+        self.max_pixels = MAX_PIXELS
+        """The most pixels of a picture or a mask that is read from a file."""
+        self._planner = Planner(stages.bundle, schedule)
+        self.scheduler = Scheduler(stages, self.painting, max_active)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that was loaded."""
+        return self.stages.bundle
+
+    @property
+    def engines(self) -> Mapping[str, Engine]:
+        """What runs each graph, by the graph's name."""
+        return self.stages.engines
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What runs each graph, in words."""
+        return {name: engine.label for name, engine in self.engines.items()}
+
+    @property
+    def maker(self) -> Maker:
+        """What records say of the model."""
+        bundle = self.bundle
+        hashes = {name: graph.sha256 for name, graph in bundle.graphs.items()}
+        return Maker(bundle.model.name, hashes, self.loading, self.labels, self.stages.text.embeddings)
+
+    def read(self, source: Source, *, reduce: bool = False) -> Picture:
+        """A picture of at most `max_pixels`, as `imaging.picture.read` reads it; a `Picture` as it is."""
+        if isinstance(source, Picture):
+            return source
+        return read_picture(source, max_pixels=self.max_pixels, reduce=reduce)
+
+    def plan(self, request: Request, latent_shape: tuple[int, int] | None = None) -> Plan:
+        """The table that a request runs, without running it; raises `InputError` where there is none.
+
+        `latent_shape`, (height, width), is that of the latents which the model sees at a time; None: the request's.
+        Only a schedule that depends on the picture's size looks at it.
+        """
+        return self._planner.plan(request, latent_shape)
+
+    def prepare(self, request: Request) -> PreparedRequest:
+        """What a request comes to; raises `InputError` where this model cannot answer it."""
+        return self._planner.prepare(request)
+
+    def check_size(self, size: tuple[int, int], window: int = 0) -> None:
+        """Raise `InputError` for a (width, height) that the model does not take, whole or in windows of that side."""
+        self._planner.check_size(size, window)
+
+    def rows_per_call(self, size: tuple[int, int]) -> int:
+        """The most rows of a call of the denoiser for pictures of (width, height) pixels."""
+        width, height = size
+        return self.stages.denoiser.most(width * height // self.bundle.model.downscale**2)
+
+    def painting(
+        self,
+        request: Request | PreparedRequest,
+        *,
+        together: int = 1,
+        snapshot: JobSnapshot | None = None,
+        progress: ProgressCallback = no_progress,
+    ) -> Painting:
+        """A request as work for the scheduler, checked; raises `InputError` as `prepare` does."""
+        prepared = request if isinstance(request, PreparedRequest) else self.prepare(request)
+        notes = self._planner.notes(prepared)
+        return Painting(
+            self.stages, prepared, lambda: self.maker, notes, together=together, snapshot=snapshot, progress=progress
+        )
+
+    def submit(self, request: Request, *, deadline: float | None = None, priority: int = 0) -> Ticket[Output]:
+        """Have a request answered; returns at once. See `Scheduler.submit`."""
+        return self.scheduler.submit(request, deadline=deadline, priority=priority)
+
+    def encode_prompt(
+        self, prompt: str | Phrase, *, clip_skip: int = 0, weighting: str = "a1111", syntax: str = "a1111"
+    ) -> Mapping[str, Array]:
+        """A prompt as inputs of the denoiser: "encoder_hidden_states" float32 [tokens, dim] on its device.
+
+        A text is parsed in a syntax of `prompt.prompt.SYNTAXES`; it is one whose words stay the same in all steps.
+        Raises `InputError` for another, and as `TextEncoder.encode` does.
+        """
+        phrase = _constant(prompt, syntax) if isinstance(prompt, str) else prompt
+
+        def encode() -> dict[str, Array]:
+            embeddings, _ = self.stages.text.encode(phrase, clip_skip, weighting)
+            return {TEXT: to_device(embeddings, self.stages.denoiser.engine.device)}
+
+        return self._call(encode)
+
+    def encode_image(self, pixels: Array, noise: NoiseStream | None = None) -> Array:
+        """The latents of pixels uint8 [height, width, 3], of the model's multiple: float32 [channels, height, width] on
+        the denoiser's device; drawn with `noise`, or their mean without.
+
+        Raises `InputError` for sides that the model does not take.
+        """
+        facts = self.bundle.model
+        height, width = pixels.shape[:2]
+        if height % facts.multiple or width % facts.multiple:
+            raise InputError(f"the picture is {width}x{height}; this model's sides are multiples of {facts.multiple}")
+
+        def encode() -> Array:
+            moments, _ = self.stages.vae.encode(pixels)
+            draw = None if noise is None else lambda: noise(moments.mean.shape)
+            return to_device(self.stages.vae.latents(moments, draw), self.stages.denoiser.engine.device)
+
+        return self._call(encode)
+
+    def start_job(
+        self,
+        latents: Array,
+        conditionings: Sequence[Conditioning] | Sequence[Sequence[Conditioning]],
+        plan: Plan,
+        noise: NoiseStream,
+        *,
+        add_noise: bool = True,
+        **options: Any,
+    ) -> Job:
+        """A job before its first evaluation, for `denoise`.
+
+        `latents` float32 [channels, height, width] are clean, and get the plan's first noise from `noise`; without
+        `add_noise` they are taken as they are, such as those that another job left. `conditionings` are those of the
+        whole plan, which count from their start to their end, or one sequence an evaluation. `options` are those of
+        `Job`: guidance_rescale, concat_latents, mosaic, step_hooks, motion and blend.
+        """
+        latents = to_device(latents, self.stages.denoiser.engine.device)
+        if add_noise:
+            latents = lincomb(
+                plan.start, (latents, to_device(noise(latents.shape), self.stages.denoiser.engine.device))
+            )
+        evaluations = (
+            by_evaluation([each for each in conditionings if isinstance(each, Conditioning)], plan)
+            if not conditionings or isinstance(conditionings[0], Conditioning)
+            else [tuple(those) for those in conditionings if not isinstance(those, Conditioning)]
+        )
+        return Job(plan, latents, evaluations, noise, component=self.stages.denoiser_name, **options)
+
+    def denoise(self, job: Job) -> Array:
+        """Take a job to its end beside all others; its latents, float32 [channels, height, width] on its device."""
+
+        def latents(job: Job | None) -> Array:
+            assert job is not None
+            job.check()
+            return job.latents
+
+        work = _Call(lambda: _unit(lambda: job), lambda job: _unit(lambda: latents(job)))
+        return self.scheduler.wait(self.scheduler.submit(work))
+
+    def decode(self, latents: Array) -> Array:
+        """The picture of latents, uint8 [height, width, 3] on the host; raises `ModelOutputError` for NaN."""
+
+        def finished(job: Job | None) -> Units[Array]:
+            return (yield from self.stages.vae.decoding(latents))
+
+        return self.scheduler.wait(self.scheduler.submit(_Call(_nothing, finished)))
+
+    def close(self) -> None:
+        """Cancel what has not ended, and release the engines' memory; the model cannot run afterwards."""
+        self.scheduler.close()
+        for engine in self.engines.values():
+            engine.close()
+
+    def _call(self, function: Callable[[], _Made]) -> _Made:
+        """One unit of work through the scheduler."""
+
+        def finished(job: Job | None) -> Units[_Made]:
+            return (yield from _unit(function))
+
+        return self.scheduler.wait(self.scheduler.submit(_Call(_nothing, finished)))
+
+
+class _Call(Generic[_Made]):
+    """Work that is no request: a stage called by itself."""
+
+    def __init__(self, prepare: Callable[[], Units[Job | None]], finish: Callable[[Job | None], Units[_Made]]) -> None:
+        self.stats = RunStats()
+        self.progress: ProgressCallback = no_progress
+        self.prepare = prepare
+        self.finish = finish
+
+    def show(self, job: Job, latents: Array) -> Image.Image:
+        """Nothing is shown of it."""
+        raise InputError("a job that was started by itself has no preview; decode its latents")
+
+    def diagnose(self, job: Job | None, error: Exception) -> Exception:
+        """The error as it is."""
+        return error
+
+
+def _unit(function: Callable[[], _Made]) -> Units[_Made]:
+    """One unit, which is done at once."""
+    made = function()
+    yield
+    return made
+
+
+def _nothing() -> Units[Job | None]:
+    return _unit(lambda: None)
+
+
+def _constant(prompt: str, syntax: str) -> Phrase:
+    """What a prompt says that says the same in all steps; raises `InputError` for another."""
+    parts = parse(prompt, syntax).parts
+    phrases = {phrase for part in parts for phrase in part.timeline(8)}
+    if len(parts) > 1 or len(phrases) > 1:
+        raise InputError(
+            "the prompt changes from step to step or composes several; encode each text by itself, and give each "
+            "conditioning its weight, start and end",
+            "prompt",
+        )
+    return phrases.pop()

@@ -1,0 +1,147 @@
+"""Requests checked and fitted to a model: the table that each runs, its picture, its masks, its prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+
+import numpy as np
+
+from ...bundles.manifest import Bundle
+from ...bundles.tensor import Array
+from ...errors import InputError
+from ..imaging import resize
+from ..imaging.picture import Picture
+from ..provenance.parameters import parameters_text
+from ..requests.defaults import sampling
+from ..requests.guidance import Prompts, parse_prompts
+from ..requests.request import InpaintMask, Region, Request
+from ..requests.settle import settled
+from ..sampling.compile import compile_plan
+from ..sampling.flow import FlowSchedule
+from ..sampling.levels import ModelSchedule
+from ..sampling.passes import join
+from ..sampling.plan import Plan
+
+# How many times more or fewer pixels than usual deserve a note.
+FAR = 2.25
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedRequest:
+    """A request, checked and fitted to the model; nothing of it has run.
+
+    `picture` and the masks are of the size that the model works at, `placement` says how the result comes back from it.
+    `parameters` is the text for files.
+    """
+
+    request: Request
+    picture: Picture
+    placement: resize.Placement
+    plan: Plan
+    prompts: Prompts
+    parameters: str
+    inpaint_mask: InpaintMask | None = None
+    regions: tuple[Region, ...] = ()
+
+
+class Planner:
+    """Plans and prepares requests for a bundle's model; nothing runs."""
+
+    def __init__(self, bundle: Bundle, schedule: ModelSchedule | FlowSchedule) -> None:
+        self._bundle = bundle
+        self._facts = bundle.model
+        self._schedule = schedule
+        self._compile = lru_cache(maxsize=64)(partial(compile_plan, schedule))
+
+    def plan(self, request: Request, latent_shape: tuple[int, int] | None = None) -> Plan:
+        """The table that a request runs; raises `InputError` where there is none.
+
+        `latent_shape`, (height, width), is that of the latents which the model sees at a time; None: the request's.
+        Only a schedule that depends on the picture's size looks at it.
+        """
+        request = settled(request, self._facts.defaults["img2img"])
+        sampler, schedule = sampling(self._facts, request.sampler, request.schedule, request.convention)
+        shape = (latent_shape or self._latent_shape(request)) if self._schedule.depends_on_size else None
+        plans = [
+            self._compile(
+                sampler=sampler,
+                schedule=schedule,
+                steps=request.steps,
+                strength=strength,
+                convention=request.convention,
+                eta=request.eta,
+                inpaints=request.inpaint_mask is not None,
+                latent_shape=shape,
+            )
+            for strength in request.passes or (request.strength,)
+        ]
+        return join(plans)
+
+    def prepare(self, request: Request) -> PreparedRequest:
+        """What a request comes to; raises `InputError` where this model cannot answer it."""
+        facts = self._facts
+        request = settled(request, facts.defaults["img2img"])
+        picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
+        self.check_size(picture.size, request.window)
+        if request.seed_resize_from and min(request.seed_resize_from) < facts.downscale:
+            raise InputError(
+                f"seed_resize_from is at least {facts.downscale}x{facts.downscale} pixels with this model",
+                "seed_resize_from",
+            )
+        prompts = parse_prompts(request)
+        plan = self.plan(request)
+        model_hash = self._bundle.by_role("denoiser").sha256
+        return PreparedRequest(
+            request,
+            picture,
+            placement,
+            plan,
+            prompts,
+            parameters_text(request, plan, placement.size, facts, model_hash),
+            request.inpaint_mask
+            and replace(request.inpaint_mask, mask=self._fitted(request, request.inpaint_mask.mask)),
+            tuple(replace(region, mask=self._fitted(request, region.mask)) for region in request.regions),
+        )
+
+    def check_size(self, size: tuple[int, int], window: int = 0) -> None:
+        """Raise `InputError` for a (width, height) that the model does not take, whole or in windows of that side."""
+        ranges, facts = self._bundle.by_role("denoiser").ranges, self._facts
+        if window % facts.multiple:
+            raise InputError(f"this model's windows are multiples of {facts.multiple} pixels, not {window}", "window")
+        most = ranges["width"].most * facts.downscale, ranges["height"].most * facts.downscale
+        sides = [min(length, window or length) for length in size]
+        if any(length > limit for length, limit in zip(sides, most, strict=True)):
+            raise InputError(
+                f"the picture is {sides[0]}x{sides[1]}, this model takes at most {most[0]}x{most[1]}; "
+                "ask for a smaller size, or for windows",
+                "size",
+            )
+
+    def notes(self, prepared: PreparedRequest) -> tuple[str, ...]:
+        """What the user should know of a picture's way through the model."""
+        request, notes = prepared.request, list(prepared.picture.notes)
+        # What the model sees at once.
+        width, height = (min(length, request.window or length) for length in prepared.picture.size)
+        usual = self._facts.default_size
+        if len(prepared.plan) and not 1 / FAR <= width * height / (usual[0] * usual[1]) <= FAR:
+            notes.append(
+                f"worked on {width}x{height} pixels, the model is made for {usual[0]}x{usual[1]} and so best at it"
+            )
+        if request.colour_match and len(prepared.plan):
+            notes.append(f"the colours are matched to the input's ({request.colour_match})")
+        if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale):
+            notes.append("guidance at most 1 heeds neither the negative prompt nor the rescaling")
+        return tuple(notes)
+
+    def _latent_shape(self, request: Request) -> tuple[int, int]:
+        """(height, width) of the latents that the model sees at a time: the picture's, or a window's."""
+        facts = self._facts
+        sides = (length + -length % facts.multiple for length in request.size or request.image.size)
+        width, height = (min(side, request.window or side) // facts.downscale for side in sides)
+        return height, width
+
+    def _fitted(self, request: Request, mask: Array) -> Array:
+        """A mask brought to the model's size the way the picture is."""
+        grey = Picture(np.repeat(mask[..., None], 3, axis=2))
+        return resize.fit(grey, request.size, request.fit_mode, self._facts.multiple)[0].pixels[..., 0]

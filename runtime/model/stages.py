@@ -1,0 +1,54 @@
+"""The stages of a loaded model: its text encoder, its autoencoder, its denoiser, and the engines behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...bundles.facts import ModelFacts
+from ...bundles.manifest import Bundle
+from ...engines.base import Engine
+from ..conditioning.encoders import TextEncoder
+from ..denoising.denoiser import Denoiser
+from .autoencoder import Autoencoder
+
+
+@dataclass(eq=False)
+class Stages:
+    """What the scheduler alone calls. Each stage holds its engine, which tests and calibration may wrap."""
+
+    bundle: Bundle
+    text: TextEncoder
+    vae: Autoencoder
+    denoiser: Denoiser
+
+    @property
+    def facts(self) -> ModelFacts:
+        """The model's facts."""
+        return self.bundle.model
+
+    @property
+    def denoiser_name(self) -> str:
+        """The name of the denoiser's graph, for errors."""
+        return self.bundle.name_of("denoiser")
+
+    @property
+    def engines(self) -> Mapping[str, Engine]:
+        """What runs each graph, by the graph's name."""
+        by_role = {
+            "text_encoder": self.text.engine,
+            "denoiser": self.denoiser.engine,
+            "vae_encoder": self.vae.encoder,
+            "vae_decoder": self.vae.decoder,
+        }
+        return {self.bundle.name_of(role): engine for role, engine in by_role.items()}
+
+    @property
+    def device(self) -> str:
+        """Where something of the work is done that the host does not wait for: "cuda", or else "cpu"."""
+        return "cuda" if any(engine.device == "cuda" for engine in self.engines.values()) else "cpu"
+
+    def forget_nonfinite(self) -> None:
+        """Let go of cached encodings with NaN or infinity; waits for the device."""
+        self.text.forget_nonfinite()
+        self.vae.forget_nonfinite()

@@ -1,0 +1,147 @@
+"""Tickets: pieces of work that a scheduler was given, what happens to them, and what comes of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Condition
+from typing import Any, Generic, Protocol, TypeVar
+
+from PIL import Image
+
+from ...bundles.tensor import Array
+from ..denoising.job import Job
+from ..denoising.loop import Step
+from ..progress import ProgressCallback
+from ..units import Units
+from .stats import RunStats
+
+Made = TypeVar("Made")
+Made_co = TypeVar("Made_co", covariant=True)
+
+WAITING, ENCODING, DENOISING, DECODING = "waiting", "encoding", "denoising", "decoding"
+DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
+ENDED = (DONE, FAILED, CANCELLED)
+
+
+class Work(Protocol[Made_co]):
+    """What a scheduler does for a ticket: units that prepare a job, the job's evaluations, units that finish it."""
+
+    @property
+    def stats(self) -> RunStats:
+        """What it took so far."""
+        ...
+
+    @property
+    def progress(self) -> ProgressCallback:
+        """What is told how many of a stage's parts are done."""
+        ...
+
+    def prepare(self) -> Units[Job | None]:
+        """The job to denoise, or None where there is none."""
+        ...
+
+    def finish(self, job: Job | None, /) -> Units[Made_co]:
+        """What comes of it."""
+        ...
+
+    def show(self, job: Job, latents: Array, /) -> Image.Image:
+        """Latents of the job as a picture."""
+        ...
+
+    def diagnose(self, job: Job | None, error: Exception, /) -> Exception:
+        """The error to report for one that was seen."""
+        ...
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a ticket: its status now, and the step that it took, if that is what happened."""
+
+    ticket: Ticket[Any]
+    status: str
+    step: Step | None = None
+
+
+class Events:
+    """What happened to one ticket or several, in order, to be read once, by any thread."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque()
+        self._changed = Condition()
+
+    def __bool__(self) -> bool:
+        """Whether there is one, or will be: events are no empty list."""
+        return True
+
+    def put(self, event: Event) -> None:
+        """Add an event."""
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def take(self) -> Event | None:
+        """The next event, None where there is none yet."""
+        with self._changed:
+            return self._events.popleft() if self._events else None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until there is an event, at most `timeout` seconds; whether there is one."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._events), timeout)
+
+    def __len__(self) -> int:
+        """How many have not been read."""
+        with self._changed:
+            return len(self._events)
+
+
+_ids = itertools.count(1)
+
+
+@dataclass(eq=False)
+class Ticket(Generic[Made]):
+    """One piece of work in a scheduler. `future` has its result or its error; `asyncio.wrap_future(ticket.future)`
+    awaits it.
+
+    `deadline` is in seconds of `time.monotonic`; `image` is its index in a run. A `paced` one takes a step only once
+    its events are read. `events` may be shared by several.
+    """
+
+    work: Work[Made]
+    deadline: float | None = None
+    priority: int = 0
+    image: int = 0
+    paced: bool = False
+    events: Events = field(default_factory=Events)
+    future: Future[Made] = field(default_factory=Future)
+    status: str = WAITING
+    id: int = field(default_factory=lambda: next(_ids))
+    job: Job | None = None
+    units: Units[Any] | None = None
+    passes: int = 0
+    """How many passes of the scheduler it has seen since it was submitted."""
+    cancelling: bool = False
+    wake: Any = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in ENDED
+
+    def cancel(self) -> bool:
+        """Stop it before its next evaluation or unit, from any thread; whether it had not ended yet.
+
+        Its result is then a `CancelledError`.
+        """
+        if self.ended:
+            return False
+        self.cancelling = True
+        if self.wake is not None:
+            self.wake()
+        return True
+
+    def __repr__(self) -> str:
+        return f"Ticket({self.id}, {self.status})"

@@ -1,0 +1,138 @@
+"""What steers every evaluation: a request's prompts as phrases, with the weights of classifier-free guidance."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...bundles.tensor import Array
+from ...errors import InputError
+from ..conditioning.prompt.a1111 import SECOND_ORDER
+from ..conditioning.prompt.prompt import Evaluations, Prompt, from_steps, parse
+from ..conditioning.prompt.tree import Phrase
+from ..sampling.plan import Plan
+from .request import Request
+
+_NOTHING = 1e-9
+Timeline = list[tuple[float, list[Phrase]]]
+"""Of every part of a prompt its weight, and what it says at every evaluation of a pass."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A request's prompts, parsed: its own of every pass, those of the regions, and the negative one."""
+
+    own: tuple[Prompt, ...]
+    regions: tuple[Prompt, ...]
+    negative: Prompt
+
+
+@dataclass(frozen=True)
+class WeightedPhrase:
+    """What one row of an evaluation says, what its output counts, and where: the index of an area, None everywhere."""
+
+    phrase: Phrase
+    weight: float
+    place: int | None = None
+
+
+def parse_prompts(request: Request) -> Prompts:
+    """Parse a request's prompts.
+
+    Raises `InputError` for a prompt that is broken or weighted beyond all measure, a negative one that is composed, and
+    regions whose parts have not the weights of the others: the negative prompt has one weight everywhere, so what the
+    prompts weigh has to be the same everywhere.
+    """
+    way = request.syntax, request.broken_prompt
+    if request.prompts:
+        own = (from_steps(request.prompts, *way),) * max(len(request.passes), 1)
+    elif request.pass_prompts:
+        own = tuple(parse(prompt, *way) for prompt in request.pass_prompts)
+    else:
+        own = (parse(request.prompt, *way),) * max(len(request.passes), 1)
+    regions = tuple(parse(region.prompt, *way) for region in request.regions)
+    negative = parse(request.negative_prompt, *way, composed=False)
+    if len(negative.parts) > 1:
+        raise InputError(
+            "AND composes prompts, not negative prompts; join what is not wanted with commas", "negative_prompt"
+        )
+    for prompt in (*regions, *own, negative):
+        prompt.check_weights()
+    totals = [sum(part.weight for part in prompt.parts) for prompt in (*regions, *own)]
+    if regions and not np.allclose(totals, totals[0]):
+        shown = ", ".join(f"{total:g}" for total in totals)
+        raise InputError(
+            f"the weights of the regions' prompts and the prompt sum to {shown}; make the sums equal", "regions"
+        )
+    return Prompts(own, regions, negative)
+
+
+def weighted_phrases(request: Request, prompts: Prompts, plan: Plan) -> list[tuple[WeightedPhrase, ...]]:
+    """The phrases of every evaluation of a plan.
+
+    A part of a prompt has g times its weight, the negative prompt the rest to 1, and is left out where that is nothing
+    (Liu et al., arXiv:2206.01714, equation 11). The prompts' steps begin anew in every pass. Where there are regions,
+    places 0 ... n - 1 are theirs and n is where the prompt itself counts.
+    """
+    scale = max(request.guidance_scale, 1.0)
+    passes = [_Pass(request, prompts, plan, index) for index in range(plan.passes)]
+    made = []
+    for evaluation, index in enumerate(plan.pass_index):
+        at = passes[index]
+        now = evaluation - at.first
+        phrases = [
+            WeightedPhrase(phrases[now], scale * weight, place if prompts.regions else None)
+            for place, timeline in enumerate(at.timelines)
+            for weight, phrases in timeline
+        ]
+        rest = 1 - scale * sum(weight for weight, _ in at.timelines[-1])
+        phrases.append(WeightedPhrase(at.negative[now], rest))
+        made.append(_summed(phrases))
+    return made
+
+
+def _summed(phrases: Sequence[WeightedPhrase]) -> tuple[WeightedPhrase, ...]:
+    """The same with each phrase once a place: an empty prompt and an empty negative one are one row."""
+    totals: dict[tuple[Phrase, int | None], float] = defaultdict(float)
+    for each in phrases:
+        totals[each.phrase, each.place] += each.weight
+    return tuple(
+        WeightedPhrase(phrase, weight, place) for (phrase, place), weight in totals.items() if abs(weight) > _NOTHING
+    )
+
+
+class _Pass:
+    """What the prompts say at every evaluation of one pass: those of the regions, then the request's own."""
+
+    def __init__(self, request: Request, prompts: Prompts, plan: Plan, index: int) -> None:
+        evaluations = np.flatnonzero(plan.pass_index == index)
+        self.first = int(evaluations[0])
+        at = _evaluations(request, plan, evaluations, index)
+        self.timelines = [_timeline(prompt, at) for prompt in (*prompts.regions, prompts.own[index])]
+        [(_, self.negative)] = _timeline(prompts.negative, at)
+
+
+def _evaluations(request: Request, plan: Plan, evaluations: Array, index: int) -> Evaluations:
+    steps = plan.step[evaluations] - plan.step[evaluations[0]]
+    # A1111 counts within the whole schedule, most of which img2img may not run.
+    whole = request.habit.prompt_steps == "evaluations"
+    count = max(int(steps[-1]) + 1, request.steps if whole else 0)
+    total = request.steps * (2 if plan.sampler in SECOND_ORDER else 1)
+    return Evaluations(tuple(map(int, steps)), count, total, index)
+
+
+def _timeline(prompt: Prompt, at: Evaluations) -> Timeline:
+    return [(part.weight, part.phrases(at)) for part in prompt.parts]
+
+
+def shares(masks: Sequence[Array]) -> list[Array]:
+    """Where each region counts, and what is left for the prompt itself, float32 [height, width]: they sum to 1.
+
+    `masks` are in [0, 1]; where regions come to more than 1 together, they are scaled down to it.
+    """
+    total = np.maximum(np.sum(masks, axis=0), 1)
+    areas = [(mask / total).astype(np.float32) for mask in masks]
+    return [*areas, np.asarray(1 - np.sum(areas, axis=0), np.float32)]
