@@ -115,8 +115,12 @@ def pad(
 
 def check_colour(colour: Any) -> None:
     """Raise `InputError` for what is no (red, green, blue) of levels 0 to 255."""
-    if len(colour) != 3 or not all(0 <= level <= 255 for level in colour):
+    if not isinstance(colour, tuple) or len(colour) != 3 or not all(map(_is_level, colour)):
         raise InputError(f"a colour is three levels of 0 to 255, not {colour!r}")
+
+
+def _is_level(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= int(value) <= 255
 
 
 def _edge(pixels: Array, margins: Margins, colour: tuple[int, int, int], seed: int) -> Array:

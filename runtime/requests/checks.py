@@ -29,7 +29,10 @@ def check(given: Any, known: Mapping[str, Option]) -> None:
 
 
 def option(row: Option, value: Any) -> Any:
-    """The value to use of an option; raises `InputError`, with the option's name, for one that cannot be used."""
+    """The value to use of an option, a list as a tuple.
+
+    Raises `InputError`, with the option's name, for one that cannot be used.
+    """
     if (value is None and row.default is None) or (row.own and isinstance(value, Times)):
         return value
     with of(row.name):
@@ -47,6 +50,8 @@ def of(name: str) -> Iterator[None]:
 
 
 def _checked(row: Option, value: Any) -> Any:
+    if isinstance(value, list):
+        value = tuple(value)  # as JSON has them
     match row.kind:
         case "number":
             number(row.title, value, row.least, row.most)
@@ -63,10 +68,10 @@ def _checked(row: Option, value: Any) -> Any:
         case "size":
             size(value, row.title)
         case "numbers":
-            for each in value:
+            for each in several(row.name, value):
                 number(row.title, each, row.least, row.most)
         case "texts":
-            for each in value:
+            for each in several(row.name, value):
                 text(row.title, each)
         case "blur":
             blur(row.title, value, row.least, row.most)
@@ -92,6 +97,13 @@ def flag(name: str, value: Any) -> None:
     """Raise `InputError` for what is neither true nor false."""
     if not isinstance(value, bool | np.bool_):
         raise InputError(f"{name} must be True or False, not {value!r}")
+
+
+def several(name: str, value: Any) -> tuple[Any, ...]:
+    """The value; raises `InputError` for what is no tuple."""
+    if not isinstance(value, tuple):
+        raise InputError(f"{name} must be a tuple or a list, not {value!r}")
+    return value
 
 
 def blur(name: str, value: Any, least: float, most: float) -> None:

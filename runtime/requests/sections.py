@@ -66,6 +66,8 @@ class Prompting(Section):
     def check(self) -> None:
         """Raise `InputError` for a prompt that is given in two ways."""
         super().check()
+        with checks.of("prompts"):
+            checks.several("prompts", self.prompts)
         if self.prompts and (self.prompt or self.pass_prompts):
             raise InputError(
                 "a prompt is given twice, whole and by steps; give one of prompt, prompts and pass_prompts", "prompts"
@@ -165,6 +167,12 @@ class Canvas(Section):
     def check(self) -> None:
         """Raise `InputError` for a size without a way to reach it, and for an overlap of no windows."""
         super().check()
+        if not isinstance(self.inpaint_mask, InpaintMask | None):
+            raise InputError(f"an inpaint_mask is an InpaintMask, not {self.inpaint_mask!r}", "inpaint_mask")
+        with checks.of("regions"):
+            for region in checks.several("regions", self.regions):
+                if not isinstance(region, Region):
+                    raise InputError(f"regions are of Region, not {region!r}")
         if self.size is None and self.resize_mode not in (None, "none"):
             raise InputError(f"resize mode {self.resize_mode!r} needs a size to reach; give one", "resize_mode")
         if self.size is not None and self.resize_mode == "none":

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from overpaint import InputError, Request
 from overpaint.runtime.imaging.picture import Picture
@@ -101,6 +103,29 @@ def test_an_error_names_its_option(name: str, value: Any) -> None:
     with pytest.raises(InputError) as raised:
         Request(**{"image": PICTURE, name: value})
     assert raised.value.field == name
+
+
+SINGLE = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+VALUES = (
+    SINGLE | st.lists(SINGLE, max_size=3) | st.lists(SINGLE, max_size=3).map(tuple) | st.just({}) | st.just(PICTURE)
+)
+
+
+@pytest.mark.parametrize(("kind", "row"), [pytest.param(kind, row, id=f"{kind}.{row.name}") for kind, row in ROWS])
+@given(value=VALUES)
+@settings(max_examples=40, deadline=None)
+def test_any_value_is_taken_or_refused_by_name(kind: str, row: Option, value: Any) -> None:
+    owner, needed = OWNERS[kind]
+    try:
+        owner(**{**needed, row.name: value})
+    except InputError as error:
+        assert error.field in fields_of(kind)  # noqa: PT017
+
+
+def test_lists_become_tuples_as_json_has_none() -> None:
+    request = Request(PICTURE, passes=[0.5, 0.3], size=[32, 32])  # type: ignore[arg-type]
+    assert request == Request(PICTURE, passes=(0.5, 0.3), size=(32, 32))
+    assert Outpainting(left=8, colour=[1, 2, 3]).colour == (1, 2, 3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", OWNERS)
