@@ -266,8 +266,7 @@ def image_hash(image: Image.Image) -> str:
 def plan_hash(plan: Plan) -> str:
     """The SHA-256 of a table in float32: machines may differ in the last bits of float64."""
     digest = hashlib.sha256()
-    for field in fields(plan):
-        value = getattr(plan, field.name)
+    for value in plan.columns():
         digest.update(value.astype(np.float32).tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
     return digest.hexdigest()
 

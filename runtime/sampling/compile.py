@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
@@ -84,16 +85,54 @@ def compile_plan(
     if isinstance(model, FlowSchedule):
         path = flow_path.entered(path, model, name)
     path = path.exploding()
-    lines = list(kind.lines(path, **options)) if path.begin < len(path.levels) else []
-    if lines and (scale := programs.undo_scale(path)) != 1.0:
-        lines[-1] = lines[-1]._replace(slots={**lines[-1].slots, "x": lines[-1].slots["x"] * scale})
     spacing = curve if curve in SPACINGS else "leading" if by_times else _own_schedule(model, kind)
     listed = "timesteps" if timesteps is not None else "sigmas" if sigmas is not None else None
+    lines = _lines(kind, path, options)
     start = (1.0, 0.0)
     if lines:
         start = strengths.start(convention, path, lines[0].level, strength, spacing == "leading", inpaints)
     own = "distilled" if kind.grid == "distilled" and isinstance(model, ModelSchedule) else spacing
-    return _plan(name, curve or listed or own, path, lines, start)
+    recipe = Recipe(name, curve or listed or own, path, tuple(options.items()), start)
+    return recipe.plan(lines)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a plan was compiled from, so that a part of it can be, too."""
+
+    sampler: str
+    schedule: str
+    path: Path
+    options: tuple[tuple[str, float], ...]
+    start: tuple[float, float]
+
+    def plan(self, lines: list[Line]) -> Plan:
+        """The plan of these lines."""
+        return _plan(self, lines)
+
+    def part(self, first: int, last: int, leftover_noise: bool) -> Plan:
+        """The plan of steps `first` to before `last`; without the noise left over its last step leads to the end.
+
+        It begins without history, as a run that starts there does, and with the noise of its first level.
+        """
+        path, count = self.path, len(self.path.levels) - self.path.begin
+        goes_on = leftover_noise and last < count
+        if last < count:
+            end = path.after(path.begin + last - 1) if goes_on else path.end
+            path = replace(path, levels=path.levels[: path.begin + last], end=end, closes=not goes_on)
+        if first:
+            path = replace(path, begin=path.begin + first, start=None)
+        lines = _lines(SAMPLERS[self.sampler], path, dict(self.options), final=not goes_on)
+        start = strengths.mixed(path, lines[0].level) if first else self.start
+        return replace(self, path=path, start=start).plan(lines)
+
+
+def _lines(kind: Sampler, path: Path, options: Mapping[str, float], *, final: bool = True) -> list[Line]:
+    """The lines of the steps that run; the last of a `final` one gives x as its program has it."""
+    lines = list(kind.lines(path, **options)) if path.begin < len(path.levels) else []
+    if final and lines and (scale := programs.undo_scale(path)) != 1.0:
+        lines[-1] = lines[-1]._replace(slots={**lines[-1].slots, "x": lines[-1].slots["x"] * scale})
+    return lines
 
 
 def _own_schedule(model: ModelSchedule | FlowSchedule, kind: Sampler) -> str:
@@ -128,24 +167,25 @@ def _checked(steps: int, model: NoiseSchedule) -> int:
     return count
 
 
-def _plan(sampler: str, schedule: str, path: Path, lines: list[Line], start: tuple[float, float]) -> Plan:
-    names = slot_names(lines)
+def _plan(recipe: Recipe, lines: list[Line]) -> Plan:
+    path, names = recipe.path, slot_names(lines)
     clean = [path.predict(line.level)[0].weights for line in lines]
     levels = [line.level for line in lines]
     left = [*levels[1:], path.end]
     return Plan(
-        sampler=sampler,
-        schedule=schedule,
+        sampler=recipe.sampler,
+        schedule=recipe.schedule,
         names=names,
         step=np.array([line.step for line in lines], dtype=np.int64),
         sigmas=np.array([path.model.sigma_of(level) for level in levels]),
         timesteps=np.array([level.timestep for level in levels]),
         scale_in=np.array([level.alpha if path.ve else 1.0 for level in levels]),
         matrix=matrix(lines, names),
-        start=np.array(start),
+        start=np.array(recipe.start),
         denoised=np.array([(weights.get("x", 0.0), weights.get("model", 0.0)) for weights in clean]),
         noised=np.array([strengths.mixed(path, level) for level in left[: len(lines)]]),
         pass_index=np.zeros(len(lines), np.int64),
         increment=np.array([line.increment for line in lines]),
         span=np.array([path.span] * len(lines)),
+        recipe=recipe,
     )

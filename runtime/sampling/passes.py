@@ -72,6 +72,7 @@ def join(plans: Sequence[Plan]) -> Plan:
         denoised=joined("denoised"),
         increment=np.concatenate(increments),
         span=joined("span"),
+        recipe=None,
     )
 
 

@@ -32,6 +32,8 @@ class Path:
     """How its steps are taken: those of A1111 or ComfyUI where it is theirs."""
     start: Level | None = None
     """The level that noise is added for, where it is not the first evaluation's."""
+    closes: bool = False
+    """Does the last step lead to `end` whatever the gap?"""
 
     def __iter__(self) -> Iterator[tuple[int, Level, Level]]:
         """(step, the level it starts at, the level it leads to) of the steps that run."""
@@ -61,7 +63,7 @@ class Path:
 
     def after(self, index: int) -> Level:
         """Where the step from level `index` leads."""
-        if self.gap is not None:
+        if self.gap is not None and not (self.closes and index + 1 == len(self.levels)):
             timestep = self.levels[index].timestep - self.gap
             return self.model.level(timestep) if timestep >= 0 else self.end
         return self.levels[index + 1] if index + 1 < len(self.levels) else self.end

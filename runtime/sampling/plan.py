@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...bundles.tensor import Array
 from ...errors import InputError
+
+
+class PlanRecipe(Protocol):
+    """Compiles parts of a plan."""
+
+    def part(self, first: int, last: int, leftover_noise: bool) -> Plan:
+        """The plan of the steps `first` to before `last`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +60,8 @@ class Plan:
     """[n, 2] The sigmas, (from, to), between which a Brownian motion gives a line's noise; equal where it is drawn."""
     span: Array
     """[n, 2] The (highest, lowest) sigma of that motion."""
+    recipe: PlanRecipe | None = field(default=None, repr=False)
+    """What compiles parts of it; None for several passes."""
 
     def __post_init__(self) -> None:
         lines, slots = len(self.sigmas), len(self.names)
@@ -86,10 +97,34 @@ class Plan:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):
             return NotImplemented
-        return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(np.array_equal(ours, theirs) for ours, theirs in zip(self.columns(), other.columns(), strict=True))
 
     def __hash__(self) -> int:
         return hash((self.sampler, self.schedule, self.names, len(self)))
+
+    def columns(self) -> list[Any]:
+        """All that the loop goes by: the values of every field but the recipe."""
+        return [getattr(self, each.name) for each in fields(self) if each.name != "recipe"]
+
+    def __getitem__(self, steps: slice) -> Plan:
+        """The steps `plan[a:b]` with the noise that they leave, as `part` has them."""
+        if not isinstance(steps, slice) or steps.step not in (None, 1):
+            raise InputError("a plan is cut into parts of steps that follow one another: plan[a:b]")
+        first, last, _ = steps.indices(self.steps)
+        return self.part(first, last)
+
+    def part(self, first: int, last: int, *, leftover_noise: bool = True) -> Plan:
+        """The plan of the steps `first` to before `last`, counted from 0.
+
+        It begins without history, as ComfyUI's KSamplerAdvanced does, and its `start` is that of its first step. Where
+        steps follow it, x keeps their noise; without `leftover_noise` its last step leads to the end instead.
+        Raises `InputError` where there are no such steps, and for a plan of several passes.
+        """
+        if self.recipe is None:
+            raise InputError("a plan of several passes has no parts; cut each pass's plan before they are joined")
+        if not 0 <= first < last <= self.steps:
+            raise InputError(f"steps {first} to {last} are none of this plan's {self.steps}; give 0 <= first < last")
+        return self.recipe.part(first, last, leftover_noise)
 
     @property
     def slots(self) -> int:
