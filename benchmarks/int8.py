@@ -20,7 +20,7 @@ import overpaint
 from benchmarks.report import in_turn, publish, table, writer
 from overpaint.bundles.graph import DENOISER, Range
 from overpaint.bundles.manifest import Bundle
-from overpaint.bundles.profile import Sizes, profiles
+from overpaint.bundles.sizes import Sizes, profiles
 from overpaint.bundles.tensor import Array
 from overpaint.engines.compare import psnr, random_feeds
 from overpaint.runtime.diagnostics.calibration import PROMPTS, read_pictures

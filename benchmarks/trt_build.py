@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.report import publish, table, writer
 from overpaint.bundles.manifest import Bundle
-from overpaint.bundles.profile import Sizes, parse_batch
+from overpaint.bundles.sizes import Sizes, parse_batch
 from overpaint.export.memory import memory_needed
 from overpaint.export.tensorrt import build, target
 from overpaint.runtime.model.load import find

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..bundles.manifest import Graphs
-from ..bundles.profile import ROWS
+from ..bundles.sizes import ROWS
 from ..errors import EngineError, NoEngineError, unknown
 
 # What the others are compared with: it runs every graph as it was exported.

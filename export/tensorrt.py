@@ -15,7 +15,8 @@ from typing import Any
 
 from ..bundles.graph import Graph, Range
 from ..bundles.manifest import Graphs
-from ..bundles.profile import ROWS, Profile, Sizes, profiles
+from ..bundles.profile import Profile
+from ..bundles.sizes import ROWS, Sizes, profiles
 from ..bundles.store import Store, write_whole
 from ..engines.tensorrt.built import REFITTABLE, WEIGHTLESS, WHOLE, engine_key
 from ..engines.tensorrt.library import known_processors, library, logger

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,21 @@ def test_a_file_imports_only_what_its_part_may(path: Path) -> None:
     own, others = imports(path)
     assert own <= may_own
     assert others <= may_other
+
+
+def files_of(path: Path) -> set[Path]:
+    """The package's own files that a file imports, at any depth of the code."""
+    files = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            files |= {base / f"{alias.name}.py" for alias in node.names} | {base.with_suffix(".py")}
+    return {file for file in files if file.is_file()}
+
+
+def test_no_files_below_the_runtime_import_one_another_in_circles() -> None:
+    below = [path for path in FILES if path.relative_to(ROOT).parts[0] in ("bundles", "engines", "export")]
+    TopologicalSorter({path: files_of(path) for path in below}).prepare()  # raises where there is a circle
 
 
 @pytest.mark.parametrize(("library", "home"), BACKEND_LIBRARIES.items())

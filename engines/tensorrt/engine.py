@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ...bundles.graph import Graph, Range
-from ...bundles.profile import Profile, advice, lengths_of
+from ...bundles.profile import Profile, lengths_of
+from ...bundles.sizes import advice
 from ...bundles.store import Key, Store
 from ...bundles.tensor import Array
 from ...bundles.upscaler import open_bundle

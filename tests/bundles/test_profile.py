@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from overpaint import EngineError, InputError
 from overpaint.bundles.graph import Range
 from overpaint.bundles.manifest import Bundle
-from overpaint.bundles.profile import Profile, Sizes, advice, lengths_of, most_rows, parse_batch, profiles
+from overpaint.bundles.profile import Profile, lengths_of, most_rows
+from overpaint.bundles.sizes import Sizes, advice, parse_batch, profiles
 from overpaint.bundles.tensor import TensorSpec
 from overpaint.runtime.model.load import find
 

@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 import overpaint
 from overpaint.bundles.graph import Range
 from overpaint.bundles.manifest import Bundle
-from overpaint.bundles.profile import Sizes, profiles
+from overpaint.bundles.sizes import Sizes, profiles
 from overpaint.engines.compare import random_feeds, relative_error
 from overpaint.engines.registry import EngineOptions, open_engine
 from overpaint.errors import BundleError, InputError

@@ -16,7 +16,7 @@ import pytest
 from overpaint import EngineError, InputError
 from overpaint.bundles.graph import Range
 from overpaint.bundles.manifest import Bundle
-from overpaint.bundles.profile import Sizes
+from overpaint.bundles.sizes import Sizes
 from overpaint.bundles.store import Store
 from overpaint.cli import main
 from overpaint.engines.tensorrt.built import profiles_of
@@ -35,7 +35,7 @@ import sys, time
 from pathlib import Path
 from overpaint.bundles.graph import Range
 from overpaint.bundles.manifest import Bundle
-from overpaint.bundles.profile import Sizes
+from overpaint.bundles.sizes import Sizes
 from overpaint.export.tensorrt import build, target
 
 def report(name, done):

@@ -8,7 +8,7 @@ import torch
 
 from overpaint.bundles.graph import Range
 from overpaint.bundles.manifest import Bundle
-from overpaint.bundles.profile import Sizes, profiles
+from overpaint.bundles.sizes import Sizes, profiles
 from overpaint.bundles.upscaler import UpscalerBundle, open_bundle
 from overpaint.cli import main
 from overpaint.errors import BundleError, ExportError, InputError

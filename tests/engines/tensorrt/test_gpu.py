@@ -12,7 +12,7 @@ import overpaint
 from overpaint import EngineError
 from overpaint.bundles.graph import Graph, Range
 from overpaint.bundles.manifest import Bundle
-from overpaint.bundles.profile import Sizes, profiles
+from overpaint.bundles.sizes import Sizes, profiles
 from overpaint.bundles.tensor import Array
 from overpaint.engines.compare import psnr
 from overpaint.engines.registry import EngineOptions, open_engine
