@@ -67,7 +67,9 @@ def test_without_the_noise_left_over_a_part_ends_clean(sampler: str) -> None:
     noisy, clean = plan[:4], plan.part(0, 4, leftover_noise=False)
     assert noisy.noised[-1, 1] > 0.1
     assert clean.noised[-1].tolist() == plan.noised[-1].tolist()  # the end of the schedule, which DDIM has not at 0
-    # The last step of these leads straight to what the model takes the picture for.
+    if sampler == "ddim":
+        return
+    # The last step of the others leads straight to what the model takes the picture for.
     np.testing.assert_allclose(clean.matrix[-1, 0, 0], clean.denoised[-1, 0], rtol=1e-9)
     np.testing.assert_allclose(clean.matrix[-1, 0, -2], clean.denoised[-1, 1], rtol=1e-9)
 
@@ -90,7 +92,7 @@ def test_a_plan_with_its_parts_is_pickled() -> None:
 
 @pytest.mark.parametrize("wrong", [slice(0, 4, 2), slice(3, 3), slice(5, 2), 3])
 def test_what_is_no_part_is_refused(wrong: slice) -> None:
-    with pytest.raises(InputError, match="parts of steps|none of this plan's"):
+    with pytest.raises(InputError, match=r"parts of steps|none of this plan's"):
         plan_of("euler")[wrong]
 
 
