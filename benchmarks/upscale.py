@@ -19,8 +19,9 @@ import numpy as np
 import overpaint
 from benchmarks.report import publish, table, writer
 from benchmarks.steps import Timed
+from overpaint.runtime.conditioning.conditioning import TEXT
 from overpaint.runtime.conditioning.prompt.tree import Phrase
-from overpaint.runtime.denoising.denoiser import Denoiser, Row
+from overpaint.runtime.denoising.denoiser import SAMPLE, TIMESTEP, Denoiser, Row
 from overpaint.runtime.diagnostics.bench import peak_memory
 
 MB = 1e6
@@ -72,8 +73,8 @@ def batches(model: str, tile: int, repeats: int) -> list[tuple[int, float]]:
     rng = np.random.default_rng(0)
     embedding = pipe.text.encode(Phrase.plain("a picture"), 0, "a1111")[0]
     rows = [
-        Row(rng.normal(size=(channels, side, side)).astype(np.float32), np.array([500], np.float32), embedding)
-        for _ in range(max(BATCHES))
+        Row({SAMPLE: sample.astype(np.float32), TIMESTEP: np.array([500], np.float32), TEXT: embedding})
+        for sample in rng.normal(size=(max(BATCHES), channels, side, side))
     ]
     found = []
     for batch in BATCHES:

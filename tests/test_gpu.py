@@ -14,7 +14,7 @@ from overpaint.engines import arrays
 from overpaint.engines.compare import psnr
 from overpaint.export.fusion.fuse import build_onnxruntime
 from overpaint.runtime.denoising.loop import Step
-from overpaint.runtime.denoising.loop_graphs import MOST_LINES
+from overpaint.runtime.denoising.loop_graphs import MOST_EVALUATIONS
 from overpaint.runtime.model.load import find
 
 pytestmark = pytest.mark.gpu
@@ -56,7 +56,7 @@ def test_what_is_built_for_a_gpu_is_captured(pipes: Any) -> None:
 
 
 @pytest.mark.parametrize("pipes", [BUILT], indirect=True)
-@pytest.mark.parametrize("steps", [1, MOST_LINES])
+@pytest.mark.parametrize("steps", [1, MOST_EVALUATIONS])
 @pytest.mark.filterwarnings("error")
 def test_a_short_loop_is_one_graph(pipes: Any, steps: int) -> None:
     rng, before = np.random.default_rng(0), set(pipes[0].model.scheduler._graphs._known)

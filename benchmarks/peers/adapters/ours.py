@@ -11,6 +11,7 @@ from PIL import Image
 import overpaint
 from benchmarks.peers.work import Loaded, Work
 from overpaint.engines import arrays
+from overpaint.runtime.conditioning.conditioning import TEXT
 from overpaint.runtime.denoising.denoiser import Row
 
 
@@ -33,7 +34,8 @@ def load(bundle: Path, work: Work, **options: Any) -> Loaded:
             pipe.text.encode(work.prompt(0))[0],
         )
     )
-    rows = [Row(latents, timestep, conditioning)] * work.rows
+    inputs = {"sample": latents, "timestep": timestep, TEXT: conditioning}
+    rows = [Row(inputs)] * work.rows
     stages = {
         "unet": lambda: pipe.denoiser(rows),
         # The engine, not `pipe.vae.encode`, which would find the picture in its cache.

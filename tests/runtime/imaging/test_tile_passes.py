@@ -12,9 +12,12 @@ from PIL import Image
 
 from overpaint.errors import InputError
 from overpaint.runtime.imaging.compose import paste
-from overpaint.runtime.imaging.seams import LIMIT, seams
+from overpaint.runtime.imaging.seams import seams
 from overpaint.runtime.imaging.tile_passes import ORDERS, SEAM_FIXES, Tiling, bands, redraw, waves
+from overpaint.runtime.requests.options import default
 from tests.support.examples import EXAMPLES
+
+LIMIT = default("seam_limit", "upscaling")
 
 tilings = st.builds(
     Tiling,
