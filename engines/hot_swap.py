@@ -26,7 +26,6 @@ class HotSwap(Wrapper):
         self._upgrade: Upgrade | None = upgrade
         self._better: Engine | None = None
         self._failure = ""
-        self._runs = 0
 
     @property
     def label(self) -> str:

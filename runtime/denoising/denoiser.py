@@ -84,12 +84,12 @@ class Denoiser:
         while waiting:
             size = min(built or self.max_rows, self.most(height * width))
             batch, waiting = waiting[:size], waiting[size:]
-            yield from self._isolated(batch, rows)
+            yield from self._isolated(batch, rows, size)
 
-    def _isolated(self, batch: list[int], rows: Sequence[Row]) -> Iterator[tuple[int, Outputs | Exception]]:
-        """The outputs of a call; where it fails, of its halves, down to single rows with their errors."""
+    def _isolated(self, batch: list[int], rows: Sequence[Row], most: int) -> Iterator[tuple[int, Outputs | Exception]]:
+        """The outputs of a call of at most `most` rows; where it fails, of its halves, down to single rows' errors."""
         try:
-            outputs = self._call([rows[index] for index in batch])
+            outputs = self._call([rows[index] for index in batch], min(most, self.max_rows))
         except Exception as exc:  # noqa: BLE001 - whatever an engine raises is its rows' own
             if len(batch) == 1:
                 yield batch[0], exc
@@ -97,15 +97,16 @@ class Denoiser:
             half = len(batch) // 2
             if isinstance(exc, (OutOfMemoryError, MemoryError)):
                 self.max_rows = min(self.max_rows, half)
-            yield from self._isolated(batch[:half], rows)
-            yield from self._isolated(batch[half:], rows)
+            yield from self._isolated(batch[:half], rows, most)
+            yield from self._isolated(batch[half:], rows, most)
             return
         for place, index in enumerate(batch):
             yield index, {name: values[place] for name, values in outputs.items()}
 
-    def _call(self, rows: list[Row]) -> dict[str, Array]:
+    def _call(self, rows: list[Row], most: int) -> dict[str, Array]:
+        """The engine's outputs for rows, padded to the next of its buckets, but to no more than `most`."""
         wanted = next((bucket for bucket in self.engine.row_buckets if bucket >= len(rows)), len(rows))
-        rows = rows + [rows[-1]] * (min(wanted, self.max_rows) - len(rows))
+        rows = rows + [rows[-1]] * (min(wanted, most) - len(rows))
         return self.engine({spec.name: self._joined(spec, rows) for spec in self.engine.inputs})
 
     def _joined(self, spec: TensorSpec, rows: Sequence[Row]) -> Array:
