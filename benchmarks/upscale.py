@@ -69,7 +69,7 @@ def apart(width: int, height: int) -> dict[str, Any]:
 def batches(model: str, tile: int, repeats: int) -> list[tuple[int, float]]:
     """Seconds a tile of the U-Net, by how many go into a call."""
     pipe = overpaint.load(model, shapes="static")
-    side, channels = tile // pipe.bundle.model.downscale, pipe.bundle.model.unet_channels
+    side, channels = tile // pipe.bundle.model.downscale, pipe.bundle.model.sample_channels
     rng = np.random.default_rng(0)
     embedding = pipe.text.encode(Phrase.plain("a picture"), 0, "a1111")[0]
     rows = [

@@ -123,7 +123,7 @@ class ModelFacts:
     encoders: tuple[EncoderFacts, ...] = ()
 
     @property
-    def unet_channels(self) -> int:
+    def sample_channels(self) -> int:
         """The channels of the U-Net's `sample`."""
         return self.latent_channels + self.conditioning_channels
 

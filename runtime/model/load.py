@@ -181,7 +181,7 @@ def check_signatures(bundle: Bundle) -> None:
     axes = {spec.name: spec.axes for graph in graphs for spec in (*graph.inputs, *graph.outputs)}
     model = bundle.model
     channels = dict.fromkeys(("model_output", "mean", "latents"), model.latent_channels)
-    for name, wanted in {"sample": model.unet_channels, **channels}.items():
+    for name, wanted in {"sample": model.sample_channels, **channels}.items():
         if len(axes[name]) != 4 or axes[name][1] != wanted:
             raise BundleError(f"{bundle.folder}: {name} is {axes[name]}, the model's facts say {wanted} channels")
     if model.conditioning_channels and not model.inpaints:

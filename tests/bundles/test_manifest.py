@@ -148,7 +148,7 @@ def test_a_missing_graph(folder: Path) -> None:
     assert isinstance(graphs, dict)
     del graphs["vae_encoder"]
     edit_manifest(folder, graphs=graphs)
-    with pytest.raises(BundleError, match="no graph 'vae_encoder'"):
+    with pytest.raises(BundleError, match="no graph of the role 'vae_encoder'"):
         overpaint.load(folder, engine="fake")
 
 

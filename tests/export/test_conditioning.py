@@ -30,7 +30,7 @@ LENGTHS = {"rows": 2, "height": 6, "width": 9, "tokens": 77}
 
 def test_the_graph_takes_nine_channels_and_gives_four(inpainting_checkpoint: Path, inpainting_bundle: Bundle) -> None:
     model, graph = inpainting_bundle.model, inpainting_bundle.graph("unet")
-    assert (model.latent_channels, model.conditioning_channels, model.unet_channels) == (4, 5, 9)
+    assert (model.latent_channels, model.conditioning_channels, model.sample_channels) == (4, 5, 9)
     assert model.inpaints
     axes = {spec.name: spec.axes[1] for spec in (*graph.inputs, *graph.outputs) if len(spec.axes) == 4}
     assert axes == {"sample": 9, "model_output": 4}
@@ -63,7 +63,7 @@ def test_a_single_file_tells_by_its_tensors(tmp_path: Path) -> None:
 def test_an_instruction_model_is_exported_and_refused_at_load(checkpoint: Path, tmp_path: Path) -> None:
     source = supported(stage.open_checkpoint(conditioned_checkpoint(checkpoint, tmp_path / "edit", channels=4)))
     facts = model_facts(source, "edit")
-    assert (facts.unet_channels, facts.inpaints) == (8, False)
+    assert (facts.sample_channels, facts.inpaints) == (8, False)
     with pytest.raises(BundleError, match=r"InstructPix2Pix.*cannot run yet"):
         overpaint.load(fake_bundle(tmp_path / "fake", 4).folder, engine="fake")
 
