@@ -94,6 +94,13 @@ def test_a_backend_library_is_imported_in_one_file_of_the_runtime_side(library: 
     assert [user for user in users if not user.startswith("export/")] == [home]
 
 
+def test_nobody_but_the_manifests_reader_knows_what_a_graph_is_called() -> None:
+    name = re.compile(r"""["']unet["']""")
+    # The exporter names its graphs, and the folders of a checkpoint.
+    files = [path for path in FILES if path.relative_to(ROOT).parts[0] != "export"]
+    assert [path.name for path in files if name.search(path.read_text(encoding="utf-8"))] == ["format.py"]
+
+
 def fresh(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 

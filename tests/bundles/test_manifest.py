@@ -64,6 +64,23 @@ def test_graphs_by_role(folder: Path) -> None:
     assert "unet: denoiser, " in bundle.describe()
 
 
+def test_graphs_of_any_name_make_the_same_picture(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    record = manifest(other)
+    model, graphs = record["model"], record["graphs"]
+    assert isinstance(model, dict)
+    assert isinstance(graphs, dict)
+    model["encoders"][0]["graph"] = "x_text_encoder"
+    edit_manifest(other, model=model, graphs={f"x_{name}": graph for name, graph in reversed(graphs.items())})
+    made = []
+    for path in (folder, other):
+        with overpaint.load(path, engine="fake") as pipe:
+            result = pipe(np.zeros((64, 64, 3), np.uint8), "a b", seed=1, steps=4, strength=0.5)
+            made.append((np.asarray(result.images[0]).tobytes(), sorted(result.engines)))
+    assert made[0][0] == made[1][0]
+    assert made[1][1] == [f"x_{name}" for name in made[0][1]]
+
+
 def test_an_unknown_role_is_kept_and_no_denoiser(folder: Path) -> None:
     bundle = Bundle.read(folder)
     strange = replace(bundle.graph("vae_encoder"), role="oracle")
