@@ -109,8 +109,8 @@ def sharing(given: Any) -> None:
     if given.model == "tiny":
         fake = partial(overpaint.load, fake_bundle(Path(tempfile.mkdtemp()) / "fake").folder, engine="fake")
         cases.append(("fake, 4 ms a call and 1 ms a row", fake, 64, (4e-3, 1e-3)))
-    for engine in given.engines:
-        cases.append((f"{model}, {engine}", partial(overpaint.load, given.model, engine=engine), given.size, ()))
+    loads = {engine: partial(overpaint.load, given.model, engine=engine) for engine in given.engines}
+    cases += [(f"{model}, {engine}", load, given.size, ()) for engine, load in loads.items()]
     rows, gains = [], []
     for name, load, size, cost in cases:
         with load() as pipe:
@@ -119,9 +119,9 @@ def sharing(given: Any) -> None:
         gains.append(f"{name}: {ratio:.2f}")
     header = ("engine", f"{given.users} pictures", "calls", "rows a call", "pictures a second", "p50, s", "p95, s")
     body = table(header, rows) + (
-        f"\n\n{given.steps} evaluations a picture with guidance, {given.size} x {given.size} pixels, every picture with "
-        "a prompt of its own; all are asked for at once, so that one by one the last one waits for all others. Medians "
-        f"of {given.repeats} runs in turn; one by one to threads, seconds for all: {'; '.join(gains)}."
+        f"\n\n{given.steps} evaluations a picture with guidance, {given.size} x {given.size} pixels, every picture "
+        "with a prompt of its own; all are asked for at once, so that one by one the last one waits for all others. "
+        f"Medians of {given.repeats} runs in turn; one by one to threads, seconds for all: {'; '.join(gains)}."
     )
     title = f"Sharing one pipeline: {given.users} threads, {model}"
     publish("engines", f"sharing-{model}", title, body, "openvino", "onnxruntime", write=given.write)

@@ -11,6 +11,8 @@ from ..sampling.plan import Plan
 
 TEXT = "encoder_hidden_states"
 """The denoiser's input that takes a prompt's hidden states, [tokens, dim] a row."""
+POOLED = "text_embeds"
+"""The one that takes its pooled text, [dim] a row."""
 
 
 @dataclass(frozen=True, eq=False)

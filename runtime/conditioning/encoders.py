@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from ...bundles import facts as manifest
+from ...bundles.facts import EncoderFacts
 from ...bundles.tensor import Array
-from ...engines.arrays import to_device
+from ...engines.arrays import namespace_of, to_device
 from ...engines.base import Engine
 from ...errors import BundleError, InputError, unknown
 from .. import nonfinite
 from .cache import Cache, content
+from .conditioning import POOLED, TEXT
 from .prompt.embeddings import Embedding
 from .prompt.emphasis import WEIGHTINGS
 from .prompt.tokens import PromptTokenizer, Windows
@@ -24,23 +27,38 @@ from .prompt.tree import Phrase
 VECTORS = "vectors"
 
 
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """What a text encoder makes of a prompt's windows: hidden states float32 [windows, length, dim] and the pooled text
+    float32 [windows, dim], None where it gives none."""
+
+    hidden: Array | None
+    pooled: Array | None
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Those that there are."""
+        return tuple(array for array in (self.hidden, self.pooled) if array is not None)
+
+
 class TextEncoder:
-    """Turns a prompt of any length into the U-Net's conditioning."""
+    """One text encoder of a model: turns a prompt of any length into hidden states and a pooled text."""
 
     def __init__(
         self,
         engine: Engine,
         tokenizer: Tokenizer,
-        facts: manifest.Tokenizer,
+        facts: EncoderFacts,
         most_skipped: int,
         most_tokens: int,
         cache_size: int = 64,
     ) -> None:
         self.engine = engine
+        self.facts = facts
         self._most_skipped = most_skipped
         self._most_tokens = most_tokens
-        self._tokenizer = PromptTokenizer(tokenizer, facts)
-        self._cache: Cache[Array] = Cache(cache_size)
+        self._tokenizer = PromptTokenizer(tokenizer, facts.tokenizer)
+        self._cache: Cache[Encoding] = Cache(cache_size)
         self.embeddings: dict[str, str] = {}
         """The hashes of the textual inversions that prompts can use, by their names."""
 
@@ -72,7 +90,8 @@ class TextEncoder:
         return self._windows(prompt).ids
 
     def encode(self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111") -> tuple[Array, bool]:
-        """The conditioning of a prompt, float32 [chunks * length, dim] on the engine's device; whether it was cached.
+        """The hidden states of a prompt, float32 [chunks * length, dim] on the engine's device; whether they were
+        cached.
 
         A text is encoded as it stands, a phrase with its weights: `weighting` says how, see `prompt.emphasis`. A
         phrase without weights gives what its text gives. `clip_skip` is the number of the encoder's last layers
@@ -81,6 +100,13 @@ class TextEncoder:
         Raises `InputError` for more layers than there are, a prompt that is too long, an unknown weighting and weights
         that leave nothing; `ModelOutputError` for NaN or infinity on the host, on a device it is left to the reader.
         """
+        encoding, cached = self.encode_all(prompt, clip_skip, weighting)
+        assert encoding.hidden is not None
+        return encoding.hidden, cached
+
+    def encode_all(self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111") -> tuple[Encoding, bool]:
+        """The same with the pooled text float32 [dim] of the first chunk, as A1111 and ComfyUI take it; hidden states
+        and pooled text are those that the encoder gives. No weights reach the pooled text."""
         if weighting not in WEIGHTINGS:
             raise unknown("weighting", weighting, WEIGHTINGS)
         if clip_skip > self._most_skipped:
@@ -92,36 +118,76 @@ class TextEncoder:
             raise InputError(
                 f"the prompt fills {windows.ids.size} tokens, this model takes {self._most_tokens}; shorten it"
             )
-        states, cached = self._states(windows, clip_skip)
-        if (windows.weights != 1).any():
+        encoding, cached = self._encoding(windows, clip_skip)
+        hidden, pooled = encoding.hidden, encoding.pooled
+        if hidden is not None and (windows.weights != 1).any():
             weights = to_device(windows.weights, self.engine.device)
-            states = WEIGHTINGS[weighting](states, weights, lambda: self._states(self._windows(""), clip_skip)[0])
-        return states.reshape(-1, states.shape[-1]), cached
+            hidden = WEIGHTINGS[weighting](hidden, weights, lambda: self._plain("", clip_skip))
+        flat = None if hidden is None else hidden.reshape(-1, hidden.shape[-1])
+        return Encoding(flat, None if pooled is None else pooled[0]), cached
 
     def forget_nonfinite(self) -> None:
         """Let go of the encodings with NaN or infinity; waits for the device."""
-        self._cache.forget(lambda states: not nonfinite.is_finite(states))
+        self._cache.forget(lambda encoding: not all(map(nonfinite.is_finite, encoding.arrays)))
+
+    def _plain(self, prompt: str, clip_skip: int) -> Array:
+        """The hidden states of a text, [chunks, length, dim]."""
+        hidden = self._encoding(self._windows(prompt), clip_skip)[0].hidden
+        assert hidden is not None
+        return hidden
 
     def _windows(self, prompt: str | Phrase) -> Windows:
         return self._tokenizer(Phrase.plain(prompt) if isinstance(prompt, str) else prompt)
 
-    def _states(self, windows: Windows, clip_skip: int) -> tuple[Array, bool]:
-        """What the text encoder makes of tokens, [chunks, length, dim], before any weights; whether it was cached."""
+    def _encoding(self, windows: Windows, clip_skip: int) -> tuple[Encoding, bool]:
+        """What the text encoder makes of tokens before any weights; whether it was cached."""
         vectors = None if windows.vectors is None else content(windows.vectors)
         key = (windows.ids.tobytes(), vectors, clip_skip)
         return self._cache.get(key, lambda: self._run(windows, clip_skip))
 
-    def _run(self, windows: Windows, clip_skip: int) -> Array:
+    def _run(self, windows: Windows, clip_skip: int) -> Encoding:
         feeds = {"input_ids": windows.ids, "clip_skip": np.array(clip_skip, np.int64)}
         for spec in self.engine.inputs:
             if spec.name == VECTORS:
                 none = np.zeros((*windows.ids.shape, spec.axes[-1]), np.float32)
                 feeds[VECTORS] = none if windows.vectors is None else windows.vectors
         device = self.engine.device
-        embeddings = self.engine({name: to_device(array, device) for name, array in feeds.items()})["embeddings"]
-        embeddings = embeddings.astype(np.float32, copy=False)
-        nonfinite.check_host("text_encoder", embeddings)
-        return embeddings
+        outputs = self.engine({name: to_device(array, device) for name, array in feeds.items()})
+        encoding = Encoding(*(_float32(outputs, name) for name in (self.facts.hidden, self.facts.pooled)))
+        nonfinite.check_host("text_encoder", *encoding.arrays)
+        return encoding
+
+
+def _float32(outputs: Mapping[str, Array], name: str | None) -> Array | None:
+    return None if name is None else outputs[name].astype(np.float32, copy=False)
+
+
+class PromptEncoder:
+    """All text encoders of a model: what the denoiser is given of a prompt, by the names of its inputs."""
+
+    def __init__(self, encoders: Sequence[TextEncoder]) -> None:
+        self.encoders = tuple(encoders)
+
+    def encode(
+        self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111"
+    ) -> tuple[dict[str, Array], bool]:
+        """A prompt as inputs of the denoiser, on the encoders' device, and whether all came from the cache.
+
+        "encoder_hidden_states" float32 [tokens, dim] are the encoders' hidden states side by side, as SDXL has them
+        (Podell et al., arXiv:2307.01952, section 2.1); "text_embeds" float32 [dim] is the pooled text of the last
+        encoder that gives one. Raises as `TextEncoder.encode` does, and `InputError` where the encoders read another
+        number of tokens.
+        """
+        made = [encoder.encode_all(prompt, clip_skip, weighting) for encoder in self.encoders]
+        hidden = [encoding.hidden for encoding, _ in made if encoding.hidden is not None]
+        pooled = [encoding.pooled for encoding, _ in made if encoding.pooled is not None]
+        if len({len(states) for states in hidden}) > 1:
+            lengths = " and ".join(str(len(states)) for states in hidden)
+            raise InputError(f"the model's text encoders read the prompt as {lengths} tokens; shorten it", "prompt")
+        inputs = {TEXT: hidden[0] if len(hidden) == 1 else namespace_of(hidden[0]).concatenate(hidden, axis=-1)}
+        if pooled:
+            inputs[POOLED] = pooled[-1]
+        return inputs, all(cached for _, cached in made)
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

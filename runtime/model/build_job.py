@@ -9,7 +9,7 @@ import numpy as np
 from ...bundles.facts import ModelFacts
 from ...bundles.tensor import Array
 from ...engines.arrays import namespace, to_device
-from ..conditioning.conditioning import TEXT, Conditioning
+from ..conditioning.conditioning import Conditioning
 from ..conditioning.prompt.tree import Phrase
 from ..denoising.blend import Blend
 from ..denoising.job import Job, StepHook
@@ -94,10 +94,10 @@ class JobBuilder:
     def _encode_text(self, phrase: Phrase) -> Units[dict[str, Array]]:
         request, stats = self._request, self._stats
         with stats.stage("text"):
-            embeddings, cached = self._stages.text.encode(phrase, request.clip_skip, request.emphasis)
-            stats.encodings.append(("text_encoder", embeddings))
+            made, cached = self._stages.prompts.encode(phrase, request.clip_skip, request.emphasis)
+            stats.encodings += [("text_encoder", array) for array in made.values()]
             stats.cached["text"] += cached
-            inputs = {TEXT: to_device(embeddings, self._device)}
+            inputs = {name: to_device(array, self._device) for name, array in made.items()}
         if not cached:
             yield
         return inputs

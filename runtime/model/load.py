@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ...bundles.facts import ModelFacts, conditionings
+from ...bundles.facts import EncoderFacts, ModelFacts
 from ...bundles.format import MANIFEST
 from ...bundles.manifest import Bundle
 from ...bundles.store import Store
@@ -17,7 +16,7 @@ from ...engines.hot_swap import HotSwap
 from ...engines.registry import EngineOptions, open_engine
 from ...engines.select import Candidate, faster, fastest, usual_device
 from ...errors import BundleError, InputError, unknown
-from ..conditioning.encoders import VECTORS, TextEncoder, load_tokenizer
+from ..conditioning.encoders import PromptEncoder, TextEncoder, load_tokenizer
 from ..denoising.denoiser import Denoiser
 from ..imaging.limits import MAX_SIDE
 from ..sampling.flow import FlowSchedule, schedule_from_config
@@ -25,18 +24,10 @@ from ..sampling.levels import ModelSchedule
 from ..sampling.names import find_schedule
 from .autoencoder import Autoencoder
 from .model import Model
+from .signatures import SIGNATURES, check_signatures
 from .stages import Stages
 
 MODELS = Path(__file__).parents[2] / "models"
-# What the graph of a role takes and gives.
-SIGNATURES: Mapping[str, tuple[set[str], set[str]]] = {
-    "text_encoder": ({"input_ids", "clip_skip"}, {"embeddings"}),
-    "denoiser": ({"sample", "timestep", "encoder_hidden_states"}, {"model_output"}),
-    "vae_encoder": ({"pixels"}, {"mean"}),
-    "vae_decoder": ({"latents"}, {"pixels"}),
-}
-# What a graph may take besides: a bundle of before this input was thought of does without.
-OPTIONAL: Mapping[str, set[str]] = {"text_encoder": {VECTORS}}
 # 64 x 64 latents are a row of 512 x 512 pixels in Stable Diffusion. The two of guidance share the reading of weights,
 # 6 % of a step on two cores with AMX; on two without it larger calls were no faster a row.
 AREAS = {"cpu": 2 * 4096, "cuda": 16 * 4096}
@@ -77,24 +68,18 @@ def load_model(
     bundle = Bundle.read(find(model), verify=verify)
     check_signatures(bundle)
     schedule = read_schedule(bundle)
-    denoiser, text_encoder = bundle.by_role("denoiser"), bundle.by_role("text_encoder")
+    denoiser = bundle.by_role("denoiser")
     options = EngineOptions(device or "", threads, precision, shapes)
     engines = _engines(bundle, engine, options)
-    facts = bundle.tokenizer
+    by_role = {role: engines[bundle.name_of(role)] for role in SIGNATURES}
     stages = Stages(
         bundle,
-        TextEncoder(
-            engines["text_encoder"],
-            load_tokenizer(bundle.folder / facts.file.path),
-            facts,
-            text_encoder.ranges["clip_skip"].most,
-            denoiser.ranges["tokens"].most,
-        ),
-        Autoencoder(engines["vae_encoder"], engines["vae_decoder"], bundle.model, vae_tile, longest=_longest(bundle)),
+        PromptEncoder([_text_encoder(bundle, facts, engines[facts.graph]) for facts in bundle.model.encoders]),
+        Autoencoder(by_role["vae_encoder"], by_role["vae_decoder"], bundle.model, vae_tile, longest=_longest(bundle)),
         Denoiser(
-            engines["denoiser"],
+            by_role["denoiser"],
             min(max_rows, denoiser.ranges["rows"].most),
-            max_area or AREAS[engines["denoiser"].device],
+            max_area or AREAS[by_role["denoiser"].device],
         ),
     )
     loading = {
@@ -102,6 +87,12 @@ def load_model(
         "threads": threads, "max_rows": max_rows, "max_area": max_area, "vae_tile": vae_tile,
     }  # fmt: skip
     return Model(stages, schedule, loading)
+
+
+def _text_encoder(bundle: Bundle, facts: EncoderFacts, engine: Engine) -> TextEncoder:
+    skipped, tokens = bundle.graphs[facts.graph].ranges["clip_skip"], bundle.by_role("denoiser").ranges["tokens"]
+    tokenizer = load_tokenizer(bundle.folder / facts.tokenizer.file.path)
+    return TextEncoder(engine, tokenizer, facts, skipped.most, tokens.most)
 
 
 def _longest(bundle: Bundle) -> int:
@@ -113,24 +104,25 @@ def _longest(bundle: Bundle) -> int:
 
 
 def _engines(bundle: Bundle, engine: str, options: EngineOptions) -> dict[str, Engine]:
-    """What runs the graph of each role; on a GPU one that is built later takes over where it may."""
+    """What runs each graph, by its name; on a GPU one that is built later takes over where it may."""
     chosen = fastest(bundle, options.device or None) if engine == "auto" else Candidate(engine, options.device, None)
     options = replace(options, device=chosen.device or usual_device(engine))
     store = Store.of(bundle.folder)
-    looked = dict.fromkeys(SIGNATURES, store.changed)
+    names = [facts.graph for facts in bundle.model.encoders] + [bundle.name_of(role) for role in SIGNATURES]
+    looked = dict.fromkeys(names, store.changed)
 
-    def opened(role: str, engine: str) -> Engine:
-        return open_engine(engine, bundle.name_of(role), bundle.by_role(role), bundle.folder, options)
+    def opened(name: str, engine: str) -> Engine:
+        return open_engine(engine, name, bundle.graphs[name], bundle.folder, options)
 
-    def upgrade(role: str) -> Engine | None:
-        before, looked[role] = looked[role], store.changed
-        better = faster(bundle, chosen) if looked[role] != before else None
-        return opened(role, better.engine) if better else None
+    def upgrade(name: str) -> Engine | None:
+        before, looked[name] = looked[name], store.changed
+        better = faster(bundle, chosen) if looked[name] != before else None
+        return opened(name, better.engine) if better else None
 
-    engines = {role: opened(role, chosen.engine) for role in SIGNATURES}
+    engines = {name: opened(name, chosen.engine) for name in names}
     if engine != "auto" or options.device == "cpu":
         return engines
-    return {role: HotSwap(first, partial(upgrade, role)) for role, first in engines.items()}
+    return {name: HotSwap(first, partial(upgrade, name)) for name, first in engines.items()}
 
 
 def find(model: str | Path) -> Path:
@@ -165,36 +157,3 @@ def read_schedule(bundle: Bundle) -> ModelSchedule | FlowSchedule:
         return schedule_from_config(bundle.model.scheduler)
     except (InputError, TypeError, ValueError) as exc:
         raise BundleError(f"{bundle.folder}: the scheduler's facts are wrong ({exc}); export the bundle again") from exc
-
-
-def check_signatures(bundle: Bundle) -> None:
-    """Raise `BundleError` where a graph's inputs or outputs are not those the runtime feeds and reads."""
-    for role, (inputs, outputs) in SIGNATURES.items():
-        graph = bundle.by_role(role)
-        given, made = {spec.name for spec in graph.inputs}, {spec.name for spec in graph.outputs}
-        if given - OPTIONAL.get(role, set()) != inputs or not outputs <= made:
-            raise BundleError(
-                f"{bundle.folder}: graph {bundle.name_of(role)!r} takes {sorted(given)} and gives {sorted(made)}, "
-                f"the runtime needs {sorted(inputs)} and {sorted(outputs)}; export again"
-            )
-    graphs = [bundle.by_role(role) for role in SIGNATURES]
-    axes = {spec.name: spec.axes for graph in graphs for spec in (*graph.inputs, *graph.outputs)}
-    model = bundle.model
-    channels = dict.fromkeys(("model_output", "mean", "latents"), model.latent_channels)
-    for name, wanted in {"sample": model.sample_channels, **channels}.items():
-        if len(axes[name]) != 4 or axes[name][1] != wanted:
-            raise BundleError(f"{bundle.folder}: {name} is {axes[name]}, the model's facts say {wanted} channels")
-    if model.conditioning_channels and not model.inpaints:
-        raise BundleError(
-            f"{bundle.folder}: its U-Net is shown {conditionings(model.latent_channels)[model.conditioning_channels]}, "
-            "which this version cannot run yet; take a model for image-to-image or inpainting"
-        )
-    if axes["embeddings"][-1] != axes["encoder_hidden_states"][-1]:
-        raise BundleError(f"{bundle.folder}: the text encoder and the U-Net differ in the width of the conditioning")
-    needed = {"denoiser": ("rows", "tokens", "height", "width"), "text_encoder": ("clip_skip",)}
-    for role, ranges in needed.items():
-        if missing := set(ranges) - bundle.by_role(role).ranges.keys():
-            raise BundleError(
-                f"{bundle.folder}: graph {bundle.name_of(role)!r} has no range of {', '.join(sorted(missing))}; "
-                "export again"
-            )

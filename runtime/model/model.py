@@ -12,7 +12,7 @@ from ...bundles.tensor import Array
 from ...engines.arrays import to_device
 from ...engines.base import Engine
 from ...errors import InputError
-from ..conditioning.conditioning import TEXT, Conditioning, by_evaluation
+from ..conditioning.conditioning import Conditioning, by_evaluation
 from ..conditioning.prompt.prompt import parse
 from ..conditioning.prompt.tree import Phrase
 from ..denoising.job import Job, JobSnapshot
@@ -135,7 +135,8 @@ class Model:
     def encode_prompt(
         self, prompt: str | Phrase, *, clip_skip: int = 0, weighting: str = "a1111", syntax: str = "a1111"
     ) -> Mapping[str, Array]:
-        """A prompt as inputs of the denoiser: "encoder_hidden_states" float32 [tokens, dim] on its device.
+        """A prompt as inputs of the denoiser, on its device: "encoder_hidden_states" float32 [tokens, dim], and what
+        else the model's text encoders give, see `PromptEncoder`.
 
         A text is parsed in a syntax of `prompt.prompt.SYNTAXES`; it is one whose words stay the same in all steps.
         Raises `InputError` for another, and as `TextEncoder.encode` does.
@@ -143,8 +144,8 @@ class Model:
         phrase = _constant(prompt, syntax) if isinstance(prompt, str) else prompt
 
         def encode() -> dict[str, Array]:
-            embeddings, _ = self.stages.text.encode(phrase, clip_skip, weighting)
-            return {TEXT: to_device(embeddings, self.stages.denoiser.engine.device)}
+            made, _ = self.stages.prompts.encode(phrase, clip_skip, weighting)
+            return {name: to_device(array, self.stages.denoiser.engine.device) for name, array in made.items()}
 
         return self._call(encode)
 

@@ -22,6 +22,7 @@ from ..sampling.flow import FlowSchedule
 from ..sampling.levels import ModelSchedule
 from ..sampling.passes import join
 from ..sampling.plan import Plan
+from .signatures import unfed
 
 # How many times more or fewer pixels than usual deserve a note.
 FAR = 2.25
@@ -81,6 +82,11 @@ class Planner:
     def prepare(self, request: Request) -> PreparedRequest:
         """What a request comes to; raises `InputError` where this model cannot answer it."""
         facts = self._facts
+        if missing := unfed(self._bundle):
+            raise InputError(
+                f"this model's denoiser also takes {', '.join(missing)}, which a request cannot give; start a job with "
+                "conditionings that have it (Model.start_job)"
+            )
         request = settled(request, facts.defaults["img2img"])
         picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
         self.check_size(picture.size, request.window)

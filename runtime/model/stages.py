@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...bundles.facts import ModelFacts
 from ...bundles.manifest import Bundle
 from ...engines.base import Engine
-from ..conditioning.encoders import TextEncoder
+from ..conditioning.encoders import PromptEncoder, TextEncoder
 from ..denoising.denoiser import Denoiser
 from .autoencoder import Autoencoder
 
@@ -18,7 +18,7 @@ class Stages:
     """What the scheduler alone calls. Each stage holds its engine, which tests and calibration may wrap."""
 
     bundle: Bundle
-    text: TextEncoder
+    prompts: PromptEncoder
     vae: Autoencoder
     denoiser: Denoiser
 
@@ -26,6 +26,11 @@ class Stages:
     def facts(self) -> ModelFacts:
         """The model's facts."""
         return self.bundle.model
+
+    @property
+    def text(self) -> TextEncoder:
+        """The first text encoder, whose tokens are the model's and which takes textual inversions."""
+        return self.prompts.encoders[0]
 
     @property
     def denoiser_name(self) -> str:
@@ -36,12 +41,12 @@ class Stages:
     def engines(self) -> Mapping[str, Engine]:
         """What runs each graph, by the graph's name."""
         by_role = {
-            "text_encoder": self.text.engine,
             "denoiser": self.denoiser.engine,
             "vae_encoder": self.vae.encoder,
             "vae_decoder": self.vae.decoder,
         }
-        return {self.bundle.name_of(role): engine for role, engine in by_role.items()}
+        encoders = {encoder.facts.graph: encoder.engine for encoder in self.prompts.encoders}
+        return {**encoders, **{self.bundle.name_of(role): engine for role, engine in by_role.items()}}
 
     @property
     def device(self) -> str:
@@ -50,5 +55,6 @@ class Stages:
 
     def forget_nonfinite(self) -> None:
         """Let go of cached encodings with NaN or infinity; waits for the device."""
-        self.text.forget_nonfinite()
+        for encoder in self.prompts.encoders:
+            encoder.forget_nonfinite()
         self.vae.forget_nonfinite()

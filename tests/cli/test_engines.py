@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import overpaint.runtime.model.load as loading
+import overpaint.runtime.pipeline as loading
 from overpaint.cli import main
 from overpaint.runtime.imaging.metadata import read_record
 from overpaint.runtime.provenance.records import Record
