@@ -205,7 +205,7 @@ class Model:
             return job.latents
 
         work = _Call(lambda: _unit(lambda: job), lambda job: _unit(lambda: latents(job)))
-        return self.scheduler.wait(self.scheduler.submit(work))
+        return self.scheduler.submit(work).result()
 
     def decode(self, latents: Array) -> Array:
         """The picture of latents, uint8 [height, width, 3] on the host; raises `ModelOutputError` for NaN."""
@@ -213,7 +213,7 @@ class Model:
         def finished(job: Job | None) -> Units[Array]:
             return (yield from self.stages.vae.decoding(latents))
 
-        return self.scheduler.wait(self.scheduler.submit(_Call(_nothing, finished)))
+        return self.scheduler.submit(_Call(_nothing, finished)).result()
 
     def close(self) -> None:
         """Cancel what has not ended, and release the engines' memory; the model cannot run afterwards."""
@@ -227,7 +227,7 @@ class Model:
         def finished(job: Job | None) -> Units[_Made]:
             return (yield from _unit(function))
 
-        return self.scheduler.wait(self.scheduler.submit(_Call(_nothing, finished)))
+        return self.scheduler.submit(_Call(_nothing, finished)).result()
 
 
 class _Call(Generic[_Made]):

@@ -97,7 +97,7 @@ class Scheduler:
         if deadline is not None and not deadline > time.monotonic():
             late = time.monotonic() - deadline
             raise InputError(f"the deadline is {late:.1f} s past; give one of time.monotonic() to come", "deadline")
-        ticket.wake = self._notify
+        ticket.owner = self
         with self._work:
             if self._closed:
                 raise ClosedError("the model is closed; load it again")
@@ -208,7 +208,8 @@ class Scheduler:
                     if not self._stopping and not self._queue.busy:
                         self._work.wait(0.02 if self._queue else None)
 
-    def _notify(self) -> None:
+    def wake(self) -> None:
+        """Have a thread that waits for work or for a ticket look again."""
         with self._work:
             self._work.notify_all()
 
@@ -359,7 +360,7 @@ class Scheduler:
     def _tell(self, event: Event, events: list[Event]) -> None:
         event.ticket.events.put(event)
         events.append(event)
-        self._notify()
+        self.wake()
 
 
 class _Progress:

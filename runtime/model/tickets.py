@@ -56,6 +56,18 @@ class Work(Protocol[Made_co]):
         ...
 
 
+class TicketOwner(Protocol):
+    """What a ticket needs of its scheduler."""
+
+    def wake(self) -> None:
+        """Have a thread that waits look again."""
+        ...
+
+    def wait(self, ticket: Ticket[Any], timeout: float | None = None) -> Any:
+        """The result of a ticket."""
+        ...
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that happened to a ticket: its status now, and the step that it took, if that is what happened."""
@@ -124,7 +136,8 @@ class Ticket(Generic[Made]):
     passes: int = 0
     """How many passes of the scheduler it has seen since it was submitted."""
     cancelling: bool = False
-    wake: Any = None
+    owner: TicketOwner | None = field(default=None, repr=False)
+    """The scheduler that it was added to."""
 
     @property
     def ended(self) -> bool:
@@ -139,9 +152,20 @@ class Ticket(Generic[Made]):
         if self.ended:
             return False
         self.cancelling = True
-        if self.wake is not None:
-            self.wake()
+        if self.owner is not None:
+            self.owner.wake()
         return True
+
+    def result(self, timeout: float | None = None) -> Made:
+        """What came of it; where no thread runs the scheduler, the work is done here meanwhile.
+
+        Raises what it failed with, and `TimeoutError` after `timeout` seconds, which does not end the ticket.
+        `future.result()` waits alone: it needs a scheduler whose thread was started.
+        """
+        if self.owner is None:
+            return self.future.result(timeout)
+        made: Made = self.owner.wait(self, timeout)
+        return made
 
     def __repr__(self) -> str:
         return f"Ticket({self.id}, {self.status})"
