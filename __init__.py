@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from .runtime.pipeline import Pipeline, load
     from .runtime.provenance.infotext import Infotext, from_infotext
     from .runtime.replay import Replay, replay
+    from .runtime.requests.places import InpaintMask, Region
     from .runtime.requests.presets import Preset, preset
-    from .runtime.requests.request import InpaintMask, Region, Request
+    from .runtime.requests.request import Request
     from .runtime.requests.result import Output, Result
     from .runtime.requests.schema import options_schema
     from .runtime.sampling.plan import Plan
@@ -50,7 +51,7 @@ _HOMES = {
     "OutputError": ".errors",
     "OverpaintError": ".errors",
     "RunTimeoutError": ".errors",
-    "InpaintMask": ".runtime.requests.request",
+    "InpaintMask": ".runtime.requests.places",
     "RunSnapshot": ".runtime.execution.snapshots",
     "Preset": ".runtime.requests.presets",
     "Replay": ".runtime.replay",
@@ -59,7 +60,7 @@ _HOMES = {
     "Infotext": ".runtime.provenance.infotext",
     "Pipeline": ".runtime.pipeline",
     "Plan": ".runtime.sampling.plan",
-    "Region": ".runtime.requests.request",
+    "Region": ".runtime.requests.places",
     "Request": ".runtime.requests.request",
     "Result": ".runtime.requests.result",
     "Run": ".runtime.execution.run",

@@ -59,7 +59,7 @@ def img2img(
     from ...runtime.pipeline import load
     from ...runtime.requests.defaults import values
     from ...runtime.requests.expand import expand
-    from ...runtime.requests.request import Region
+    from ...runtime.requests.places import Region
     from ...runtime.sampling.passes import loopback
     from ..outputs import Target, source
 

@@ -20,7 +20,8 @@ from ..imaging.match import settle
 from ..imaging.tiles import Mosaic
 from ..progress import ProgressCallback, no_progress
 from ..requests.guidance import WeightedPhrase, shares, weighted_phrases
-from ..requests.request import InpaintMask, Request
+from ..requests.places import InpaintMask
+from ..requests.request import Request
 from ..sampling.brownian import BrownianNoise
 from ..sampling.noise import NoiseStream, centred, noise_stream, slerp
 from ..units import Units

@@ -15,7 +15,8 @@ from ..imaging.picture import Picture
 from ..provenance.parameters import parameters_text
 from ..requests.defaults import sampling
 from ..requests.guidance import Prompts, parse_prompts
-from ..requests.request import InpaintMask, Region, Request
+from ..requests.places import InpaintMask, Region
+from ..requests.request import Request
 from ..requests.settle import settled
 from ..sampling.compile import compile_plan
 from ..sampling.flow import FlowSchedule

@@ -31,8 +31,8 @@ FORMAT = 2
 # `make(pipe) -> Output`, and gives its output the `recorder` of what it has made.
 HOMES: Mapping[str, str] = {
     "ToolCall": "..tools.tool_call",
-    "InpaintMask": "..requests.request",
-    "Region": "..requests.request",
+    "InpaintMask": "..requests.places",
+    "Region": "..requests.places",
     "Request": "..requests.request",
     "Soft": "..imaging.soft",
 }

@@ -8,8 +8,6 @@ from typing import TypeVar
 
 from ...errors import InputError
 from ..sampling.strength import from_noise
-from .places import InpaintMask as InpaintMask
-from .places import Region as Region
 from .sections import Canvas, Noise, Prompting, Sampling, Section, Subject
 
 Part = TypeVar("Part", bound=Section)

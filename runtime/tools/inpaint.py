@@ -26,7 +26,8 @@ from ..model.model import Model
 from ..requests import checks
 from ..requests.expand import expand
 from ..requests.options import default, fields_of, of_tool
-from ..requests.request import InpaintMask, Region, Request
+from ..requests.places import InpaintMask, Region
+from ..requests.request import Request
 from ..requests.result import Output, Result
 from ..requests.settle import settled
 from .options import split

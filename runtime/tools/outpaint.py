@@ -22,7 +22,8 @@ from ..model.model import Model
 from ..requests import checks
 from ..requests.expand import expand
 from ..requests.options import default, fields_of, of_tool
-from ..requests.request import InpaintMask, Request
+from ..requests.places import InpaintMask
+from ..requests.request import Request
 from ..requests.result import Output, Result
 from ..requests.settle import settled
 from .options import split

@@ -17,7 +17,8 @@ from ..imaging.picture import Picture
 from ..imaging.tile_passes import TilePass, waves
 from ..model.model import Model
 from ..progress import ProgressCallback
-from ..requests.request import InpaintMask, Request
+from ..requests.places import InpaintMask
+from ..requests.request import Request
 from ..requests.result import Output
 from .patch import scaled
 

@@ -9,7 +9,8 @@ import overpaint
 from overpaint.errors import InputError
 from overpaint.runtime.denoising.step_hooks import Keep
 from overpaint.runtime.imaging.mask import to_latents
-from overpaint.runtime.requests.request import InpaintMask, Request
+from overpaint.runtime.requests.places import InpaintMask
+from overpaint.runtime.requests.request import Request
 from overpaint.runtime.sampling.plan import Plan
 
 SHAPE = (4, 2, 3)

@@ -118,13 +118,12 @@ def test_the_pipeline_draws_one(fake: Pipeline, picture: Array) -> None:
 
 
 def test_a_drawn_seed_is_that_of_all_cells(fake: Pipeline, picture: Array, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = iter(range(5, 100))
-    monkeypatch.setattr("secrets.randbelow", lambda most: next(drawn))
-    seen: list[int] = []
-    run = fake.run
-    monkeypatch.setattr(fake, "run", lambda requests: seen.extend(each.seed for each in requests) or run(requests))
-    fake.grid(picture, "a", {"strength": (0.3, 0.5)}, steps=4, seed=-1, convention=None)
-    assert seen == [5, 5]
+    seeds = iter(range(5, 100))
+    monkeypatch.setattr("secrets.randbelow", lambda most: next(seeds))
+    strengths = {"strength": (0.3, 0.5)}
+    drawn = fake.grid(picture, "a", strengths, steps=4, seed=-1, convention=None)
+    assert drawn.tobytes() == fake.grid(picture, "a", strengths, steps=4, seed=5).tobytes()
+    assert drawn.tobytes() != fake.grid(picture, "a", strengths, steps=4, seed=6).tobytes()
 
 
 def test_too_large_a_sheet_and_small_cells() -> None:
