@@ -6,6 +6,7 @@ import time
 
 from ...errors import InputError, RunTimeoutError
 from ..requests import checks
+from ..requests.options import of_tool
 
 
 class Clock:
@@ -15,11 +16,10 @@ class Clock:
     """
 
     def __init__(self, timeout: float | None) -> None:
-        if timeout is not None:
-            checks.number("timeout", timeout, 0, float("inf"))
-            if not timeout:
-                raise InputError("timeout is 0 seconds, in which nothing can run; give more, or None for no limit")
-        self._timeout = timeout
+        self._timeout = checks.option(of_tool("img2img")["timeout"], timeout)
+        if self._timeout == 0:
+            cause = "timeout is 0 seconds, in which nothing can run; give more, or None for no limit"
+            raise InputError(cause, "timeout")
         self._start: float | None = None
 
     def begin(self) -> None:
