@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Unpack
 
 import numpy as np
 from PIL import Image
@@ -24,10 +24,22 @@ from .model.autoencoder import Autoencoder
 from .model.load import load_model
 from .model.model import Model, Source
 from .model.planning import PreparedRequest
+from .model.upscaler import Upscaler
+from .progress import ProgressCallback, no_progress
 from .requests import checks
 from .requests.expand import expand, named
+from .requests.options import default
 from .requests.request import Request
 from .requests.result import Result
+from .requests.typed import (
+    Changes,
+    GridOptions,
+    Img2ImgOptions,
+    InpaintOptions,
+    OutpaintOptions,
+    RunOptions,
+    UpscaleOptions,
+)
 from .sampling.plan import Plan
 from .tools.grid import paint
 from .tools.inpaint import Inpaint
@@ -54,7 +66,7 @@ class Pipeline:
         *,
         on_step: OnStep | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[Img2ImgOptions],
     ) -> Result:
         """Repaint one picture or several, as `start` describes, to the end.
 
@@ -74,7 +86,7 @@ class Pipeline:
         *,
         on_step: OnStep | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[InpaintOptions],
     ) -> Result:
         """Repaint what a mask says, as `tools.inpaint` describes; several masks may have prompts of their own.
 
@@ -89,7 +101,7 @@ class Pipeline:
         *,
         on_step: OnStep | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[OutpaintOptions],
     ) -> Result:
         """Enlarge a picture by what a model makes of its surroundings, as `tools.outpaint` describes.
 
@@ -102,16 +114,19 @@ class Pipeline:
         image: Source,
         prompt: str = "",
         *,
+        upscaler: Upscaler | None = None,
+        progress: ProgressCallback = no_progress,
         on_step: OnStep | None = None,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[UpscaleOptions],
     ) -> Upscaled:
         """Enlarge a picture and paint the detail that it lacks, in tiles without seams, as `tools.upscale` describes.
 
-        `options` are the fields of `tools.upscaling.Upscaling` and of `Request`, and `negative_prompt`, `seed`,
-        `upscaler` and `progress`.
+        `options` are the fields of `tools.upscaling.Upscaling` and of `Request`, and `negative_prompt` and `seed`;
+        `upscaler` makes the first enlargement, and `progress` is called with what is done of each stage.
         """
-        return finished(Upscale(self.model, image, prompt, **options), on_step, Clock(timeout))
+        work = Upscale(self.model, image, prompt, upscaler=upscaler, progress=progress, **options)
+        return finished(work, on_step, Clock(timeout))
 
     def start(
         self,
@@ -120,9 +135,9 @@ class Pipeline:
         *,
         negative_prompt: Text | None = None,
         seed: int | Sequence[int] | None = None,
-        n: int = 1,
+        n: int = default("n", "call"),
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[RunOptions],
     ) -> Run:
         """A run to iterate over for its steps, to leave early or `cancel()`, and to ask for its `result()` at the end.
 
@@ -142,16 +157,16 @@ class Pipeline:
         """A run of requests that may differ in everything; they share the model's calls, and the `timeout`."""
         return Run(self.model, requests, timeout=timeout)
 
-    def warm_up(self, sizes: Sequence[tuple[int, int]], **options: Any) -> None:
+    def warm_up(self, sizes: Sequence[tuple[int, int]], **options: Unpack[Img2ImgOptions]) -> None:
         """Have the engines compile what pictures of these (width, height) need, so that the first of them is fast.
 
         Each size runs one evaluation twice: what comes back is compiled for its size. `options` are those of `start`
         that calls depend on, such as `n`, `guidance_scale` and `regions`. Raises `InputError` for a size that the model
         does not take, before anything runs.
         """
-        usual = {"steps": 2, "strength": 0.5}
+        few: Img2ImgOptions = {"steps": 2, "strength": 0.5, **options}
         blanks = [Picture(np.zeros((height, width, 3), np.uint8)) for width, height in map(_checked_size, sizes)]
-        runs = [self.start(blank, "a", **{**usual, **options}) for blank in (*blanks, *blanks)]
+        runs = [self.start(blank, "a", **few) for blank in (*blanks, *blanks)]
         for run in runs:
             finished(run)
 
@@ -165,7 +180,7 @@ class Pipeline:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def resume(self, snapshot: RunSnapshot, **changes: Any) -> Run:
+    def resume(self, snapshot: RunSnapshot, **changes: Unpack[Changes]) -> Run:
         """A run that goes on from a snapshot, with other fields of its request from there on, such as the prompt, and
         of `start`'s options the `timeout`.
 
@@ -174,7 +189,9 @@ class Pipeline:
         timeout = changes.pop("timeout", None)
         return Run(self.model, [replace(snapshot.request, **named(changes, apart=()))], snapshot, timeout=timeout)
 
-    def grid(self, image: Source, prompt: str, axes: Mapping[str, Sequence[Any]], **options: Any) -> Image.Image:
+    def grid(
+        self, image: Source, prompt: str, axes: Mapping[str, Sequence[Any]], **options: Unpack[GridOptions]
+    ) -> Image.Image:
         """A labelled sheet of one picture repainted with every combination of one to three fields' values.
 
         `axes` are the values of fields by their names, see `tools.grid.AXES`, and "replace" a text of the prompt and

@@ -1,10 +1,11 @@
 """The types that editors show are those of the table and of the dataclasses."""
 
+from inspect import signature
 from typing import Any, get_type_hints
 
 import pytest
 
-from overpaint import Request
+from overpaint import Pipeline, Request
 from overpaint.runtime.requests.defaults import Times
 from overpaint.runtime.requests.options import SECTIONS, aliases, of_tool
 from overpaint.runtime.requests.typed import Aliases, Img2ImgOptions, InpaintOptions, OutpaintOptions, UpscaleOptions
@@ -22,6 +23,26 @@ OPTIONS: dict[str, tuple[Any, tuple[type[Any], ...]]] = {
 PARAMETERS = {"prompt", "timeout", "on_step", *(option.name for option in SECTIONS["file"])}
 # What may be one for each image, but not in a request.
 EACH = {"negative_prompt", "seed", "n"}
+
+
+VERBS = (
+    "__call__",
+    "inpaint",
+    "outpaint",
+    "upscale",
+    "start",
+    "resume",
+    "grid",
+    "warm_up",
+)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_verb_has_options_without_types(verb: str) -> None:
+    """tests/support/typed_calls.py shows what a type checker makes of them."""
+    parameters = signature(getattr(Pipeline, verb)).parameters.values()
+    (options,) = (each for each in parameters if each.kind is each.VAR_KEYWORD)
+    assert str(options.annotation).startswith("Unpack[")
 
 
 def test_aliases_are_those_of_the_table() -> None:
