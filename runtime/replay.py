@@ -20,7 +20,9 @@ from .imaging.opening import open_image
 from .imaging.picture import Picture, read
 from .model.load import find
 from .pipeline import Pipeline, load
-from .provenance.records import Record, Reference, image_hash, plan_hash, thaw
+from .provenance.frozen import Reference, thaw
+from .provenance.recorder import image_hash, plan_hash
+from .provenance.records import Record
 from .requests.request import Request
 from .requests.result import Output
 

@@ -22,7 +22,7 @@ from ..imaging.picture import Picture
 from ..imaging.picture import Source as PictureSource
 from ..imaging.picture import read as read_picture
 from ..progress import ProgressCallback, no_progress
-from ..provenance.records import Maker
+from ..provenance.recorder import Maker
 from ..requests.request import Request
 from ..requests.result import Output
 from ..sampling.flow import FlowSchedule

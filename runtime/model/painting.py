@@ -15,7 +15,7 @@ from ..imaging import resize
 from ..imaging.match import match
 from ..imaging.soft import paste_levels
 from ..progress import ProgressCallback, no_progress
-from ..provenance.records import Maker, recorder
+from ..provenance.recorder import Maker, recorder
 from ..requests.result import Output
 from ..units import Units, exhaust
 from .build_job import JobBuilder

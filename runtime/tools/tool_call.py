@@ -13,7 +13,8 @@ from ...bundles.tensor import Array
 from ...errors import unknown
 from ..imaging.picture import Picture
 from ..model.model import Model
-from ..provenance.records import damaged, recorder
+from ..provenance.frozen import damaged
+from ..provenance.recorder import recorder
 from ..requests.defaults import values
 from ..requests.expand import ALIASES
 from ..requests.result import Output

@@ -21,8 +21,10 @@ from overpaint.errors import OverpaintError
 from overpaint.runtime.conditioning.prompt.embeddings import Embedding
 from overpaint.runtime.imaging.metadata import read_parameters, read_record
 from overpaint.runtime.imaging.output import encode, write
-from overpaint.runtime.provenance import records
-from overpaint.runtime.provenance.records import Record, Reference, freeze, image_hash, located, recorder, thaw
+from overpaint.runtime.provenance import frozen
+from overpaint.runtime.provenance.frozen import Reference, freeze, thaw
+from overpaint.runtime.provenance.recorder import image_hash, recorder
+from overpaint.runtime.provenance.records import Record, located
 from overpaint.runtime.replay import Again, Replay
 
 
@@ -239,7 +241,7 @@ class Negative:
 
 class TestTools:
     def test_a_tool_records_itself(self, fake: Pipeline, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(records, "HOMES", {**records.HOMES, "Negative": __name__})
+        monkeypatch.setattr(frozen, "HOMES", {**frozen.HOMES, "Negative": __name__})
         output = Negative(Request(overpaint.read(source), "a", steps=4)).make(fake)
         write(source.with_name("out.png"), output.image, record=output.record)
         assert again(source.with_name("out.png")).equal

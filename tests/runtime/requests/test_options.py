@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from overpaint import InputError, Request
 from overpaint.runtime.imaging.picture import Picture
 from overpaint.runtime.imaging.soft import Soft
+from overpaint.runtime.provenance.frozen import freeze, thaw
 from overpaint.runtime.provenance.infotext_rules import COMMON, OF_VERB, SAMPLING
-from overpaint.runtime.provenance.records import freeze, thaw
 from overpaint.runtime.requests import checks
 from overpaint.runtime.requests.option import AFFECTS, TOOLS, Option
 from overpaint.runtime.requests.options import SECTIONS, TABLE, fields_of, fixed_on_resume, of_tool
