@@ -10,7 +10,7 @@ from ..denoising.job import Job
 from ..denoising.loop import Step
 from ..model.model import Model
 from ..model.stats import total
-from ..model.tickets import DONE, ENDED, FAILED, Events, Ticket
+from ..model.tickets import CANCELLED, DONE, ENDED, FAILED, Events, Ticket
 from ..progress import ProgressCallback, no_progress
 from ..requests.request import Request
 from ..requests.result import Output, Result
@@ -139,13 +139,13 @@ class Run:
             left -= event.status in ENDED
             if event.ticket.job is not None:
                 self._jobs[event.ticket.image] = event.ticket.job
-            if event.status == FAILED:
+            if event.status in (FAILED, CANCELLED) and not self._cancelled:
                 self._failed(event.ticket)
             if event.step is not None:
                 yield event.step
 
     def _failed(self, ticket: Ticket[Output]) -> None:
-        error = ticket.future.exception()
+        error = ticket.error
         assert isinstance(error, Exception)
         if not self._isolated:
             raise error

@@ -204,8 +204,7 @@ class Model:
             job.check()
             return job.latents
 
-        work = _Call(lambda: _unit(lambda: job), lambda job: _unit(lambda: latents(job)))
-        return self.scheduler.submit(work).result()
+        return self._done(_Call(lambda: _unit(lambda: job), lambda job: _unit(lambda: latents(job))))
 
     def decode(self, latents: Array) -> Array:
         """The picture of latents, uint8 [height, width, 3] on the host; raises `ModelOutputError` for NaN."""
@@ -213,7 +212,7 @@ class Model:
         def finished(job: Job | None) -> Units[Array]:
             return (yield from self.stages.vae.decoding(latents))
 
-        return self.scheduler.submit(_Call(_nothing, finished)).result()
+        return self._done(_Call(_nothing, finished))
 
     def close(self) -> None:
         """Cancel what has not ended, and release the engines' memory; the model cannot run afterwards."""
@@ -227,7 +226,14 @@ class Model:
         def finished(job: Job | None) -> Units[_Made]:
             return (yield from _unit(function))
 
-        return self.scheduler.submit(_Call(_nothing, finished)).result()
+        return self._done(_Call(_nothing, finished))
+
+    def _done(self, work: _Call[_Made]) -> _Made:
+        ticket = self.scheduler.submit(work)
+        try:
+            return ticket.result()
+        finally:  # also where who waits is interrupted
+            ticket.cancel()
 
 
 class _Call(Generic[_Made]):

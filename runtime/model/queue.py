@@ -15,7 +15,8 @@ PATIENCE = 64
 class Queue:
     """Tickets that wait and those that are active, of which there are at most `max_active`.
 
-    `add`, `all` and `len` may be called from any thread; the rest is the scheduler's.
+    `add`, `all`, `busy` and `len` may be called from any thread; the rest is the scheduler's. Who holds the `lock`
+    waits for nothing else: a run that the garbage collector ends takes it anywhere.
     """
 
     def __init__(self, max_active: int) -> None:
@@ -23,33 +24,33 @@ class Queue:
         self._waiting: list[Ticket[Any]] = []
         self._max_active = max_active
         self._served: set[int] = set()
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
 
     def __len__(self) -> int:
         """How many there are."""
-        with self._lock:
+        with self.lock:
             return len(self._waiting) + len(self.active)
 
     def all(self) -> tuple[Ticket[Any], ...]:
         """Those that wait and those that are active."""
-        with self._lock:
+        with self.lock:
             return (*self.active, *self._waiting)
 
     def add(self, ticket: Ticket[Any]) -> None:
         """Put a ticket in line."""
-        with self._lock:
+        with self.lock:
             self._waiting.append(ticket)
 
     def remove(self, ticket: Ticket[Any]) -> None:
         """Take a ticket out."""
-        with self._lock:
+        with self.lock:
             for tickets in (self.active, self._waiting):
                 if ticket in tickets:
                     tickets.remove(ticket)
 
     def admit(self) -> None:
         """Make those active that there is room for, the most urgent first."""
-        with self._lock:
+        with self.lock:
             self._waiting.sort(key=_urgency)
             room = max(self._max_active - sum(not _held(ticket) for ticket in self.active), 0)
             self.active += self._waiting[:room]
@@ -57,7 +58,7 @@ class Queue:
 
     def passed(self) -> None:
         """A pass is over: those that wait have waited for one more."""
-        with self._lock:
+        with self.lock:
             for ticket in self._waiting:
                 ticket.passes += 1
 
@@ -81,7 +82,7 @@ class Queue:
     @property
     def busy(self) -> bool:
         """Whether there is something to do at once."""
-        with self._lock:
+        with self.lock:
             return bool(self._waiting) or any(not _held(ticket) for ticket in self.active)
 
     def with_units(self) -> Iterator[Ticket[Any]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import InvalidStateError
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar, overload
@@ -15,15 +15,16 @@ from PIL import Image
 
 from ...bundles.tensor import Array
 from ...engines.arrays import device_lock
-from ...errors import CancelledError, ClosedError, InputError, RunTimeoutError
+from ...errors import ClosedError, InputError, RunTimeoutError
 from ..denoising.job import Job
 from ..denoising.loop import Step, evaluate
 from ..denoising.loop_graphs import LoopGraphs
+from ..requests import checks
 from ..requests.request import Request
 from ..requests.result import Output
 from .queue import Queue
 from .stages import Stages
-from .tickets import CANCELLED, DECODING, DENOISING, DONE, ENCODING, FAILED, Event, Ticket, Work
+from .tickets import CANCELLED, DECODING, DENOISING, DONE, ENCODING, FAILED, Event, Ticket, Work, cancelled
 
 MAX_ACTIVE = 32
 """The most tickets that are encoded, denoised or decoded at once; the others wait in line."""
@@ -32,6 +33,7 @@ DRAIN_STEPS = 200
 """For how many steps nobody is admitted so that an engine of another precision may take over."""
 
 _Made = TypeVar("_Made")
+_log = logging.getLogger(__name__)
 
 
 class Scheduler:
@@ -48,7 +50,7 @@ class Scheduler:
     of these each takes part in every pass.
 
     A faster engine of the same precision takes over between two steps; for one that rounds otherwise nobody is admitted
-    until those under way are done, for at most `DRAIN_STEPS` steps.
+    until those under way are done, for at most `DRAIN_STEPS` steps; then for as many they are, before the next attempt.
 
     `step` does the work; a thread that `start` makes calls it, or, where there is none, whoever waits for a result. All
     methods may be called from any thread, but only in the process that made it.
@@ -62,10 +64,11 @@ class Scheduler:
         self._work_of = work_of
         self._queue = Queue(max_active)
         self._driving = threading.RLock()
-        self._work = threading.Condition()
+        self._work = threading.Condition(self._queue.lock)  # there is some, for the thread
+        self._news = threading.Condition(self._queue.lock)  # something has happened, for those that wait
         self._graphs = LoopGraphs()
         self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._driver: threading.Thread | None = None
         self._closed = False
         self._process = os.getpid()
         self._last_pass = 0.0
@@ -84,8 +87,8 @@ class Scheduler:
         A request is checked here, and raises `InputError` where the model cannot answer it.
 
         `deadline` is in seconds of `time.monotonic`: past it the ticket fails with `RunTimeoutError` before its next
-        evaluation. Higher priorities come first. Raises `ClosedError` after `close`, and `InputError` for a deadline in
-        the past and in another process.
+        evaluation. Higher priorities, whole numbers, come first. Raises `ClosedError` after `close`, and `InputError`
+        for a deadline in the past and in another process.
         """
         work = self._work_of(request) if isinstance(request, Request) else request
         return self.add(Ticket(work, deadline, priority))
@@ -93,10 +96,7 @@ class Scheduler:
     def add(self, ticket: Ticket[_Made]) -> Ticket[_Made]:
         """Put a ticket in line that was made beforehand, to share its events or to be paced; raises as `submit`."""
         self._check_process()
-        deadline = ticket.deadline
-        if deadline is not None and not deadline > time.monotonic():
-            late = time.monotonic() - deadline
-            raise InputError(f"the deadline is {late:.1f} s past; give one of time.monotonic() to come", "deadline")
+        _check_urgency(ticket)
         ticket.owner = self
         with self._work:
             if self._closed:
@@ -109,35 +109,50 @@ class Scheduler:
         """Do the next piece of work; returns what happened to the tickets.
 
         Poll the engines, drop the cancelled and the expired, admit those that wait, run units of encoding and decoding,
-        and take one evaluation of every active job.
+        and take one evaluation of every active job. Raises `InputError` where a callback of a step calls it.
         """
-        self._check_process()
         with self.exclusive():
+            if self._stepping:
+                raise InputError(
+                    "a callback waits for the model that calls it; submit what it needs and return, or have another "
+                    "thread do it"
+                )
             self._stepping, events = True, list[Event]()
             try:
-                return self._step(events)
+                self._step(events)
             finally:
                 self._stepping = False
+                if self._closed:  # by a callback
+                    self._drop(events)
+                self._announce()
+            return events
 
-    def _step(self, events: list[Event]) -> list[Event]:
+    def _step(self, events: list[Event]) -> None:
+        if self._closed:
+            return
         for engine in self._stages.engines.values():
             engine.poll(idle=not self._queue.active)
         self._drop(events)
         self._admit()
         self._run_units(events)
+        self._announce()
         self._run_pass(events)
-        return events
 
     def drop(self) -> None:
-        """End what was cancelled now, rather than by the next step."""
-        with self.exclusive():
-            if not self._stepping:  # a generator may be closed, and so a run left, in the middle of a step
-                self._drop([])
+        """End what was cancelled now, or by the next step where somebody is at work. Never waits."""
+        if self._process == os.getpid() and self._driving.acquire(blocking=False):
+            try:
+                if not self._stepping:  # a generator may be closed, and so a run left, in the middle of a step
+                    self._drop([])
+                    self._announce()
+            finally:
+                self._driving.release()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """While it lasts, nobody else calls the model's engines: for what is no ticket, such as a preview."""
-        with self._driving, device_lock(self._stages.device):
+        self._check_process()
+        with device_lock(self._stages.device), self._driving:
             yield
 
     def wait(self, ticket: Ticket[_Made], timeout: float | None = None) -> _Made:
@@ -150,17 +165,28 @@ class Scheduler:
             if until is not None and time.monotonic() > until:
                 raise TimeoutError(f"{ticket} has not ended after {timeout:g} s")
             self.drive(lambda: ticket.ended)
+        if ticket.error is not None:
+            raise ticket.error
         return ticket.future.result()
 
     def drive(self, ready: Callable[[], bool]) -> None:
-        """Do a step, unless something is `ready` before; or wait a little for what the scheduler's own thread does."""
-        if self._thread is not None and threading.current_thread() is not self._thread:
-            with self._work:
-                self._work.wait_for(ready, 0.1)
-            return
-        with self._driving:
-            if not ready():
-                self.step()
+        """Do a step, unless something is `ready` before; or wait a little for what another thread's step does."""
+        self._check_process()
+        here = threading.current_thread()
+        with self._news:
+            if ready():
+                return
+            if (self._thread or self._driver or here) is not here:
+                self._work.notify_all()  # what waited for its reader may go on
+                self._news.wait(0.1)
+                return
+            self._driver = here
+        try:
+            self.step()
+        finally:
+            with self._news:
+                self._driver = None
+                self._news.notify_all()
 
     def start(self) -> None:
         """Have a thread of its own do the work, until `close`."""
@@ -175,21 +201,25 @@ class Scheduler:
     def drain(self) -> None:
         """Wait until everything that was submitted has ended, but for what waits for its reader; the work is done here
         where no thread runs."""
+        self._check_process()
         while self._queue.busy:
             self.drive(lambda: not self._queue.busy)
 
     def close(self) -> None:
         """Cancel what has not ended, stop the thread and take nothing more; the engines are the model's to close."""
+        if self._process != os.getpid():
+            self._closed = True  # the locks and the thread are the other process's
+            return
         with self._work:
-            self._closed = self._stopping = True
+            self._closed = True
+            for ticket in self._queue.all():
+                ticket.cancelling = True
             self._work.notify_all()
         if self._thread is not None and threading.current_thread() is not self._thread:
             self._thread.join()
         with self._driving:
-            for ticket in self._queue.all():
-                ticket.cancelling = True
-            self._drop([])
             self._graphs.clear()
+            self.drop()
 
     @property
     def closed(self) -> bool:
@@ -202,16 +232,32 @@ class Scheduler:
         return self._queue.all()
 
     def _serve(self) -> None:
-        while not self._stopping:
-            if not self.step():
-                with self._work:
-                    if not self._stopping and not self._queue.busy:
-                        self._work.wait(0.02 if self._queue else None)
+        while not self._closed:
+            try:
+                self.step()
+            except BaseException as exc:  # noqa: BLE001 - an engine's poll; nobody may wait for a thread that is gone
+                _log.exception("a step failed, and with it all work under way")
+                self._fail_all(exc)
+            with self._work:
+                if not self._closed and not self._queue.busy:
+                    self._work.wait(0.02 if self._queue else None)
+
+    def _fail_all(self, error: BaseException) -> None:
+        with self._driving:
+            for ticket in self._queue.all():
+                self._end(ticket, FAILED, error, [])
+        self._announce()
 
     def wake(self) -> None:
-        """Have a thread that waits for work or for a ticket look again."""
-        with self._work:
-            self._work.notify_all()
+        """Have the thread that waits for work look; a child of a fork has none, and its locks may be held for ever."""
+        if self._process == os.getpid():
+            with self._work:
+                self._work.notify_all()
+
+    def _announce(self) -> None:
+        """Have those that wait look at what happened."""
+        with self._news:
+            self._news.notify_all()
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
@@ -221,10 +267,11 @@ class Scheduler:
             )
 
     def _admit(self) -> None:
-        """Admit those that wait, unless an engine waits for the device to fall idle, for at most `DRAIN_STEPS`."""
+        """Admit those that wait, unless an engine waits for the device to fall idle: then every other `DRAIN_STEPS`."""
         waits = any(engine.waits_for_idle for engine in self._stages.engines.values())
         self._draining = self._draining + 1 if waits else 0
-        if not (waits and self._draining <= DRAIN_STEPS and self._queue.progressing):
+        draining = waits and (self._draining - 1) // DRAIN_STEPS % 2 == 0
+        if not (draining and self._queue.progressing):
             self._queue.admit()
 
     def _drop(self, events: list[Event]) -> None:
@@ -232,7 +279,7 @@ class Scheduler:
         now = time.monotonic()
         for ticket in self._queue.all():
             if ticket.cancelling or ticket.future.cancelled():
-                self._end(ticket, CANCELLED, CancelledError("the work was cancelled and has no result"), events)
+                self._end(ticket, CANCELLED, cancelled(), events)
             elif ticket.deadline is not None and now > ticket.deadline:
                 done, total = (ticket.job.evaluation, len(ticket.job.plan)) if ticket.job else (0, 0)
                 where = f"after {done} of {total} evaluations" if total else "before its first evaluation"
@@ -269,6 +316,9 @@ class Scheduler:
                     self._finish(ticket, ticket.job, events)
         except Exception as exc:  # noqa: BLE001 - it is the ticket's own
             self._fail(ticket, exc, events)
+        except BaseException:  # an interrupt of whoever drives, which has ended the units: they begin anew
+            ticket.units = ticket.work.finish(ticket.job) if ticket.status == DECODING else ticket.work.prepare()
+            raise
 
     def _run_pass(self, events: list[Event]) -> None:
         """One evaluation of every job that is ready; of a single short one all of them, where that is a CUDA graph."""
@@ -277,17 +327,19 @@ class Scheduler:
             return
         start = time.perf_counter()
         key = self._graphs.key(_job(tickets[0]), self._stages.denoiser) if len(self._queue) == 1 else None
-        if self._graphs.knows(key):
-            self._replay(key, tickets[0], events)
-        else:
-            self._evaluate(tickets, events)
-            if key is not None:
-                self._first_of(key, tickets[0], events)
+        try:
+            if self._graphs.knows(key):
+                self._replay(key, tickets[0], events)
+            else:
+                self._evaluate(tickets, events)
+                if key is not None:
+                    self._first_of(key, tickets[0], events)
+        finally:  # an interrupt of whoever drives leaves the others where they are
+            for ticket in tickets:
+                if ticket.job is not None and ticket.job.done and not ticket.ended:
+                    self._finish(ticket, ticket.job, events)
         self._last_pass = time.perf_counter() - start
         self._queue.passed()
-        for ticket in tickets:
-            if ticket.job is not None and ticket.job.done and not ticket.ended:
-                self._finish(ticket, ticket.job, events)
 
     def _evaluate(self, tickets: list[Ticket[Any]], events: list[Event]) -> None:
         start = time.perf_counter()
@@ -344,23 +396,23 @@ class Scheduler:
 
     def _end(self, ticket: Ticket[Any], status: str, outcome: Any, events: list[Event]) -> None:
         """Take a ticket out; its future gets the outcome."""
+        if ticket.ended:
+            return
         self._queue.remove(ticket)
         units, ticket.units, ticket.job, ticket.status = ticket.units, None, None, status
         if units is not None:
             units.close()
-        try:
-            if status == DONE:
-                ticket.future.set_result(outcome)
-            else:
-                ticket.future.set_exception(outcome)
-        except InvalidStateError:  # whoever waited has cancelled the future
-            pass
-        self._tell(Event(ticket, status), events)
+        if not ticket.future.set_running_or_notify_cancel():
+            ticket.status = CANCELLED
+        elif status == DONE:
+            ticket.future.set_result(outcome)
+        else:
+            ticket.future.set_exception(outcome)
+        self._tell(Event(ticket, ticket.status), events)
 
     def _tell(self, event: Event, events: list[Event]) -> None:
         event.ticket.events.put(event)
         events.append(event)
-        self.wake()
 
 
 class _Progress:
@@ -378,6 +430,18 @@ class _Progress:
         callback = self._callbacks[place]
         self._done[id(callback)] = self._done.get(id(callback), 0) + 1
         callback("denoise", self._done[id(callback)], self._total[id(callback)])
+
+
+def _check_urgency(ticket: Ticket[Any]) -> None:
+    """Raise `InputError` for a deadline or a priority that order nothing, and for a deadline in the past."""
+    checks.whole("priority", ticket.priority, -(2**31), 2**31)
+    if ticket.deadline is None:
+        return
+    with checks.of("deadline"):
+        checks.number("the deadline", ticket.deadline, float("-inf"), float("inf"))
+        late = time.monotonic() - ticket.deadline
+        if late >= 0:
+            raise InputError(f"the deadline is {late:.1f} s past; give one of time.monotonic() to come")
 
 
 def _job(ticket: Ticket[Any]) -> Job:

@@ -6,12 +6,12 @@ import itertools
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from threading import Condition
 from typing import Any, Generic, Protocol, TypeVar
 
 from PIL import Image
 
 from ...bundles.tensor import Array
+from ...errors import CancelledError
 from ..denoising.job import Job
 from ..denoising.loop import Step
 from ..progress import ProgressCallback
@@ -82,7 +82,6 @@ class Events:
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
-        self._changed = Condition()
 
     def __bool__(self) -> bool:
         """Whether there is one, or will be: events are no empty list."""
@@ -90,24 +89,23 @@ class Events:
 
     def put(self, event: Event) -> None:
         """Add an event."""
-        with self._changed:
-            self._events.append(event)
-            self._changed.notify_all()
+        self._events.append(event)
 
     def take(self) -> Event | None:
         """The next event, None where there is none yet."""
-        with self._changed:
-            return self._events.popleft() if self._events else None
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there is an event, at most `timeout` seconds; whether there is one."""
-        with self._changed:
-            return self._changed.wait_for(lambda: bool(self._events), timeout)
+        try:
+            return self._events.popleft()
+        except IndexError:
+            return None
 
     def __len__(self) -> int:
         """How many have not been read."""
-        with self._changed:
-            return len(self._events)
+        return len(self._events)
+
+
+def cancelled() -> CancelledError:
+    """The error of a ticket that was cancelled."""
+    return CancelledError("the work was cancelled and has no result; start it again")
 
 
 _ids = itertools.count(1)
@@ -143,6 +141,11 @@ class Ticket(Generic[Made]):
     def ended(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.status in ENDED
+
+    @property
+    def error(self) -> BaseException | None:
+        """What one that has ended failed with: `CancelledError` where it was cancelled, None where it is done."""
+        return cancelled() if self.future.cancelled() else self.future.exception()
 
     def cancel(self) -> bool:
         """Stop it before its next evaluation or unit, from any thread; whether it had not ended yet.
