@@ -1,25 +1,42 @@
-"""The page on the bundle's format names every field that there is."""
+"""docs/bundle-format.md names every field of a manifest."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import overpaint
-from overpaint.bundles.facts import EncoderFacts, ModelFacts, Tokenizer
-from overpaint.bundles.format import FORMAT
-from overpaint.bundles.graph import DENOISER, TEXT_ENCODER, UPSCALER, VAE_DECODER, VAE_ENCODER, File, Graph, Receipt
-from overpaint.bundles.upscaler import UpscalerFacts
+from overpaint.bundles import facts, format, graph, manifest, store, tensor, upscaler
+from overpaint.runtime.model.signatures import ENCODER, ENCODER_OPTIONAL, SIGNATURES
+from overpaint.runtime.sampling.flow import FlowSchedule
+from overpaint.runtime.sampling.levels import ModelSchedule
 
-PAGE = (Path(overpaint.__file__).parent / "docs/bundle-format.md").read_text()
+PAGE = (Path(overpaint.__file__).parent / "docs/bundle-format.md").read_text(encoding="utf-8")
+CLASSES = [
+    manifest.Bundle,
+    *(facts.ModelFacts, facts.EncoderFacts, facts.Tokenizer, facts.Defaults),
+    *(graph.Graph, graph.File, graph.Range, graph.Receipt, graph.Check),
+    *(tensor.TensorSpec, upscaler.UpscalerFacts, store.Key, ModelSchedule, FlowSchedule),
+]
 
 
-@pytest.mark.parametrize("kind", [ModelFacts, EncoderFacts, Tokenizer, Graph, File, Receipt, UpscalerFacts])
-def test_every_field_is_named(kind: type) -> None:
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_the_page_names_every_field(kind: Any) -> None:
     assert [field.name for field in fields(kind) if f"`{field.name}`" not in PAGE] == []
 
 
-def test_every_role_and_format_is_named() -> None:
-    roles = (DENOISER, TEXT_ENCODER, VAE_ENCODER, VAE_DECODER, UPSCALER)
-    assert [role for role in roles if f"`{role}`" not in PAGE] == []
-    assert f"| {FORMAT} |" in PAGE
+def test_every_dataclass_of_a_manifest_is_looked_at() -> None:
+    own = [kind for module in (facts, graph, manifest) for kind in vars(module).values() if isinstance(kind, type)]
+    assert {kind for kind in own if hasattr(kind, "__dataclass_fields__")} <= set(CLASSES)
+
+
+def test_the_page_has_the_roles_and_the_formats() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`.*)$", PAGE, flags=re.M))
+    assert rows.keys() == {*SIGNATURES, graph.TEXT_ENCODER, graph.UPSCALER}
+    for role, (inputs, outputs) in SIGNATURES.items():
+        assert all(f"`{name}`" in rows[role] for name in inputs | outputs)
+    assert all(f"`{name}`" in rows[graph.TEXT_ENCODER] for name in ENCODER | ENCODER_OPTIONAL)
+    assert f"| `format` | {format.FORMAT};" in PAGE
+    assert all(f'"{kind}"' in PAGE for kind in format.KINDS)
