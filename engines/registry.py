@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,13 +11,14 @@ from ..bundles.graph import Graph
 from ..errors import unknown
 from .base import Engine
 
-BACKENDS: Mapping[str, str] = {
-    "openvino": "openvino.engine",
-    "onnxruntime": "ort.engine",
-    "tensorrt": "tensorrt.engine",
-    "tensorrt_rtx": "tensorrt.rtx",
-    "fake": "fake",
+BACKENDS: dict[str, str] = {
+    "openvino": ".openvino.engine",
+    "onnxruntime": ".ort.engine",
+    "tensorrt": ".tensorrt.engine",
+    "tensorrt_rtx": ".tensorrt.rtx",
+    "fake": ".fake",
 }
+"""By an engine's name the module whose `open_engine` opens a graph; one of another package by its full name."""
 SHAPES = ("auto", "static", "dynamic", "tuned")
 
 
@@ -48,5 +48,5 @@ def open_engine(backend: str, name: str, graph: Graph, folder: Path, options: En
         raise unknown("engine", backend, BACKENDS)
     if options.shapes not in SHAPES:
         raise unknown("kind of shapes", options.shapes, SHAPES)
-    module = import_module(f".{BACKENDS[backend]}", __package__)
+    module = import_module(BACKENDS[backend], __package__)
     return cast("Engine", module.open_engine(name, graph, folder, options))

@@ -136,6 +136,8 @@ def find_sampler(name: str) -> tuple[str, str | None]:
     key = _key(_text("sampler", name))
     if key in _NO_TABLE:
         raise InputError(f"sampler {name!r} cannot run here: {_NO_TABLE[key]}")
+    if name in SAMPLERS:  # also one that was added since
+        return name, None
     if key in _SAMPLERS:
         return _SAMPLERS[key], None
     for ending, schedule in _SCHEDULES.items():
