@@ -1,103 +1,62 @@
-"""The import rules of the design, and that the runtime stays lean."""
+"""Who may import whom (`tests/house/layers.py`), and that the runtime stays lean."""
 
 import ast
 import re
 import subprocess
 import sys
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import overpaint
+from tests.house import check
+from tests.house.check import offences
+from tests.house.drawing import drawing
 
 ROOT = Path(overpaint.__file__).parent
-STDLIB = sys.stdlib_module_names
-# Who may import whom: the package's own parts by first name, then other libraries.
-RULES = {
-    "bundles": ({"bundles", "errors"}, {"numpy", "filelock"}),
-    "engines": ({"engines", "bundles", "errors"}, {"numpy", "cupy", "onnxruntime", "openvino"}),
-    "runtime": (
-        {"runtime", "engines", "bundles", "errors", "version"},
-        {"numpy", "PIL", "ftfy", "safetensors", "tokenizers"},
-    ),
-    "export": (
-        {"export", "engines", "bundles", "errors", "version"},
-        {
-            "numpy",
-            "torch",
-            "diffusers",
-            "nncf",
-            "transformers",
-            "onnx",
-            "onnxscript",
-            "onnx_ir",
-            "onnxruntime",
-            "safetensors",
-            "tokenizers",
-            "tqdm",
-        },
-    ),
-    "models": (set(), set()),
-}
-BACKEND_LIBRARIES = {
-    "cupy": "engines/arrays.py",
-    "onnxruntime": "engines/ort/session.py",
-    "openvino": "engines/openvino/library.py",
-}
-FILES = [path for part in RULES for path in sorted((ROOT / part).rglob("*.py"))]
 
 
-def imports(path: Path) -> tuple[set[str], set[str]]:
-    """The package's own parts and the other libraries that a file imports, at any depth of the code."""
-    own, others = set(), set()
-    here = path.relative_to(ROOT).parent.parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            others |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            others.add((node.module or "").partition(".")[0])
-        elif isinstance(node, ast.ImportFrom):
-            base = here[: len(here) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            own |= {(*base, *name.split("."))[0] for name in names if base or name != "__version__"}
-    return own, others - STDLIB
+def test_every_import_leads_to_a_layer_below_and_no_circle_exists() -> None:
+    assert list(offences()) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_imports_only_what_its_part_may(path: Path) -> None:
-    part = path.relative_to(ROOT).parts[0]
-    may_own, may_other = RULES[part]
-    own, others = imports(path)
-    assert own <= may_own
-    assert others <= may_other
+@pytest.mark.parametrize(
+    ("file", "code", "offence"),
+    [
+        ("engines/base.py", "from ..runtime import progress", "runtime/progress.py, which engines may not know"),
+        ("runtime/model/stages.py", "def later():\n    from ..tools import grid", "imports runtime/tools/grid.py"),
+        ("runtime/imaging/lab.py", "if TYPE_CHECKING:\n    from ..conventions.masks import OURS", "may not know"),
+        ("runtime/execution/work.py", "from ...export.bundle import export_bundle", "imports export/bundle.py"),
+        ("runtime/sampling/plan.py", "import torch", "imports torch, no library of runtime/sampling"),
+        ("engines/ort/cpu.py", "import onnxruntime", "which engines/ort/session.py alone does"),
+        ("bundles/tensor.py", "from . import graph", "a circle: bundles/"),
+    ],
+)
+def test_what_breaks_the_house_is_named(file: str, code: str, offence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = check.tree
+    changed = {ROOT / file: ast.parse(f"'A docstring.'\n{code}")}
+    monkeypatch.setattr(check, "tree", lambda path: changed.get(path) or tree(path))
+    check.imports.cache_clear()
+    found = list(offences())
+    check.imports.cache_clear()
+    assert [words for words in found if file in words and offence in words]
 
 
-def files_of(path: Path) -> set[Path]:
-    """The package's own files that a file imports, at any depth of the code."""
-    files = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
-            files |= {base / f"{alias.name}.py" for alias in node.names} | {base.with_suffix(".py")}
-    return {file for file in files if file.is_file()}
+def test_every_folder_of_code_is_installed() -> None:
+    tops = {file.partition("/")[0] for file in check.files() if "/" in file}
+    code = {path.relative_to(ROOT).as_posix() for top in tops for path in (ROOT / top).rglob("*.py")}
+    assert sorted(path for path in code - set(check.files()) if not path.endswith("__init__.py")) == []
 
 
-def test_no_files_below_the_runtime_import_one_another_in_circles() -> None:
-    below = [path for path in FILES if path.relative_to(ROOT).parts[0] in ("bundles", "engines", "export")]
-    TopologicalSorter({path: files_of(path) for path in below}).prepare()  # raises where there is a circle
-
-
-@pytest.mark.parametrize(("library", "home"), BACKEND_LIBRARIES.items())
-def test_a_backend_library_is_imported_in_one_file_of_the_runtime_side(library: str, home: str) -> None:
-    users = [path.relative_to(ROOT).as_posix() for path in FILES if library in imports(path)[1]]
-    assert [user for user in users if not user.startswith("export/")] == [home]
+def test_the_page_on_the_architecture_draws_the_layers() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    assert f"```text\n{drawing()}\n```" in page, "put what `python -m tests.house` draws into docs/architecture.md"
 
 
 def test_nobody_but_the_manifests_reader_knows_what_a_graph_is_called() -> None:
     name = re.compile(r"""["']unet["']""")
     # The exporter names its graphs, and the folders of a checkpoint.
-    files = [path for path in FILES if path.relative_to(ROOT).parts[0] != "export"]
+    files = [ROOT / file for file in check.files() if not file.startswith("export/")]
     assert [path.name for path in files if name.search(path.read_text(encoding="utf-8"))] == ["format.py"]
 
 
