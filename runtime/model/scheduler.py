@@ -434,7 +434,8 @@ class _Progress:
 
 def _check_urgency(ticket: Ticket[Any]) -> None:
     """Raise `InputError` for a deadline or a priority that order nothing, and for a deadline in the past."""
-    checks.whole("priority", ticket.priority, -(2**31), 2**31)
+    with checks.of("priority"):
+        checks.whole("priority", ticket.priority, -(2**31), 2**31)
     if ticket.deadline is None:
         return
     with checks.of("deadline"):
