@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import overpaint
+from overpaint.runtime.model.queue import PATIENCE
+from overpaint.runtime.model.scheduler import DRAIN_STEPS, MAX_ACTIVE
 from tests.house import check
 from tests.house.check import offences
 from tests.house.drawing import drawing
@@ -58,6 +60,12 @@ def test_nobody_but_the_manifests_reader_knows_what_a_graph_is_called() -> None:
     # The exporter names its graphs, and the folders of a checkpoint.
     files = [ROOT / file for file in check.files() if not file.startswith("export/")]
     assert [path.name for path in files if name.search(path.read_text(encoding="utf-8"))] == ["format.py"]
+
+
+def test_the_page_on_the_architecture_has_the_bounds_of_the_code() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    for bound in (f"At most {MAX_ACTIVE} are active", f"`PATIENCE` = {PATIENCE}", f"`DRAIN_STEPS` = {DRAIN_STEPS}"):
+        assert bound in page
 
 
 def fresh(code: str) -> str:
