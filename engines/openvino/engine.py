@@ -33,7 +33,7 @@ MOST_STATIC, MOST_SMALL = 2, len(ROW_BUCKETS)
 OFTEN = 100
 
 # One at a time, and none is left half done when the interpreter ends.
-_builder = ThreadPoolExecutor(1, "overpaint-openvino")
+_compiling = Lock()
 
 
 class OpenVinoEngine(BaseEngine):
@@ -63,6 +63,7 @@ class OpenVinoEngine(BaseEngine):
         self._dynamic = compiler.compile(None) if self._small or shapes == "dynamic" else None
         self._static: OrderedDict[Shapes, Compiled] = OrderedDict()
         self._building: dict[Shapes, Future[Compiled | None]] = {}
+        self._builder: ThreadPoolExecutor | None = None
         self._calls: Counter[Shapes] = Counter()
         self._earlier: set[Shapes] = set()
         self._unlike: set[Shapes] = set()
@@ -113,9 +114,9 @@ class OpenVinoEngine(BaseEngine):
     def close(self) -> None:
         """Release the compiled graphs; one that is being built is waited for."""
         with self._lock:
-            for future in self._building.values():
-                if not future.cancel():
-                    future.exception()
+            if self._builder is not None:
+                self._builder.shutdown(cancel_futures=True)
+                self._builder = None
             self._compiler = self._dynamic = None
             for held in (self._static, self._building, self._now):
                 held.clear()
@@ -152,11 +153,14 @@ class OpenVinoEngine(BaseEngine):
         inputs, wanted = ({name: array.copy() for name, array in arrays.items()} for arrays in (feeds, outputs))
 
         def build() -> Compiled | None:
-            compiled = replace(compiler, plain=True).compile(shapes)
+            with _compiling:
+                compiled = replace(compiler, plain=True).compile(shapes)
             results = self._infer(compiled, inputs)
             return compiled if all(results[name].tobytes() == wanted[name].tobytes() for name in wanted) else None
 
-        self._building[shapes] = _builder.submit(build)
+        if self._builder is None:
+            self._builder = ThreadPoolExecutor(1, "overpaint-openvino")
+        self._building[shapes] = self._builder.submit(build)
 
     def _take(self, shapes: Shapes, built: Future[Compiled | None]) -> None:
         if error := built.exception():  # the dynamic graph goes on; the label, and so every Result, says why
