@@ -59,7 +59,7 @@ class Again:
         self.record = Record.read(_record_text(file, self.file))
         self.differences: list[str] = []
         found = iter(self._found([self._read(path) for path in inputs]))
-        self.asked = thaw(self.record.asked, lambda _: next(found))
+        self.call = thaw(self.record.call, lambda _: next(found))
 
     def load(self, model: str | Path | None = None, **options: Any) -> Pipeline:
         """Load the model as it was loaded then, but for `model` and the `options` that are given."""
@@ -73,12 +73,12 @@ class Again:
 
     def changed(self, pipe: Pipeline) -> list[str]:
         """What is known to differ before anything runs, in words."""
-        return [*self.differences, *_changed(self.record, pipe, self.asked)]
+        return [*self.differences, *_changed(self.record, pipe, self.call)]
 
     def run(self, pipe: Pipeline) -> Replay:
         """Make the picture again."""
         before = self.changed(pipe)
-        output = _made(pipe, self.asked)
+        output = _made(pipe, self.call)
         now = Record.read(output.record or "")
         after = [*before, *_engines(self.record, now)]
         equal = now.result == self.record.result
@@ -170,11 +170,11 @@ def _record_text(source: str | Path | bytes, file: Path) -> str:
     raise InputError(f"{file}: has no record; it was stripped, edited by another program, or not made by overpaint")
 
 
-def _made(pipe: Pipeline, asked: Any) -> Output:
-    if not isinstance(asked, Request):
-        made: Output = asked.make(pipe)
+def _made(pipe: Pipeline, call: Any) -> Output:
+    if not isinstance(call, Request):
+        made: Output = call.make(pipe)
         return made
-    run = pipe.run([asked])
+    run = pipe.run([call])
     for _ in run:
         pass
     return run.result().outputs[0]
@@ -184,7 +184,7 @@ def _plain(image: Image.Image) -> Image.Image:
     return image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
 
 
-def _changed(record: Record, pipe: Pipeline, asked: Any) -> Iterator[str]:
+def _changed(record: Record, pipe: Pipeline, call: Any) -> Iterator[str]:
     if record.version != __version__:
         yield f"overpaint {record.version} made it, this is {__version__}"
     facts = pipe.bundle.model
@@ -195,7 +195,7 @@ def _changed(record: Record, pipe: Pipeline, asked: Any) -> Iterator[str]:
     yield from _compared("embedding", record.embeddings, pipe.text.embeddings)
     # Where the model lies makes no difference.
     yield from _compared("loading option", {**record.loading, "model": None}, {**pipe.loading, "model": None})
-    if isinstance(asked, Request) and record.plan != plan_hash(pipe.plan(asked)):
+    if isinstance(call, Request) and record.plan != plan_hash(pipe.plan(call)):
         yield "the table of the sampler's steps is another"
 
 

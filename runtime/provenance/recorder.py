@@ -53,11 +53,11 @@ class RecordText:
 class _Recorder:
     """Packs the record when it is wanted; pickled as its text."""
 
-    def __init__(self, make: Callable[..., Record], asked: Any, result: Callable[[], str]) -> None:
-        self._make, self._asked, self._result = make, asked, result
+    def __init__(self, make: Callable[..., Record], call: Any, result: Callable[[], str]) -> None:
+        self._make, self._call, self._result = make, call, result
 
     def __call__(self) -> str:
-        return self._make(asked=freeze(self._asked), result=self._result()).text()
+        return self._make(call=freeze(self._call), result=self._result()).text()
 
     def located(self, path: Path) -> str:
         return located(self(), path)
@@ -66,10 +66,10 @@ class _Recorder:
         return RecordText, (self(),)
 
 
-def recorder(maker: Maker, asked: Any, image: Image.Image, plan: Plan | None = None, together: int = 1) -> Recorder:
+def recorder(maker: Maker, call: Any, image: Image.Image, plan: Plan | None = None, together: int = 1) -> Recorder:
     """What gives the text of the record of a picture that a model made for a request, or for a tool's call.
 
-    The rest is as it is now; only packing `asked`, which does not change, is left until the text is wanted: it costs
+    The rest is as it is now; only packing `call`, which does not change, is left until the text is wanted: it costs
     the more the larger its masks are, and of a tool's parts nobody wants it. So is the hash of a small picture, which
     takes longer than its copy.
     """
@@ -83,7 +83,7 @@ def recorder(maker: Maker, asked: Any, image: Image.Image, plan: Plan | None = N
         plan=None if plan is None else plan_hash(plan),
         together=together,
     )
-    return _Recorder(make, asked, _hashed(image))
+    return _Recorder(make, call, _hashed(image))
 
 
 def _hashed(image: Image.Image) -> Callable[[], str]:

@@ -19,14 +19,14 @@ FORMAT = 2
 class Record:
     """What made a picture.
 
-    `asked` is the request, or a tool's options, as JSON; `model` the bundle's name and hashes by graph;
-    `loading` what `overpaint.load` was told; `engines` their labels by graph; `embeddings` the hashes of textual
+    `call` is the request, or a tool's options, as JSON; `model` the bundle's name and hashes by graph;
+    `loading` what `overpaint.load` was given; `engines` their labels by graph; `embeddings` the hashes of textual
     inversions by name; `plan` the hash of the table; `together` how many pictures the run had; `result` the hash of the
     picture's pixels.
     """
 
     version: str
-    asked: Any
+    call: Any
     model: Mapping[str, Any]
     loading: Mapping[str, Any]
     engines: Mapping[str, str]
@@ -41,7 +41,7 @@ class Record:
             raise damaged()
         if not isinstance(self.model.get("name"), str) or not isinstance(self.together, int):
             raise damaged()
-        if not isinstance(self.asked, dict) or CLASS not in self.asked:
+        if not isinstance(self.call, dict) or CLASS not in self.call:
             raise damaged()
 
     def text(self) -> str:
@@ -55,7 +55,7 @@ class Record:
             data = json.loads(text)
             version = data.pop("format")
             if version == 1:
-                return cls(**{**data, "asked": upgraded(data["asked"])})
+                return cls(call=upgraded(data.pop("asked")), **data)
             if version == FORMAT:
                 return cls(**data)
         except InputError:
@@ -67,13 +67,13 @@ class Record:
     def references(self) -> list[Reference]:
         """The pictures that it names, in their order."""
         try:
-            return list(references(self.asked))
+            return list(references(self.call))
         except (KeyError, TypeError, ValueError, RecursionError) as exc:
             raise damaged() from exc
 
     def seen_from(self, folder: Path) -> Record:
         """The record with its pictures' paths, which are seen from the current folder, seen from `folder`."""
-        return replace(self, asked=seen_from(self.asked, os.path.realpath(folder)))
+        return replace(self, call=seen_from(self.call, os.path.realpath(folder)))
 
 
 def located(text: str, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a tool was asked for, as the record in a picture's file holds it."""
+"""What a tool was call for, as the record in a picture's file holds it."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def recorded(
     kept |= {name: getattr(request, name) for name in asdict(USUAL[tool])}
     if request.variation_seed is not None:
         kept["variation_seed"] = request.variation_seed
-    asked = ToolCall(tool, image, prompts, request.negative_prompt, request.seed, masks, tuple(kept.items()))
-    return replace(output, recorder=recorder(model.maker, asked, output.image, together=together))
+    call = ToolCall(tool, image, prompts, request.negative_prompt, request.seed, masks, tuple(kept.items()))
+    return replace(output, recorder=recorder(model.maker, call, output.image, together=together))
 
 
 def _whole(call: Any) -> bool:

@@ -81,13 +81,13 @@ class TestRecords:
         request = Request(source, inpaint_mask=InpaintMask(levels, soft=0.5), regions=(Region("c", levels),), steps=3)
         known = {"name": "tiny", "graphs": {}}
         data = json.loads(Record("0", freeze(request), known, {}, {}, {}, None, 1, "").text())
-        asked = data["asked"]
-        old = asked.pop("inpaint_mask")
+        call = data["asked"] = data.pop("call")
+        old = call.pop("inpaint_mask")
         renamed = {"mask": "levels", "differential": "gradual", "soft": "softness", "soft_settings": "soft"}
-        asked["change"] = {**{renamed.get(name, name): value for name, value in old.items()}, "is": "Change"}
-        for region in asked["regions"]:
+        call["change"] = {**{renamed.get(name, name): value for name, value in old.items()}, "is": "Change"}
+        for region in call["regions"]:
             region["levels"] = region.pop("mask")
-        back = thaw(Record.read(json.dumps({**data, "format": 1})).asked, lambda _: source)
+        back = thaw(Record.read(json.dumps({**data, "format": 1})).call, lambda _: source)
         assert freeze(back) == freeze(request)
 
     def test_a_picture_is_its_hash_size_and_path(self, source: Path) -> None:
@@ -112,7 +112,7 @@ class TestRecords:
             ("{", "damaged"),
             ("[]", "damaged"),
             ('{"format": 9}', "format 9, this version reads 2"),
-            ('{"format": 1, "asked": {}}', "damaged"),
+            ('{"format": 1, "call": {}}', "damaged"),
         ],
     )
     def test_a_record_that_is_none(self, text: str, cause: str) -> None:
@@ -120,7 +120,7 @@ class TestRecords:
             Record.read(text)
 
     @pytest.mark.parametrize(
-        ("asked", "cause"),
+        ("call", "cause"),
         [
             ({"is": "Request", "image": {"sha256": "0", "size": [1, 1], "path": None}, "magic": 1}, "magic"),
             ({"is": "Path", "args": "/"}, "cannot make"),
@@ -130,13 +130,13 @@ class TestRecords:
             ({"png": 1}, "damaged"),
         ],
     )
-    def test_an_asking_that_is_none(self, asked: Any, cause: str) -> None:
+    def test_an_asking_that_is_none(self, call: Any, cause: str) -> None:
         with pytest.raises(InputError, match=cause):
-            thaw(asked, lambda _: overpaint.read(np.zeros((8, 8, 3), np.uint8)))
+            thaw(call, lambda _: overpaint.read(np.zeros((8, 8, 3), np.uint8)))
 
     @pytest.mark.parametrize("value", [None, 5, "x", [1], {"sha256": 1}, {"is": 3}], ids=str)
     @pytest.mark.parametrize(
-        "name", [*Record.__dataclass_fields__, "asked.image", "asked.inpaint_mask", "loading.engines"]
+        "name", [*Record.__dataclass_fields__, "call.image", "call.inpaint_mask", "loading.engines"]
     )
     def test_a_tampered_one_is_an_input_error_or_harmless(
         self, fake: Pipeline, source: Path, name: str, value: Any
@@ -174,14 +174,14 @@ class TestRecords:
         for _ in range(900):
             nested = [nested]
         with pytest.raises(InputError, match="damaged"):
-            again(altered(made(fake, source), asked={"passes": nested}))
+            again(altered(made(fake, source), call={"passes": nested}))
 
     @pytest.mark.parametrize("value", [[], {}, "x" * 5000, "\0", 10**400, True, -1, 1.5, None], ids=repr)
     @pytest.mark.parametrize("name", ["sha256", "size", "path"])
     def test_a_damaged_reference(self, fake: Pipeline, source: Path, name: str, value: Any) -> None:
         file = made(fake, source, strength=0.0)
         data = json.loads(read_record(file) or "")
-        data["asked"]["image"][name] = value
+        data["call"]["image"][name] = value
         write(file, Image.open(file), record=json.dumps(data))
         with suppress(InputError):
             again(file)
@@ -276,7 +276,7 @@ class TestEdits:
     ) -> None:
         output = fake.inpaint(source, [MASK, MASK[::-1].copy()], ["a", "b"], steps=4, strength=0.0).outputs[0]
         record = json.loads(output.record or "")
-        record["asked"][name] = value
+        record["call"][name] = value
         with suppress(InputError):  # some are values that the field may have
             overpaint.replay(encode(output.image, ".png", record=json.dumps(record))[0], [source], fake)
 
@@ -424,7 +424,7 @@ class TestReplay:
             again = Again(file)
             assert not again.differences
             assert main(["replay", str(file), "--model", str(fake_folder)]) == 0
-        assert json.loads(read_record(tmp_path / "out/a.png") or "")["asked"]["image"]["path"] == "../in/a.png"
+        assert json.loads(read_record(tmp_path / "out/a.png") or "")["call"]["image"]["path"] == "../in/a.png"
         (tmp_path / "in").rename(tmp_path / "gone")
         monkeypatch.chdir(tmp_path / "out")
         with pytest.raises(InputError, match=r"a\.png .* which is not found; give it as an input"):

@@ -77,7 +77,7 @@ def test_a_manifest_that_names_none_has_the_usual(fake: Pipeline, picture: Array
 @pytest.mark.parametrize("use", OWN)
 def test_a_record_keeps_what_was_used(pipe: Pipeline, picture: Array, use: str, fake: Pipeline) -> None:
     output = CALLS[use](pipe, picture).outputs[0]
-    record = json.loads(output.record)["asked"]
+    record = json.loads(output.record)["call"]
     options = dict(record["options"]) if "options" in record else record
     assert {name: options[name] for name in OWN[use]} == OWN[use]
 
