@@ -90,7 +90,7 @@ class Pipeline:
     ) -> Result:
         """Repaint what a mask says, as `tools.inpaint` describes; several masks may have prompts of their own.
 
-        `options` are the fields of `tools.inpaint.Inpainting` and of `Request`, and `seed`, `n`, `negative_prompt`.
+        `options` are the fields of `tools.inpainting.Inpainting` and of `Request`, and `seed`, `n`, `negative_prompt`.
         """
         return finished(Inpaint(self.model, image, mask, prompt, **options), on_step, Clock(timeout))
 
@@ -105,7 +105,8 @@ class Pipeline:
     ) -> Result:
         """Enlarge a picture by what a model makes of its surroundings, as `tools.outpaint` describes.
 
-        `options` are the fields of `tools.outpaint.Outpainting` and of `Request`, and `seed`, `n`, `negative_prompt`.
+        `options` are the fields of `tools.outpainting.Outpainting` and of `Request`, and `seed`, `n` and
+        `negative_prompt`.
         """
         return finished(Outpaint(self.model, image, prompt, **options), on_step, Clock(timeout))
 

@@ -98,7 +98,7 @@ class GridOptions(RunOptions, total=False):
 
 
 class InpaintOptions(Painting, Images, total=False):
-    """The options of `pipe.inpaint`, see `tools.inpaint.Inpainting`."""
+    """The options of `pipe.inpaint`, see `tools.inpainting.Inpainting`."""
 
     negative_prompt: str
     regions: tuple[Region, ...] | None
@@ -124,7 +124,7 @@ class InpaintOptions(Painting, Images, total=False):
 
 
 class OutpaintOptions(Painting, Images, total=False):
-    """The options of `pipe.outpaint`, see `tools.outpaint.Outpainting`."""
+    """The options of `pipe.outpaint`, see `tools.outpainting.Outpainting`."""
 
     negative_prompt: str
     left: int | None

@@ -86,3 +86,9 @@ def _scaled(picture: Picture, size: Size) -> Picture:
     made = lanczos(picture.image, size)
     alpha = None if picture.alpha is None else made[..., 3].copy()
     return Picture(np.ascontiguousarray(made[..., :3]), alpha, picture.notes)
+
+
+def extended(pixels: Array, shape: tuple[int, int]) -> Array:
+    """Pixels [height, width, 3] mirrored on the right and at the bottom to a shape that the model takes."""
+    margins = [(0, wanted - length) for wanted, length in zip(shape, pixels.shape[:2], strict=True)]
+    return np.pad(pixels, (*margins, (0, 0)), "symmetric") if any(map(any, margins)) else pixels

@@ -17,7 +17,6 @@ from ..conventions.tiles import OURS
 from ..denoising.loop import Step
 from ..imaging.match import METHODS as MATCHES
 from ..imaging.match import match
-from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.picture import Picture, check_size
 from ..imaging.picture import Source as PictureSource
 from ..imaging.seams import Line, Seams, seams
@@ -32,7 +31,7 @@ from ..requests.options import fields_of, of_tool
 from ..requests.request import Request
 from ..requests.result import Output, Result
 from ..requests.settle import settled
-from .enlarge import enlarge, enlarged_size, rounds
+from .enlarge import enlarge, enlarged_size, extended, rounds
 from .options import split
 from .tiled import Meter, Painter
 from .tool_call import recorded
@@ -139,7 +138,7 @@ class Upscale:
     def _painted(self, picture: Picture, painter: Painter, start: float) -> Iterator[Step]:
         """Repaint the enlarged picture, mend what shows, and keep the result."""
         own, (width, height) = self._own, self.size
-        source = _extended(picture.on_white, self._shape)
+        source = extended(picture.on_white, self._shape)
         paint = self._joint if own.method == "joint" else self._tiles
         pixels, output = yield from paint(source, painter)
         painted = mended = self._scores(pixels, source)
@@ -160,11 +159,12 @@ class Upscale:
             )
         if len(repaired) < len(worn):
             notes.append(f"seams left as they were, because a repair scored no better: {len(worn) - len(repaired)}")
+        name = self._upscaler.bundle.model.name if self._upscaler else "Lanczos"
         output = replace(
             output,
             image=made.image,
             request=self._request,
-            parameters=self._parameters(output.parameters),
+            parameters=own.parameters(output.parameters, self._sizes, self.size, name),
             notes=tuple(dict.fromkeys(notes)),
         )
         if self._upscaler is None:
@@ -285,23 +285,6 @@ class Upscale:
             for tile in passes[:1]:
                 self._model.check_size(tile.work_size, request.window)
 
-    def _parameters(self, text: str) -> str:
-        """A run's parameters as those of the whole: A1111's text, with what was done here at its end."""
-        own, sizes = self._own, self._sizes
-        extra = {"Upscale by": f"{own.scale:g}", "Upscaler": "Lanczos", "Upscale method": own.method}
-        if self._upscaler:
-            extra["Upscaler"] = self._upscaler.bundle.model.name
-        extra["Tile size"] = str(sizes.tile)
-        if own.method == "joint":
-            extra["Tile overlap"] = str(sizes.overlap)
-        else:
-            extra |= {"Tile padding": str(sizes.padding), "Mask blur": f"{sizes.mask_blur:g}", "Tile order": own.order}
-            extra["Seam fix"] = own.seam_fix
-        if own.matching != "none":
-            extra["Colour match"] = own.matching
-        made = parse_parameters(text)
-        return format_parameters(replace(made, size=self.size, extra=(*made.extra, *extra.items())))
-
 
 def _request(picture: Picture, prompt: str, negative: str, seed: int | None, options: dict[str, Any]) -> Request:
     """What every tile is asked for; raises `InputError` for what is not a request's, or is set here."""
@@ -312,9 +295,3 @@ def _request(picture: Picture, prompt: str, negative: str, seed: int | None, opt
         )
     (request,) = expand([picture], [prompt], [negative], seed, 1, options)
     return request
-
-
-def _extended(pixels: Array, shape: tuple[int, int]) -> Array:
-    """Pixels [height, width, 3] mirrored on the right and at the bottom to a shape that the model takes."""
-    margins = [(0, wanted - length) for wanted, length in zip(shape, pixels.shape[:2], strict=True)]
-    return np.pad(pixels, (*margins, (0, 0)), "symmetric") if any(map(any, margins)) else pixels

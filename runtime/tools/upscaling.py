@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ...bundles.facts import ModelFacts
 from ...errors import InputError
 from ..conventions.tiles import OURS, TileRule
+from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.seams import Line
 from ..imaging.tile_passes import SEAM_FIXES, TilePass, Tiling, bands, redraw
 from ..requests import checks
@@ -111,6 +112,20 @@ class Upscaling:
         if self.seam_fix == "bands":
             return bands(tiling, sizes.fix_width)
         return SEAM_FIXES[self.seam_fix](replace(tiling, ultimate=rule.ultimate))
+
+    def parameters(self, text: str, sizes: Sizes, size: tuple[int, int], upscaler: str) -> str:
+        """A run's parameters as those of a whole result of (width, height): A1111's text, and what was done here."""
+        extra = {"Upscale by": f"{self.scale:g}", "Upscaler": upscaler, "Upscale method": self.method}
+        extra["Tile size"] = str(sizes.tile)
+        if self.method == "joint":
+            extra["Tile overlap"] = str(sizes.overlap)
+        else:
+            extra |= {"Tile padding": str(sizes.padding), "Mask blur": f"{sizes.mask_blur:g}", "Tile order": self.order}
+            extra["Seam fix"] = self.seam_fix
+        if self.matching != "none":
+            extra["Colour match"] = self.matching
+        made = parse_parameters(text)
+        return format_parameters(replace(made, size=size, extra=(*made.extra, *extra.items())))
 
 
 @dataclass(frozen=True)

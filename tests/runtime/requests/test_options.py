@@ -22,8 +22,8 @@ from overpaint.runtime.requests.option import AFFECTS, TOOLS, Option
 from overpaint.runtime.requests.options import SECTIONS, TABLE, fields_of, fixed_on_resume, of_tool
 from overpaint.runtime.requests.presets import PRESETS
 from overpaint.runtime.requests.sections import Canvas, Noise, Prompting, Sampling
-from overpaint.runtime.tools.inpaint import Inpainting
-from overpaint.runtime.tools.outpaint import Outpainting
+from overpaint.runtime.tools.inpainting import Inpainting
+from overpaint.runtime.tools.outpainting import Outpainting
 from overpaint.runtime.tools.upscaling import Upscaling
 
 PICTURE = Picture(np.zeros((16, 16, 3), np.uint8))

@@ -9,8 +9,8 @@ from overpaint import Pipeline, Request
 from overpaint.runtime.requests.defaults import Times
 from overpaint.runtime.requests.options import SECTIONS, aliases, of_tool
 from overpaint.runtime.requests.typed import Aliases, Img2ImgOptions, InpaintOptions, OutpaintOptions, UpscaleOptions
-from overpaint.runtime.tools.inpaint import Inpainting
-from overpaint.runtime.tools.outpaint import Outpainting
+from overpaint.runtime.tools.inpainting import Inpainting
+from overpaint.runtime.tools.outpainting import Outpainting
 from overpaint.runtime.tools.upscaling import Upscaling
 
 OPTIONS: dict[str, tuple[Any, tuple[type[Any], ...]]] = {

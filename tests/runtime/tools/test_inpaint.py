@@ -22,7 +22,8 @@ from overpaint.runtime.model.build_job import JobBuilder
 from overpaint.runtime.model.stats import RunStats
 from overpaint.runtime.requests.places import InpaintMask
 from overpaint.runtime.requests.request import Request
-from overpaint.runtime.tools.inpaint import Inpaint, Inpainting
+from overpaint.runtime.tools.inpaint import Inpaint
+from overpaint.runtime.tools.inpainting import Inpainting
 from overpaint.runtime.tools.patch import Patch, Seam, working_size
 from tests.support.bundles import fake_bundle
 

@@ -14,7 +14,8 @@ from overpaint.errors import InputError
 from overpaint.runtime.imaging.fade import fade
 from overpaint.runtime.imaging.fill import PADDINGS, Margins
 from overpaint.runtime.imaging.limits import MAX_SIDE
-from overpaint.runtime.tools.outpaint import Outpaint, enlarged, rounds
+from overpaint.runtime.tools.outpaint import Outpaint
+from overpaint.runtime.tools.outpainting import enlarged, rounds
 from tests.support.bundles import fake_bundle
 
 Pixels = NDArray[np.uint8]
