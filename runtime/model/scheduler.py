@@ -34,6 +34,7 @@ DRAIN_STEPS = 200
 
 _Made = TypeVar("_Made")
 _log = logging.getLogger(__name__)
+_thread = threading.local()
 
 
 class Scheduler:
@@ -111,17 +112,14 @@ class Scheduler:
         Poll the engines, drop the cancelled and the expired, admit those that wait, run units of encoding and decoding,
         and take one evaluation of every active job. Raises `InputError` where a callback of a step calls it.
         """
+        self._check_caller()
         with self.exclusive():
-            if self._stepping:
-                raise InputError(
-                    "a callback waits for the model that calls it; submit what it needs and return, or have another "
-                    "thread do it"
-                )
             self._stepping, events = True, list[Event]()
+            _thread.stepping = True
             try:
                 self._step(events)
             finally:
-                self._stepping = False
+                self._stepping = _thread.stepping = False
                 if self._closed:  # by a callback
                     self._drop(events)
                 self._announce()
@@ -172,6 +170,7 @@ class Scheduler:
     def drive(self, ready: Callable[[], bool]) -> None:
         """Do a step, unless something is `ready` before; or wait a little for what another thread's step does."""
         self._check_process()
+        self._check_caller()
         here = threading.current_thread()
         with self._news:
             if ready():
@@ -264,6 +263,13 @@ class Scheduler:
             raise InputError(
                 "the model was loaded in another process; a fork does not carry an engine's threads over: load it "
                 "after the fork, or start the process by 'spawn'"
+            )
+
+    def _check_caller(self) -> None:
+        if getattr(_thread, "stepping", False):  # of whatever model: the one may hold the device that the other needs
+            raise InputError(
+                "a callback waits for a model while one calls it; submit what it needs and return, or have another "
+                "thread wait"
             )
 
     def _admit(self) -> None:
