@@ -1,4 +1,4 @@
-"""What tests of the scheduler begin with."""
+"""What tests of the scheduler and its clients begin with."""
 
 from pathlib import Path
 
