@@ -153,9 +153,11 @@ class Model:
         """The latents of pixels uint8 [height, width, 3], of the model's multiple: float32 [channels, height, width] on
         the denoiser's device; drawn with `noise`, or their mean without.
 
-        Raises `InputError` for sides that the model does not take.
+        Raises `InputError` for sides that the model does not take, and for what are no pixels.
         """
         facts = self.bundle.model
+        if getattr(pixels, "ndim", 0) != 3 or pixels.shape[2] != 3:
+            raise InputError(f"pixels are an array uint8 [height, width, 3], not {_kind(pixels)}")
         height, width = pixels.shape[:2]
         if height % facts.multiple or width % facts.multiple:
             raise InputError(f"the picture is {width}x{height}; this model's sides are multiples of {facts.multiple}")
@@ -182,9 +184,10 @@ class Model:
         `latents` float32 [channels, height, width] are clean, and get the plan's first noise from `noise`; without
         `add_noise` they are taken as they are, such as those that another job left. `conditionings` are those of the
         whole plan, which count from their start to their end, or one sequence an evaluation. `options` are those of
-        `Job`: guidance_rescale, concat_latents, mosaic, step_hooks, motion and blend.
+        `Job`: guidance_rescale, concat_latents, mosaic, step_hooks, motion and blend. Raises `InputError` for latents
+        that are not the model's, and for an evaluation without conditionings.
         """
-        latents = to_device(latents, self.stages.denoiser.engine.device)
+        latents = to_device(self._checked_latents(latents), self.stages.denoiser.engine.device)
         if add_noise:
             latents = lincomb(
                 plan.start, (latents, to_device(noise(latents.shape), self.stages.denoiser.engine.device))
@@ -194,6 +197,11 @@ class Model:
             if not conditionings or isinstance(conditionings[0], Conditioning)
             else [tuple(those) for those in conditionings if not isinstance(those, Conditioning)]
         )
+        if len(evaluations) != len(plan) or not all(evaluations):
+            raise InputError(
+                f"there are conditionings for {sum(map(bool, evaluations))} evaluations, the plan has {len(plan)}; "
+                "give a sequence of them for each, or those of the whole plan"
+            )
         return Job(plan, latents, evaluations, noise, component=self.stages.denoiser_name, **options)
 
     def denoise(self, job: Job) -> Array:
@@ -207,7 +215,11 @@ class Model:
         return self._done(_Call(lambda: _unit(lambda: job), lambda job: _unit(lambda: latents(job))))
 
     def decode(self, latents: Array) -> Array:
-        """The picture of latents, uint8 [height, width, 3] on the host; raises `ModelOutputError` for NaN."""
+        """The picture of latents float32 [channels, height, width], uint8 [height, width, 3] on the host.
+
+        Raises `InputError` for latents that are not the model's, and `ModelOutputError` for NaN.
+        """
+        latents = self._checked_latents(latents)
 
         def finished(job: Job | None) -> Units[Array]:
             return (yield from self.stages.vae.decoding(latents))
@@ -227,6 +239,12 @@ class Model:
             return (yield from _unit(function))
 
         return self._done(_Call(_nothing, finished))
+
+    def _checked_latents(self, latents: Array) -> Array:
+        channels = self.bundle.model.latent_channels
+        if getattr(latents, "ndim", 0) != 3 or len(latents) != channels:
+            raise InputError(f"latents are float32 [{channels}, height, width] here, not {_kind(latents)}")
+        return latents
 
     def _done(self, work: _Call[_Made]) -> _Made:
         ticket = self.scheduler.submit(work)
@@ -252,6 +270,11 @@ class _Call(Generic[_Made]):
     def diagnose(self, job: Job | None, error: Exception) -> Exception:
         """The error as it is."""
         return error
+
+
+def _kind(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ if shape is None else f"{value.dtype} {list(shape)}"
 
 
 def _unit(function: Callable[[], _Made]) -> Units[_Made]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -45,17 +46,24 @@ RANGES = {
     "latent_width": Range(2, 16, 256, 2),
 }
 # The U-Net counts its sides in latents, the VAE in pixels.
-SMALL = {"height": RANGES["latent_height"], "width": RANGES["latent_width"]}
+SMALL = {
+    "height": RANGES["latent_height"],
+    "width": RANGES["latent_width"],
+    "pixel_height": RANGES["height"],
+    "pixel_width": RANGES["width"],
+}
+Axes = tuple[int | str, ...]
 
 
-def fake_bundle(folder: Path, conditioning_channels: int = 0) -> Bundle:
-    """Write and read back a bundle whose graphs are empty files; its U-Net takes so many channels beside latents."""
+def fake_bundle(folder: Path, conditioning_channels: int = 0, inputs: Mapping[str, Axes] | None = None) -> Bundle:
+    """Write and read back a bundle whose graphs are empty files; its U-Net takes so many channels beside latents, and
+    float32 inputs of these axes besides."""
     (folder / "tokenizer").mkdir(parents=True)
     words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="z"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer/tokenizer.json"))
-    graphs = {name: _graph(folder, name, conditioning_channels) for name in SIGNATURES}
+    graphs = {name: _graph(folder, name, conditioning_channels, inputs or {}) for name in SIGNATURES}
     facts = TokenizerFacts(File.of(folder, "tokenizer/tokenizer.json"), LENGTH, 1, 2, 0)
     scheduler = {
         "prediction_type": "epsilon",
@@ -87,11 +95,12 @@ def edit_manifest(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def _graph(folder: Path, name: str, more: int) -> Graph:
+def _graph(folder: Path, name: str, more: int, besides: Mapping[str, Axes]) -> Graph:
     (folder / f"{name}.onnx").write_bytes(hashlib.sha256(name.encode()).digest())
     inputs, outputs = SIGNATURES[name]
     if name == "unet":
         inputs = inputs | {"sample": ("float32", ("rows", CHANNELS + more, *SAMPLE[2:]))}
+        inputs |= {key: ("float32", axes) for key, axes in besides.items()}
     return Graph(
         ROLES.get(name, name),
         File.of(folder, f"{name}.onnx"),
