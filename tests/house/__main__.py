@@ -2,10 +2,10 @@
 
 import sys
 
-from tests.house.check import offences
+from tests.house.check import long_files, offences
 from tests.house.drawing import drawing, table
 
-print(drawing(), "", *table(), sep="\n")
+print(drawing(), "", *table(), "", *long_files(), sep="\n")
 if broken := list(offences()):
     print("", *broken, sep="\n", file=sys.stderr)
 sys.exit(bool(broken))
