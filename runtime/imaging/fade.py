@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...bundles.tensor import Array
-from .mask import kernel
+from .mask_shape import kernel
 
 
 def fade(original: Array, repainted: Array, levels: Array, reach: int) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ...bundles.tensor import Array
-from .mask import blur, grow
+from .mask_shape import blur, grow
 
 GROWTH = 1.5
 """How many sigmas a part that is smaller than its blur grows by: a dot then keeps two thirds of its level."""

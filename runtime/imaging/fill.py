@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from ...bundles.tensor import Array
 from ...errors import InputError, unknown
-from .mask import region
+from .mask_shape import region
 from .match import transfer
 from .tiles import Window, strips
 

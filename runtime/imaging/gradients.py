@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from ...bundles.tensor import Array
-from .mask import blur as blur_mask
+from .mask_shape import blur as blur_mask
 from .tiles import Window
 
 

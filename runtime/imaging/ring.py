@@ -9,7 +9,7 @@ import numpy as np
 
 from ...bundles.tensor import Array
 from ...errors import InputError, unknown
-from .mask import grow, region
+from .mask_shape import grow, region
 from .tiles import Window, strips
 
 FIELDS = {"constant": 0, "linear": 1, "quadratic": 2}

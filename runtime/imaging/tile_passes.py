@@ -10,7 +10,7 @@ import numpy as np
 from ...bundles.tensor import Array
 from ...errors import InputError, unknown
 from .gradients import weights
-from .mask import around, blur_reach, region
+from .mask_shape import around, blur_reach, region
 from .picture import MAX_ASPECT
 from .tiles import Window
 

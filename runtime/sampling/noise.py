@@ -10,10 +10,9 @@ import numpy as np
 
 from ...bundles.tensor import Array
 from ...errors import InputError, unknown
+from .philox import counters, normals, philox
 
 _WORD = 0xFFFFFFFF
-_PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_PHILOX_WEYL = (0x9E3779B9, 0xBB67AE85)
 _TURN = np.float32(2 * math.pi)
 
 # Of two columns' directions; there the sphere is flat.
@@ -183,10 +182,10 @@ class TorchCUDA:
             return np.empty(shape, np.float32)
         threads = min(count, self._threads or count)
         rounds = -(-count // (4 * threads))
-        counters = _range(self._counter, rounds)[:, None]
+        draws = counters(self._counter, rounds)[:, None]
         self._counter += rounds
-        normals = _normals(philox(self._seed, counters, _range(0, 1), _range(0, threads), _range(0, 1)))
-        return normals.swapaxes(0, 1).reshape(-1)[:count].reshape(shape)
+        drawn = normals(philox(self._seed, draws, counters(0, 1), counters(0, threads), counters(0, 1)))
+        return drawn.swapaxes(0, 1).reshape(-1)[:count].reshape(shape)
 
 
 class Field:
@@ -206,50 +205,15 @@ class Field:
         """Draw float32 noise of `shape` [..., height, width] for the window at `origin` (y, x)."""
         *leading, height, width = shape
         planes = math.prod(leading)
-        groups = _range(0, -(-planes // 4))[:, None, None]
+        groups = counters(0, -(-planes // 4))[:, None, None]
         top, left = (own + given for own, given in zip(self._origin, origin, strict=True))
-        columns = _range(left, width)
+        columns = counters(left, width)
         drawn = np.empty((planes, height, width), np.float32)
         # In strips: Philox' words of a whole large draw would be many times its size.
         step = max(_STRIP // max(width * len(groups), 1), 1)
         for first in range(0, height, step):
-            rows = _range(top + first, min(step, height - first))[:, None]
-            normals = _normals(philox(self._seed, columns, rows, groups, _range(self._draw, 1)))
-            drawn[:, first : first + step] = normals.swapaxes(0, 1).reshape(-1, len(rows), width)[:planes]
+            rows = counters(top + first, min(step, height - first))[:, None]
+            strip = normals(philox(self._seed, columns, rows, groups, counters(self._draw, 1)))
+            drawn[:, first : first + step] = strip.swapaxes(0, 1).reshape(-1, len(rows), width)[:planes]
         self._draw += 1
         return drawn.reshape(shape)
-
-
-def philox(seed: int, *counter: Array) -> tuple[Array, Array, Array, Array]:
-    """Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
-
-    `counter` is four uint64 arrays of 32-bit words that broadcast together, the low word first; so are the results.
-    """
-    low, high = seed & _WORD, seed >> 32
-    a, b, c, d = counter
-    for _ in range(10):
-        first, second = a * _PHILOX_MULTIPLIERS[0], c * _PHILOX_MULTIPLIERS[1]
-        a, b, c, d = (second >> 32) ^ b ^ low, second & _WORD, (first >> 32) ^ d ^ high, first & _WORD
-        low, high = (low + _PHILOX_WEYL[0]) & _WORD, (high + _PHILOX_WEYL[1]) & _WORD
-    return a, b, c, d
-
-
-def _normals(words: tuple[Array, Array, Array, Array]) -> Array:
-    """Four float32 normals [4, ...] from four 32-bit words, as curand_normal4 makes them."""
-    return np.stack([*_box_muller(words[0], words[1]), *_box_muller(words[2], words[3])])
-
-
-def _box_muller(first: Array, second: Array) -> tuple[Array, Array]:
-    radius = np.sqrt(-2 * np.log(_unit(first, 1.0)))
-    angle = _unit(second, float(_TURN))
-    return radius * np.sin(angle), radius * np.cos(angle)
-
-
-def _unit(words: Array, scale: float) -> Array:
-    """Words as float32 in (0, scale], rounded where curand rounds: to float32, then once after multiply and add."""
-    step = scale * 2**-32
-    return (words.astype(np.float32).astype(np.float64) * step + step / 2).astype(np.float32)
-
-
-def _range(start: int, count: int) -> Array:
-    return (np.arange(start, start + count) & _WORD).astype(np.uint64)

@@ -18,6 +18,7 @@ from ..execution.run import Run
 from ..imaging import fill, mask
 from ..imaging.feather import covering
 from ..imaging.mask import HALF, Mask, to_latents
+from ..imaging.mask_shape import region
 from ..imaging.picture import Picture
 from ..imaging.picture import Source as PictureSource
 from ..imaging.tiles import Window
@@ -193,13 +194,13 @@ class Inpaint:
         masked."""
         own, area = self._own, self._picture.pixels.shape[:2]
         # Masks are shaped in a rectangle around them, so that a small mask in a large picture costs little.
-        around = mask.region(union(masks), own.reach)
+        around = region(union(masks), own.reach)
         if around is None:
             return None, [], union(masks)
         masks = [levels[around.slices] for levels in masks]
         shapes = [_placed(own.shaped(levels), around, area) for levels in masks]
         everything, most = union(shapes), size or facts.default_size
-        window = mask.region(everything, own.padding, most)
+        window = region(everything, own.padding, most)
         if window is None:
             self._notes.append(f"nothing of the mask is left once it has grown by {own.grow}: nothing is repainted")
             return None, [], everything

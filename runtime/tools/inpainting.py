@@ -9,7 +9,7 @@ import numpy as np
 from ...bundles.tensor import Array
 from ...errors import InputError
 from ..conventions.masks import OURS, MaskRule
-from ..imaging import mask
+from ..imaging import mask_shape
 from ..imaging.feather import GROWTH, feather
 from ..imaging.soft import Soft
 from ..requests import checks
@@ -109,12 +109,12 @@ class Inpainting:
     def shaped(self, levels: Array) -> Array:
         """A mask uint8 [height, width], grown and blurred."""
         x, y = self.sigmas
-        grown, soften = self.grown(levels), feather if self.latent_mask == "cover" else mask.blur
+        grown, soften = self.grown(levels), feather if self.latent_mask == "cover" else mask_shape.blur
         return soften(grown, x, y, self.blur_kind) if x or y else grown
 
     def grown(self, levels: Array) -> Array:
         """A mask uint8 [height, width], grown."""
-        return mask.grow(levels, self.grow) if self.grow else levels
+        return mask_shape.grow(levels, self.grow) if self.grow else levels
 
     @property
     def covers(self) -> bool:

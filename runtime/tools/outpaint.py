@@ -12,9 +12,10 @@ from ...bundles.tensor import Array
 from ...errors import InputError
 from ..denoising.loop import Step
 from ..execution.run import Run
-from ..imaging import fill, mask
+from ..imaging import fill
 from ..imaging.compose import certify, reveal
 from ..imaging.fill import Margins
+from ..imaging.mask_shape import blur, grow
 from ..imaging.picture import Picture, check_size
 from ..imaging.picture import Source as PictureSource
 from ..imaging.tiles import Window
@@ -197,5 +198,5 @@ def _overlapping(levels: Array, overlap: int) -> Array:
         return levels.copy()
     half = (overlap + 1) // 2
     # The blur of a mask grown by half the overlap ends within it.
-    faded = mask.blur(mask.grow(levels, half), max(overlap - half, 0) / 2.5)
+    faded = blur(grow(levels, half), max(overlap - half, 0) / 2.5)
     return np.maximum(faded, levels)

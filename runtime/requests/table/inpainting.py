@@ -105,7 +105,7 @@ INPAINTING = (
         "start",
         "whose blur: a1111's or diffusers'",
         default="a1111",
-        choices=Choices("imaging.mask", "BLURS"),
+        choices=Choices("imaging.mask_shape", "BLURS"),
         noun="mask blur",
         tools=_HERE,
         metavar="NAME",

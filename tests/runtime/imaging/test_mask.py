@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from overpaint.errors import InputError
-from overpaint.runtime.imaging import mask
+from overpaint.runtime.imaging import mask, mask_shape
 
 sides = st.integers(1, 48)
 masks = st.tuples(sides, sides).flatmap(
@@ -109,9 +109,9 @@ def test_bad_masks_name_cause_and_mend(source, options, message):
 
 def test_operations_refuse_what_they_do_not_know():
     for wrong in (
-        lambda: mask.blur(SQUARE, -1),
-        lambda: mask.blur(SQUARE, float("nan")),
-        lambda: mask.blur(SQUARE, 2, kind="box"),
+        lambda: mask_shape.blur(SQUARE, -1),
+        lambda: mask_shape.blur(SQUARE, float("nan")),
+        lambda: mask_shape.blur(SQUARE, 2, kind="box"),
         lambda: mask.to_latents(SQUARE, 2, "nearest"),
         lambda: mask.to_latents(SQUARE, 8),
     ):
@@ -122,13 +122,13 @@ def test_operations_refuse_what_they_do_not_know():
 @settings(max_examples=60, deadline=None)
 @given(masks, st.floats(0, 6), st.floats(0, 6))
 def test_blur_is_a_gaussian_within_its_reach(levels, x, y):
-    blurred = mask.blur(levels, x, y)
-    reach_x, reach_y = mask.blur_reach(x), mask.blur_reach(y)
-    untouched = mask.grow(levels, reach_x + reach_y) == 0
+    blurred = mask_shape.blur(levels, x, y)
+    reach_x, reach_y = mask_shape.blur_reach(x), mask_shape.blur_reach(y)
+    untouched = mask_shape.grow(levels, reach_x + reach_y) == 0
     assert not blurred[untouched].any()
     assert levels.min() <= blurred.min() <= blurred.max() <= levels.max()
     constant = np.full_like(levels, 255)
-    np.testing.assert_array_equal(mask.blur(constant, x, y), constant)
+    np.testing.assert_array_equal(mask_shape.blur(constant, x, y), constant)
 
 
 def test_blur_of_an_edge_is_the_error_function():
@@ -137,12 +137,14 @@ def test_blur_of_an_edge_is_the_error_function():
     edge = np.zeros((1, 101), np.uint8)
     edge[:, 50:] = 255
     expected = 255 * (1 + erf((np.arange(101) - 49.5) / (4 * np.sqrt(2)))) / 2
-    np.testing.assert_allclose(mask.blur(edge, 4)[0], expected, atol=2)
+    np.testing.assert_allclose(mask_shape.blur(edge, 4)[0], expected, atol=2)
 
 
 def test_blur_as_diffusers_is_bit_equal():
     image = Image.fromarray(SQUARE)
-    np.testing.assert_array_equal(mask.blur(SQUARE, 3, kind="diffusers"), np.asarray(VaeImageProcessor.blur(image, 3)))
+    np.testing.assert_array_equal(
+        mask_shape.blur(SQUARE, 3, kind="diffusers"), np.asarray(VaeImageProcessor.blur(image, 3))
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -157,15 +159,15 @@ def test_grow_takes_the_brightest_within_the_radius(levels, pixels):
         if (y - pixels) ** 2 + (x - pixels) ** 2 <= pixels**2
     ]
     expected = np.max([padded[y : y + height, x : x + width] for y, x in offsets], axis=0)
-    np.testing.assert_array_equal(mask.grow(levels, pixels), expected)
-    np.testing.assert_array_equal(mask.grow(levels, -pixels), 255 - mask.grow(255 - levels, pixels))
+    np.testing.assert_array_equal(mask_shape.grow(levels, pixels), expected)
+    np.testing.assert_array_equal(mask_shape.grow(levels, -pixels), 255 - mask_shape.grow(255 - levels, pixels))
 
 
 @settings(max_examples=200, deadline=None)
 @given(masks, st.integers(0, 60), st.integers(1, 12), st.integers(1, 12))
 def test_region_is_that_of_diffusers(levels, padding, width, height):
     assume(levels.any())
-    window = mask.region(levels, padding, (64 * width, 64 * height))
+    window = mask_shape.region(levels, padding, (64 * width, 64 * height))
     expected = VaeImageProcessor.get_crop_region(Image.fromarray(levels), 64 * width, 64 * height, padding)
     assert (window.left, window.top, window.left + window.width, window.top + window.height) == expected
     covered = np.zeros_like(levels)
@@ -174,7 +176,7 @@ def test_region_is_that_of_diffusers(levels, padding, width, height):
 
 
 def test_region_of_nothing_is_none():
-    assert mask.region(np.zeros((8, 8), np.uint8), 4, (64, 64)) is None
+    assert mask_shape.region(np.zeros((8, 8), np.uint8), 4, (64, 64)) is None
 
 
 @settings(max_examples=50, deadline=None)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from overpaint.errors import InputError
 from overpaint.runtime.sampling import noise
-from overpaint.runtime.sampling.noise import centred, check_seed, noise_stream, philox
+from overpaint.runtime.sampling.noise import centred, check_seed, noise_stream
+from overpaint.runtime.sampling.philox import philox
 
 SEEDS = [0, 1, 42, 2**31, 2**32 - 1, 2**32, 2**32 + 7, 2**63 - 1, 2**64 - 1]
 

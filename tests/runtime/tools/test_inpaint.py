@@ -16,6 +16,7 @@ from overpaint.engines.wrapper import Wrapper
 from overpaint.errors import InputError
 from overpaint.runtime.conventions.masks import A1111
 from overpaint.runtime.imaging import mask as masks
+from overpaint.runtime.imaging import mask_shape
 from overpaint.runtime.imaging.picture import Picture
 from overpaint.runtime.imaging.tiles import Window
 from overpaint.runtime.model.build_job import JobBuilder
@@ -92,7 +93,7 @@ def test_a_mask_is_shaped_in_its_rectangle_as_in_the_whole() -> None:
     own = Inpainting(grow=3, blur=(2.0, 5.0))
     for window in (Window(0, 20, 9, 11), Window(50, 60, 30, 40), Window(30, 0, 5, 100)):
         levels = box(80, 100, window)
-        around = masks.region(levels, own.reach)
+        around = mask_shape.region(levels, own.reach)
         assert around is not None
         part = np.zeros_like(levels)
         part[around.slices] = own.shaped(levels[around.slices])
@@ -347,7 +348,7 @@ def test_a_small_spot_frees_latents_and_is_pasted() -> None:
 
 def test_what_is_larger_than_its_blur_is_blurred_only() -> None:
     levels = box(90, 90, Window(20, 30, 40, 30))
-    assert np.array_equal(Inpainting(blur=4).shaped(levels), masks.blur(levels, 4))
+    assert np.array_equal(Inpainting(blur=4).shaped(levels), mask_shape.blur(levels, 4))
 
 
 @pytest.mark.parametrize("only_masked", [False, True])
@@ -386,7 +387,7 @@ def test_a1111_pastes_the_whole_picture_by_twice_its_blurred_mask(pipe: overpain
     options = {"blur": 4, "ring": 0, "seed": 1, "steps": 4, "strength": 0.9, "sampler": "ddim"}
     source = pixels(64, 64)
     made = np.asarray(pipe.inpaint(source, levels, "a", convention="a1111", **options).images[0])
-    doubled = np.minimum(masks.blur(levels, 4).astype(int) * 2, 255)
+    doubled = np.minimum(mask_shape.blur(levels, 4).astype(int) * 2, 255)
     assert (made[doubled == 0] == source[doubled == 0]).all()
     work = Inpaint(pipe.model, source, levels, "a", convention="a1111", **options)
     assert work._patch is not None
