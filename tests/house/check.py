@@ -1,7 +1,7 @@
 """What every file of the package imports, and what of that breaks the layers.
 
 Imports inside functions and under TYPE_CHECKING count. What is named by words alone (the backends of
-`engines/registry.py`, the commands of `cli/names.py`, the public names of `__init__.py`) is no import.
+`engines/registry.py`, the choices of the options table, the public names of `__init__.py`) is no import.
 """
 
 from __future__ import annotations
