@@ -10,7 +10,8 @@ import pytest
 
 import overpaint
 from overpaint.runtime.model.queue import PATIENCE
-from overpaint.runtime.model.scheduler import DRAIN_STEPS, MAX_ACTIVE
+from overpaint.runtime.model.scheduler import MAX_ACTIVE
+from overpaint.runtime.model.worker import DRAIN_STEPS
 from tests.house import check
 from tests.house.check import offences
 from tests.house.drawing import drawing

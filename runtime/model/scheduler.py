@@ -8,29 +8,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, TypeVar, overload
 
-from PIL import Image
-
-from ...bundles.tensor import Array
 from ...engines.arrays import device_lock
-from ...errors import ClosedError, InputError, RunTimeoutError
-from ..denoising.job import Job
-from ..denoising.loop import Step, evaluate
+from ...errors import ClosedError, InputError
 from ..denoising.loop_graphs import LoopGraphs
-from ..requests import checks
 from ..requests.request import Request
 from ..requests.result import Output
 from .queue import Queue
 from .stages import Stages
-from .tickets import CANCELLED, DECODING, DENOISING, DONE, ENCODING, FAILED, Event, Ticket, Work, cancelled
+from .tickets import Event, Ticket, Work
+from .worker import Worker
 
 MAX_ACTIVE = 32
 """The most tickets that are encoded, denoised or decoded at once; the others wait in line."""
-
-DRAIN_STEPS = 200
-"""For how many steps nobody is admitted so that an engine of another precision may take over."""
 
 _Made = TypeVar("_Made")
 _log = logging.getLogger(__name__)
@@ -51,7 +42,8 @@ class Scheduler:
     of these each takes part in every pass.
 
     A faster engine of the same precision takes over between two steps; for one that rounds otherwise nobody is admitted
-    until those under way are done, for at most `DRAIN_STEPS` steps; then for as many they are, before the next attempt.
+    until those under way are done, for at most `worker.DRAIN_STEPS` steps; then for as many they are, before the next
+    attempt.
 
     `step` does the work; a thread that `start` makes calls it, or, where there is none, whoever waits for a result. All
     methods may be called from any thread, but only in the process that made it.
@@ -72,9 +64,8 @@ class Scheduler:
         self._driver: threading.Thread | None = None
         self._closed = False
         self._process = os.getpid()
-        self._last_pass = 0.0
         self._stepping = False
-        self._draining = 0
+        self._worker = Worker(stages, self._queue, self._graphs, self.exclusive)
 
     @overload
     def submit(self, request: Request, *, deadline: float | None = None, priority: int = 0) -> Ticket[Output]: ...
@@ -97,7 +88,7 @@ class Scheduler:
     def add(self, ticket: Ticket[_Made]) -> Ticket[_Made]:
         """Put a ticket in line that was made beforehand, to share its events or to be paced; raises as `submit`."""
         self._check_process()
-        _check_urgency(ticket)
+        ticket.check()
         ticket.owner = self
         with self._work:
             if self._closed:
@@ -117,31 +108,23 @@ class Scheduler:
             self._stepping, events = True, list[Event]()
             _thread.stepping = True
             try:
-                self._step(events)
+                if not self._closed:
+                    self._worker.between_passes(events)
+                    self._announce()
+                    self._worker.run_pass(events)
             finally:
                 self._stepping = _thread.stepping = False
                 if self._closed:  # by a callback
-                    self._drop(events)
+                    self._worker.drop(events)
                 self._announce()
             return events
-
-    def _step(self, events: list[Event]) -> None:
-        if self._closed:
-            return
-        for engine in self._stages.engines.values():
-            engine.poll(idle=not self._queue.active)
-        self._drop(events)
-        self._admit()
-        self._run_units(events)
-        self._announce()
-        self._run_pass(events)
 
     def drop(self) -> None:
         """End what was cancelled now, or by the next step where somebody is at work. Never waits."""
         if self._process == os.getpid() and self._driving.acquire(blocking=False):
             try:
                 if not self._stepping:  # a generator may be closed, and so a run left, in the middle of a step
-                    self._drop([])
+                    self._worker.drop([])
                     self._announce()
             finally:
                 self._driving.release()
@@ -236,16 +219,12 @@ class Scheduler:
                 self.step()
             except BaseException as exc:  # noqa: BLE001 - an engine's poll; nobody may wait for a thread that is gone
                 _log.exception("a step failed, and with it all work under way")
-                self._fail_all(exc)
+                with self._driving:
+                    self._worker.fail_all(exc)
+                self._announce()
             with self._work:
                 if not self._closed and not self._queue.busy:
                     self._work.wait(0.02 if self._queue else None)
-
-    def _fail_all(self, error: BaseException) -> None:
-        with self._driving:
-            for ticket in self._queue.all():
-                self._end(ticket, FAILED, error, [])
-        self._announce()
 
     def wake(self) -> None:
         """Have the thread that waits for work look; a child of a fork has none, and its locks may be held for ever."""
@@ -271,186 +250,3 @@ class Scheduler:
                 "a callback waits for a model while one calls it; submit what it needs and return, or have another "
                 "thread wait"
             )
-
-    def _admit(self) -> None:
-        """Admit those that wait, unless an engine waits for the device to fall idle: then every other `DRAIN_STEPS`."""
-        waits = any(engine.waits_for_idle for engine in self._stages.engines.values())
-        self._draining = self._draining + 1 if waits else 0
-        draining = waits and (self._draining - 1) // DRAIN_STEPS % 2 == 0
-        if not (draining and self._queue.progressing):
-            self._queue.admit()
-
-    def _drop(self, events: list[Event]) -> None:
-        """End the cancelled, and those whose deadline is past."""
-        now = time.monotonic()
-        for ticket in self._queue.all():
-            if ticket.cancelling or ticket.future.cancelled():
-                self._end(ticket, CANCELLED, cancelled(), events)
-            elif ticket.deadline is not None and now > ticket.deadline:
-                done, total = (ticket.job.evaluation, len(ticket.job.plan)) if ticket.job else (0, 0)
-                where = f"after {done} of {total} evaluations" if total else "before its first evaluation"
-                error = RunTimeoutError(f"stopped {where}: its deadline is past; give more time, or ask for less")
-                self._end(ticket, FAILED, error, events)
-
-    def _run_units(self, events: list[Event]) -> None:
-        """Encode and decode; see the class for how much of it."""
-        begun, spent = self._queue.denoising(), 0.0
-        for ticket in self._queue.with_units():
-            start = time.perf_counter()
-            self._run_unit(ticket, events)
-            spent += time.perf_counter() - start
-            if begun and spent >= self._last_pass:
-                return
-            if not begun and not self._queue.encoding():
-                return
-
-    def _run_unit(self, ticket: Ticket[Any], events: list[Event]) -> None:
-        if ticket.units is None:
-            ticket.status, ticket.units = ENCODING, ticket.work.prepare()
-            self._tell(Event(ticket, ENCODING), events)
-        try:
-            next(ticket.units)
-        except StopIteration as end:
-            if ticket.status == DECODING:
-                self._end(ticket, DONE, end.value, events)
-            elif end.value is None:
-                self._finish(ticket, None, events)
-            else:
-                ticket.status, ticket.job, ticket.units = DENOISING, end.value, None
-                self._tell(Event(ticket, DENOISING), events)
-                if ticket.job.done:
-                    self._finish(ticket, ticket.job, events)
-        except Exception as exc:  # noqa: BLE001 - it is the ticket's own
-            self._fail(ticket, exc, events)
-        except BaseException:  # an interrupt of whoever drives, which has ended the units: they begin anew
-            ticket.units = ticket.work.finish(ticket.job) if ticket.status == DECODING else ticket.work.prepare()
-            raise
-
-    def _run_pass(self, events: list[Event]) -> None:
-        """One evaluation of every job that is ready; of a single short one all of them, where that is a CUDA graph."""
-        tickets = self._queue.ready()
-        if not tickets:
-            return
-        start = time.perf_counter()
-        key = self._graphs.key(_job(tickets[0]), self._stages.denoiser) if len(self._queue) == 1 else None
-        try:
-            if self._graphs.knows(key):
-                self._replay(key, tickets[0], events)
-            else:
-                self._evaluate(tickets, events)
-                if key is not None:
-                    self._first_of(key, tickets[0], events)
-        finally:  # an interrupt of whoever drives leaves the others where they are
-            for ticket in tickets:
-                if ticket.job is not None and ticket.job.done and not ticket.ended:
-                    self._finish(ticket, ticket.job, events)
-        self._last_pass = time.perf_counter() - start
-        self._queue.passed()
-
-    def _evaluate(self, tickets: list[Ticket[Any]], events: list[Event]) -> None:
-        start = time.perf_counter()
-        jobs = [_job(ticket) for ticket in tickets]
-        failed = evaluate(jobs, self._stages.denoiser, _Progress(tickets))
-        seconds = (time.perf_counter() - start) / len(tickets)
-        for place, ticket in enumerate(tickets):
-            ticket.work.stats.timings["denoise"] += seconds
-            if place in failed:
-                self._fail(ticket, failed[place], events)
-            else:
-                self._tell(Event(ticket, DENOISING, self._step_of(ticket, seconds)), events)
-
-    def _first_of(self, key: Any, ticket: Ticket[Any], events: list[Event]) -> None:
-        """Take the first job of a key to its end, to see whether the engine's work may be captured."""
-        while not ticket.ended and not _job(ticket).done:
-            self._evaluate([ticket], events)
-        if not ticket.ended:
-            self._graphs.remember(key, self._stages.denoiser)
-
-    def _replay(self, key: Any, ticket: Ticket[Any], events: list[Event]) -> None:
-        start, job = time.perf_counter(), _job(ticket)
-        try:
-            denoised = self._graphs.replay(key, job, self._stages.denoiser)
-        except Exception as exc:  # noqa: BLE001 - it is the ticket's own
-            self._fail(ticket, exc, events)
-            return
-        seconds = (time.perf_counter() - start) / len(denoised)
-        for index, latents in enumerate(denoised):
-            ticket.work.stats.timings["denoise"] += seconds
-            step = Step.of(job.plan, index, ticket.image, seconds, latents, self._show(ticket))
-            self._tell(Event(ticket, DENOISING, step), events)
-
-    def _step_of(self, ticket: Ticket[Any], seconds: float) -> Step:
-        job = _job(ticket)
-        return Step.of(job.plan, job.evaluation - 1, ticket.image, seconds, job.denoised, self._show(ticket))
-
-    def _show(self, ticket: Ticket[Any]) -> Callable[[Array], Image.Image]:
-        return partial(self._preview, ticket.work, _job(ticket))
-
-    def _preview(self, work: Work[Any], job: Job, latents: Array) -> Image.Image:
-        with self.exclusive():
-            try:
-                return work.show(job, latents)
-            except Exception as exc:
-                raise work.diagnose(job, exc) from exc
-
-    def _finish(self, ticket: Ticket[Any], job: Job | None, events: list[Event]) -> None:
-        ticket.status, ticket.units = DECODING, ticket.work.finish(job)
-        self._tell(Event(ticket, DECODING), events)
-
-    def _fail(self, ticket: Ticket[Any], error: Exception, events: list[Event]) -> None:
-        self._end(ticket, FAILED, ticket.work.diagnose(ticket.job, error), events)
-
-    def _end(self, ticket: Ticket[Any], status: str, outcome: Any, events: list[Event]) -> None:
-        """Take a ticket out; its future gets the outcome."""
-        if ticket.ended:
-            return
-        self._queue.remove(ticket)
-        units, ticket.units, ticket.job, ticket.status = ticket.units, None, None, status
-        if units is not None:
-            units.close()
-        if not ticket.future.set_running_or_notify_cancel():
-            ticket.status = CANCELLED
-        elif status == DONE:
-            ticket.future.set_result(outcome)
-        else:
-            ticket.future.set_exception(outcome)
-        self._tell(Event(ticket, ticket.status), events)
-
-    def _tell(self, event: Event, events: list[Event]) -> None:
-        event.ticket.events.put(event)
-        events.append(event)
-
-
-class _Progress:
-    """Tells every work's progress how many of its rows of a pass are done; works that share one count together."""
-
-    def __init__(self, tickets: list[Ticket[Any]]) -> None:
-        self._callbacks = [ticket.work.progress for ticket in tickets]
-        self._done: dict[int, int] = {}
-        self._total: dict[int, int] = {}
-        for ticket in tickets:
-            of = id(ticket.work.progress)
-            self._total[of] = self._total.get(of, 0) + _job(ticket).row_count
-
-    def __call__(self, place: int) -> None:
-        callback = self._callbacks[place]
-        self._done[id(callback)] = self._done.get(id(callback), 0) + 1
-        callback("denoise", self._done[id(callback)], self._total[id(callback)])
-
-
-def _check_urgency(ticket: Ticket[Any]) -> None:
-    """Raise `InputError` for a deadline or a priority that order nothing, and for a deadline in the past."""
-    with checks.of("priority"):
-        checks.whole("priority", ticket.priority, -(2**31), 2**31)
-    if ticket.deadline is None:
-        return
-    with checks.of("deadline"):
-        checks.number("the deadline", ticket.deadline, float("-inf"), float("inf"))
-        late = time.monotonic() - ticket.deadline
-        if late >= 0:
-            raise InputError(f"the deadline is {late:.1f} s past; give one of time.monotonic() to come")
-
-
-def _job(ticket: Ticket[Any]) -> Job:
-    assert ticket.job is not None
-    return ticket.job

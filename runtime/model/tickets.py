@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -11,10 +12,11 @@ from typing import Any, Generic, Protocol, TypeVar
 from PIL import Image
 
 from ...bundles.tensor import Array
-from ...errors import CancelledError
+from ...errors import CancelledError, InputError
 from ..denoising.job import Job
 from ..denoising.loop import Step
 from ..progress import ProgressCallback
+from ..requests import checks
 from ..units import Units
 from .stats import RunStats
 
@@ -146,6 +148,18 @@ class Ticket(Generic[Made]):
     def error(self) -> BaseException | None:
         """What one that has ended failed with: `CancelledError` where it was cancelled, None where it is done."""
         return cancelled() if self.future.cancelled() else self.future.exception()
+
+    def check(self) -> None:
+        """Raise `InputError` for a deadline or a priority that order nothing, and for a deadline in the past."""
+        with checks.of("priority"):
+            checks.whole("priority", self.priority, -(2**31), 2**31)
+        if self.deadline is None:
+            return
+        with checks.of("deadline"):
+            checks.number("the deadline", self.deadline, float("-inf"), float("inf"))
+            late = time.monotonic() - self.deadline
+            if late >= 0:
+                raise InputError(f"the deadline is {late:.1f} s past; give one of time.monotonic() to come")
 
     def cancel(self) -> bool:
         """Stop it before its next evaluation or unit, from any thread; whether it had not ended yet.

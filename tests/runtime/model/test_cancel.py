@@ -15,7 +15,7 @@ import pytest
 
 from overpaint import InputError, Pipeline, Request
 from overpaint.errors import CancelledError, RunTimeoutError
-from overpaint.runtime.model import scheduler as scheduler_module
+from overpaint.runtime.model import tickets as tickets_module
 from overpaint.runtime.model.scheduler import Scheduler
 from overpaint.runtime.model.tickets import CANCELLED, DONE, FAILED
 from tests.support.painting import Pixels, alone, painted
@@ -121,7 +121,7 @@ def test_a_deadline_that_passes_ends_its_ticket_alone(
     for _ in range(steps):
         scheduler.step()
     later = time.monotonic() + 2000
-    monkeypatch.setattr(scheduler_module.time, "monotonic", lambda: later)
+    monkeypatch.setattr(tickets_module.time, "monotonic", lambda: later)
     scheduler.step()
     assert late.status == FAILED
     with pytest.raises(RunTimeoutError, match=where):

@@ -14,7 +14,7 @@ from overpaint.bundles.tensor import Array
 from overpaint.engines.base import Engine
 from overpaint.engines.hot_swap import HotSwap
 from overpaint.engines.wrapper import Wrapper
-from overpaint.runtime.model import scheduler as scheduler_module
+from overpaint.runtime.model import worker as worker_module
 from overpaint.runtime.model.tickets import Ticket
 from tests.support.painting import alone, painted
 
@@ -102,7 +102,7 @@ def test_a_drain_is_bounded_and_tried_again(
     The engine takes over after that one, a time in which they are admitted, and one in which they are not.
     """
     drain = 8
-    monkeypatch.setattr(scheduler_module, "DRAIN_STEPS", drain)
+    monkeypatch.setattr(worker_module, "DRAIN_STEPS", drain)
     long = fake.model.submit(replace(request_of, steps=45))
     load = Load(fake, replace(request_of, steps=2), "rounded", ready=1)
     done = []

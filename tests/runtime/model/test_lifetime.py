@@ -180,7 +180,7 @@ def test_an_interrupt_after_the_last_evaluation_leaves_the_job_to_be_decoded(
 ) -> None:
     scheduler = fake.model.scheduler
     tickets = [fake.model.submit(request_of), fake.model.submit(replace(request_of, seed=2))]
-    told, tell = [], scheduler._tell
+    told, tell = [], scheduler._worker._tell
 
     def interrupted(event: Any, events: Any) -> None:
         tell(event, events)
@@ -188,7 +188,7 @@ def test_an_interrupt_after_the_last_evaluation_leaves_the_job_to_be_decoded(
             told.append(event)
             raise KeyboardInterrupt
 
-    scheduler._tell = interrupted  # type: ignore[method-assign]
+    scheduler._worker._tell = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         scheduler.drain()
     scheduler.drain()

@@ -74,8 +74,8 @@ def test_units_go_round(fake: Pipeline, request_of: Request) -> None:
     """Of two large pictures each has a unit in turn, the more urgent first."""
     scheduler, log = fake.model.scheduler, list[int]()
     tickets = [scheduler.submit(replace(request_of, seed=seed), priority=seed) for seed in range(2)]
-    run = scheduler._run_unit
-    scheduler._run_unit = lambda ticket, events: (log.append(tickets.index(ticket)), run(ticket, events))[1]  # type: ignore[method-assign, func-returns-value]
+    run = scheduler._worker._run_unit
+    scheduler._worker._run_unit = lambda ticket, events: (log.append(tickets.index(ticket)), run(ticket, events))[1]  # type: ignore[method-assign, func-returns-value]
     scheduler.step()
     assert log[:4] == [1, 0, 1, 0]
 

@@ -151,7 +151,7 @@ def test_a_large_picture_stalls_a_pass_by_one_unit_at_most(fake: Pipeline, reque
     log.clear()
     large = scheduler.submit(replace(request_of, image=overpaint.read(LARGE), prompt="b", steps=2, strength=0.5))
     while not large.ended:
-        scheduler._last_pass = 0.0
+        scheduler._worker._last_pass = 0.0
         scheduler.step()
     assert not other.ended
     assert log.count("unit") == 9
