@@ -76,7 +76,7 @@ class Denoiser:
         """The outputs of rows of one shape."""
         if missing := sorted(name for name, shape in shapes.items() if shape is None):
             for index in members:
-                yield index, EngineError(f"the denoiser takes {', '.join(missing)}, which a row does not have")
+                yield index, EngineError(f"the denoiser takes {', '.join(missing)}, of which a row has no array")
             return
         height, width = (shapes[SAMPLE] or ())[-2:]
         built = most_rows(self.engine.profiles, _lengths(self.engine.inputs, shapes))
@@ -128,7 +128,7 @@ class Denoiser:
 
 
 def _shape(row: Row, spec: TensorSpec) -> tuple[int, ...] | None:
-    return row.inputs[spec.name].shape if spec.name in row.inputs else None
+    return getattr(row.inputs.get(spec.name), "shape", None)
 
 
 def _lengths(specs: Iterable[TensorSpec], shapes: Mapping[str, tuple[int, ...] | None]) -> dict[str, int]:

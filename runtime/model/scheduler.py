@@ -83,12 +83,16 @@ class Scheduler:
         for a deadline in the past and in another process.
         """
         work = self._work_of(request) if isinstance(request, Request) else request
+        if not hasattr(work, "prepare"):
+            raise InputError(f"a request is submitted, not {type(work).__name__}; make one with overpaint.Request")
         return self.add(Ticket(work, deadline, priority))
 
     def add(self, ticket: Ticket[_Made]) -> Ticket[_Made]:
         """Put a ticket in line that was made beforehand, to share its events or to be paced; raises as `submit`."""
         self._check_process()
         ticket.check()
+        if ticket.owner is not None:
+            raise InputError(f"{ticket} was submitted before; submit its work again for another")
         ticket.owner = self
         with self._work:
             if self._closed:
@@ -112,6 +116,9 @@ class Scheduler:
                     self._worker.between_passes(events)
                     self._announce()
                     self._worker.run_pass(events)
+            except Exception as exc:  # such as an engine's poll: nobody's own, and nobody may wait for ever
+                self._worker.fail_all(exc, events)
+                raise
             finally:
                 self._stepping = _thread.stepping = False
                 if self._closed:  # by a callback
@@ -217,10 +224,10 @@ class Scheduler:
         while not self._closed:
             try:
                 self.step()
-            except BaseException as exc:  # noqa: BLE001 - an engine's poll; nobody may wait for a thread that is gone
+            except BaseException as exc:  # noqa: BLE001 - also a callback's SystemExit: the thread is everybody's
                 _log.exception("a step failed, and with it all work under way")
                 with self._driving:
-                    self._worker.fail_all(exc)
+                    self._worker.fail_all(exc, [])
                 self._announce()
             with self._work:
                 if not self._closed and not self._queue.busy:

@@ -145,6 +145,11 @@ class Ticket(Generic[Made]):
         return self.status in ENDED
 
     @property
+    def cancelled(self) -> bool:
+        """Whether it, or its future, was cancelled before it ended; the next step then ends it."""
+        return self.cancelling or self.future.cancelled()
+
+    @property
     def error(self) -> BaseException | None:
         """What one that has ended failed with: `CancelledError` where it was cancelled, None where it is done."""
         return cancelled() if self.future.cancelled() else self.future.exception()

@@ -59,7 +59,7 @@ class Worker:
         """End the cancelled, and those whose deadline is past."""
         now = time.monotonic()
         for ticket in self._queue.all():
-            if ticket.cancelling or ticket.future.cancelled():
+            if ticket.cancelled:
                 self._end(ticket, CANCELLED, cancelled(), events)
             elif ticket.deadline is not None and now > ticket.deadline:
                 done, total = (ticket.job.evaluation, len(ticket.job.plan)) if ticket.job else (0, 0)
@@ -71,6 +71,8 @@ class Worker:
         """Encode and decode; see `Scheduler` for how much of it."""
         begun, spent = self._queue.denoising(), 0.0
         for ticket in self._queue.with_units():
+            if ticket.cancelled:
+                return  # the next step drops it
             start = time.perf_counter()
             self._run_unit(ticket, events)
             spent += time.perf_counter() - start
@@ -80,10 +82,10 @@ class Worker:
                 return
 
     def _run_unit(self, ticket: Ticket[Any], events: list[Event]) -> None:
-        if ticket.units is None:
-            ticket.status, ticket.units = ENCODING, ticket.work.prepare()
-            self._tell(Event(ticket, ENCODING), events)
         try:
+            if ticket.units is None:
+                ticket.status, ticket.units = ENCODING, ticket.work.prepare()
+                self._tell(Event(ticket, ENCODING), events)
             next(ticket.units)
         except StopIteration as end:
             if ticket.status == DECODING:
@@ -195,10 +197,10 @@ class Worker:
         event.ticket.events.put(event)
         events.append(event)
 
-    def fail_all(self, error: BaseException) -> None:
+    def fail_all(self, error: BaseException, events: list[Event]) -> None:
         """End all that there are with an error."""
         for ticket in self._queue.all():
-            self._end(ticket, FAILED, error, [])
+            self._end(ticket, FAILED, error, events)
 
 
 class _Progress:

@@ -128,16 +128,19 @@ def test_windows_cut_what_is_of_the_pictures_size(pipe: Pipeline) -> None:
     assert pipe.model.denoise(own).shape == (4, 10, 14)
 
 
-def test_a_row_that_lacks_an_input_fails_alone(pipe: Pipeline) -> None:
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_row_that_lacks_an_array_fails_alone(pipe: Pipeline, listed: bool) -> None:
     full = {
         **inputs(pipe, "a", 1, (8, 8)),
         "sample": np.zeros((4, 8, 8), np.float32),
         "timestep": np.ones(1, np.float32),
     }
     lacking = {name: array for name, array in full.items() if name != "control_hint"}
+    if listed:
+        lacking["control_hint"] = [[0.0]]  # type: ignore[assignment]
     made = dict(pipe.denoiser.stream([Row(full), Row(lacking), Row({**full, "unknown": np.zeros(1)})]))
     assert isinstance(made[1], EngineError)
-    assert str(made[1]) == "the denoiser takes control_hint, which a row does not have"
+    assert str(made[1]) == "the denoiser takes control_hint, of which a row has no array"
     assert np.array_equal(made[0]["model_output"], made[2]["model_output"])
 
 

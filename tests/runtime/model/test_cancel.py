@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import overpaint
 from overpaint import InputError, Pipeline, Request
 from overpaint.errors import CancelledError, RunTimeoutError
 from overpaint.runtime.model import tickets as tickets_module
 from overpaint.runtime.model.scheduler import Scheduler
 from overpaint.runtime.model.tickets import CANCELLED, DONE, FAILED
+from tests.support.engines import Counting
 from tests.support.painting import Pixels, alone, painted
 
 
@@ -42,6 +44,35 @@ def test_one_cancelled_before_it_begins_never_does(scheduler: Scheduler, fake: P
     assert ticket.status == CANCELLED
     assert not fake.denoiser.engine.rows
     assert not ticket.cancel()
+
+
+@pytest.mark.parametrize("how", ["ticket", "future", "close"])
+def test_no_unit_follows_a_cancel(fake: Pipeline, request_of: Request, how: str) -> None:
+    """Where nobody denoises, all that wait are encoded in one step; a cancel does not wait for its end."""
+    large = overpaint.read(np.random.default_rng(1).integers(0, 256, (96, 160, 3), np.uint8))
+    fake.vae._tile, fake.vae._overlap = 64, 8
+    request = replace(request_of, image=large, strength=0.5)
+    tickets: list[Any] = []
+    cancels = {"ticket": lambda: tickets[0].cancel(), "future": lambda: tickets[0].future.cancel(), "close": fake.close}
+    encoder = fake.vae.encoder = Counting(fake.vae.encoder)
+    encoder.before = lambda feeds: cancels[how]() if len(encoder.rows) == 4 else None
+    tickets += [
+        fake.model.submit(request),
+        *(fake.model.submit(replace(request, seed=7)) for _ in range(how == "close")),
+    ]
+    fake.model.scheduler.step()
+    fake.model.scheduler.step()
+    assert len(encoder.rows) == 4
+    assert {ticket.status for ticket in tickets} == {CANCELLED}
+
+
+def test_what_is_no_request_and_a_ticket_that_was_added_are_refused(scheduler: Scheduler, request_of: Request) -> None:
+    with pytest.raises(InputError, match="a request is submitted, not dict"):
+        scheduler.submit({"prompt": "a"})  # type: ignore[call-overload]
+    ticket = scheduler.submit(request_of)
+    with pytest.raises(InputError, match="was submitted before"):
+        scheduler.add(ticket)
+    assert scheduler.tickets == (ticket,)
 
 
 def test_one_that_has_ended_is_not_cancelled(scheduler: Scheduler, request_of: Request) -> None:

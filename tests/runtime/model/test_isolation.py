@@ -177,16 +177,30 @@ def test_only_cached_encodings_that_are_not_finite_are_let_go_of(device: Pipelin
     assert not device.text.encode("q")[1]
 
 
-def test_a_poll_that_raises_fails_those_under_way_and_the_thread_goes_on(
+class Polled(Wrapper):
+    """An engine whose poll fails on demand."""
+
+    fails = False
+
+    def poll(self, idle: bool = False) -> None:
+        if self.fails:
+            raise RuntimeError("no disk")
+
+
+def test_a_poll_that_raises_fails_those_under_way(fake: Pipeline, request_of: Request) -> None:
+    engine = fake.denoiser.engine = Polled(fake.denoiser.engine)
+    tickets = [fake.model.submit(replace(request_of, seed=seed)) for seed in range(2)]
+    engine.fails = True
+    with pytest.raises(RuntimeError, match="no disk"):
+        fake.model.scheduler.step()
+    assert [str(ticket.future.exception(0)) for ticket in tickets] == ["no disk"] * 2
+    engine.fails = False
+    assert fake.model.submit(request_of).result().image
+
+
+def test_a_poll_that_raises_does_not_end_the_thread(
     fake: Pipeline, request_of: Request, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Polled(Wrapper):
-        fails = False
-
-        def poll(self, idle: bool = False) -> None:
-            if self.fails:
-                raise RuntimeError("no disk")
-
     engine = fake.denoiser.engine = Polled(fake.denoiser.engine)
     scheduler = fake.model.scheduler
     scheduler.start()
@@ -195,6 +209,20 @@ def test_a_poll_that_raises_fails_those_under_way_and_the_thread_goes_on(
         scheduler.submit(request_of).future.result(10)
     engine.fails = False
     assert scheduler.submit(request_of).future.result(10).image
+    fake.close()
+
+
+def test_a_callback_that_exits_does_not_end_the_thread(
+    fake: Pipeline, request_of: Request, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leave(*_: Any) -> None:
+        raise SystemExit(3)
+
+    scheduler = fake.model.scheduler
+    scheduler.start()
+    with caplog.at_level(logging.CRITICAL), pytest.raises(SystemExit):
+        scheduler.submit(fake.model.painting(request_of, progress=leave)).result(10)
+    assert scheduler.submit(request_of).result(10).image
     fake.close()
 
 

@@ -146,7 +146,7 @@ def test_a_job_needs_conditionings_for_every_evaluation(fake: Pipeline, one: Req
     ):
         with pytest.raises(InputError, match="conditioning"):
             model.start_job(clean, wrong, plan, noise)
-    with pytest.raises(EngineError, match="takes encoder_hidden_states, which a row does not have"):
+    with pytest.raises(EngineError, match="takes encoder_hidden_states, of which a row has no array"):
         model.denoise(model.start_job(clean, [Conditioning(1.0, {})], plan, noise))
 
 
