@@ -38,8 +38,8 @@ class Scheduler:
     encoded first, so that they share every pass.
 
     Tickets that wait are taken by their deadlines, then by priority, then in the order in which they came; after
-    `queue.PATIENCE` passes only those that came before go ahead of one. At most `max_active` are worked on at once, and
-    of these each takes part in every pass.
+    `queue.PATIENCE` passes only those that came before go ahead of one. At most `max_active` are worked on at once,
+    besides those that wait for their readers, and each of them takes part in every pass.
 
     A faster engine of the same precision takes over between two steps; for one that rounds otherwise nobody is admitted
     until those under way are done, for at most `worker.DRAIN_STEPS` steps; then for as many they are, before the next
@@ -109,9 +109,9 @@ class Scheduler:
         """
         self._check_caller()
         with self.exclusive():
-            self._stepping, events = True, list[Event]()
-            _thread.stepping = True
+            events = list[Event]()
             try:
+                self._stepping = _thread.stepping = True
                 if not self._closed:
                     self._worker.between_passes(events)
                     self._announce()
@@ -162,20 +162,20 @@ class Scheduler:
         self._check_process()
         self._check_caller()
         here = threading.current_thread()
-        with self._news:
-            if ready():
-                return
-            if (self._thread or self._driver or here) is not here:
-                self._work.notify_all()  # what waited for its reader may go on
-                self._news.wait(0.1)
-                return
-            self._driver = here
         try:
+            with self._news:
+                if ready():
+                    return
+                if (self._thread or self._driver or here) is not here:
+                    self._work.notify_all()  # what waited for its reader may go on
+                    self._news.wait(0.1)
+                    return
+                self._driver = here
             self.step()
         finally:
-            with self._news:
+            if self._driver is here:
                 self._driver = None
-                self._news.notify_all()
+                self._announce()
 
     def start(self) -> None:
         """Have a thread of its own do the work, until `close`."""
