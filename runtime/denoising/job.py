@@ -11,7 +11,7 @@ import numpy as np
 
 from ...bundles.tensor import Array
 from ...engines.arrays import device_of, namespace, to_device, to_host
-from ...errors import ModelOutputError
+from ...errors import EngineError, ModelOutputError
 from ..conditioning.conditioning import Conditioning
 from ..imaging.tiles import Mosaic
 from ..sampling.brownian import BrownianNoise
@@ -19,7 +19,8 @@ from ..sampling.noise import NoiseStream
 from ..sampling.plan import Plan
 from .blend import Blend
 from .denoiser import OUTPUT, SAMPLE, TIMESTEP, Outputs, Row
-from .state import lincomb, new_state
+from .guidance import combined
+from .state import new_state
 
 
 class StepHook(Protocol):
@@ -89,6 +90,8 @@ class Job:
         self._component = component
         self._drifted: tuple[float, ...] = ()
         self._outputs: dict[int, Array] = {}
+        self.cut = False
+        """Whether an interrupt came in the midst of `advance`: what is left is no picture's."""
         # The state sums the outputs itself where only numbers weigh them.
         weights = [[1.0] if self._sums(those) else [each.weight for each in those] for those in conditionings]
         self.state = new_state(plan, weights, start)
@@ -132,6 +135,7 @@ class Job:
 
     def rows(self) -> list[Row]:
         """What the next evaluation needs from the denoiser: conditioning by conditioning, and of each its windows."""
+        self._check_whole()
         self._outputs.clear()  # of a pass that was interrupted
         latents = self.state.scaled(self.evaluation)
         if self._blend is not None:
@@ -182,7 +186,7 @@ class Job:
         self.state.take(evaluation, outputs, noise)
         self.evaluation += 1
         if self.device == "cpu":
-            self.check()
+            self._check_finite()
         latents = self.latents
         for hook in self._step_hooks:
             latents = hook(evaluation, latents, self.denoised, noise)
@@ -192,7 +196,18 @@ class Job:
             self.state.put(self.evaluation, latents)
 
     def check(self) -> None:
-        """Raise `ModelOutputError` for the first evaluation whose output was NaN or infinite; waits for the device."""
+        """Raise `ModelOutputError` for the first evaluation whose output was NaN or infinite; waits for the device.
+
+        Raises `EngineError` for a job that was cut.
+        """
+        self._check_whole()
+        self._check_finite()
+
+    def _check_whole(self) -> None:
+        if self.cut:
+            raise EngineError("an evaluation was interrupted half-way, and its picture with it; start it again")
+
+    def _check_finite(self) -> None:
         nonfinite = to_host(self.state.nonfinite)
         if nonfinite.any():
             evaluation = int(nonfinite.argmax())
@@ -227,23 +242,6 @@ class Job:
         else:
             drawn = self._noise(self._shape)
         return to_device(drawn, self.device)
-
-
-def combined(conditionings: Sequence[Conditioning], outputs: Sequence[Array], rescale: float) -> Array:
-    """The weighted sum of the conditionings' outputs, its spread drawn towards the first one's by `rescale`.
-
-    The rescaling is equation 15-16 of Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2023.
-    Its reductions are kernels of their own on a GPU, whose results stay there.
-    """
-    terms = [
-        output if each.area is None else output * each.area for each, output in zip(conditionings, outputs, strict=True)
-    ]
-    guided = lincomb([each.weight for each in conditionings], terms)
-    if not rescale or len(conditionings) < 2:
-        return guided
-    matched = guided * (outputs[0].std(ddof=1) / guided.std(ddof=1))
-    mixed: Array = rescale * matched + (1 - rescale) * guided
-    return mixed.astype(np.float32, copy=False)
 
 
 def _scale(array: Array, latents: tuple[int, ...]) -> int:

@@ -74,7 +74,11 @@ def evaluate(jobs: Sequence[Job], denoiser: Denoiser, row_done: RowDone = lambda
         _caught(failed, place, row_done, place)
     for place, job in enumerate(jobs):
         if place not in failed:
-            _caught(failed, place, job.advance)
+            try:
+                _caught(failed, place, job.advance)
+            except BaseException:  # an interrupt of whoever drives
+                job.cut = True
+                raise
     return failed
 
 

@@ -17,7 +17,7 @@ import pytest
 
 import overpaint
 from overpaint import Pipeline, Request
-from overpaint.errors import CancelledError, ClosedError, InputError
+from overpaint.errors import CancelledError, ClosedError, EngineError, InputError
 from overpaint.runtime.model.tickets import CANCELLED, DONE
 from tests.runtime.denoising.test_device import OnDevice, device  # noqa: F401
 from tests.support.engines import Counting
@@ -173,6 +173,29 @@ def test_an_interrupt_of_who_drives_changes_nobodys_picture(
     fake.model.scheduler.drain()
     for request, ticket in zip(requests, tickets, strict=True):
         assert np.array_equal(painted(ticket), alone(lone, request))
+
+
+def test_a_job_that_an_interrupt_cuts_says_so_and_the_others_go_on(
+    fake: Pipeline, lone: Pipeline, request_of: Request
+) -> None:
+    tickets = [fake.model.submit(replace(request_of, seed=seed)) for seed in range(3)]
+    fake.model.scheduler.step()
+    state = tickets[1].job.state
+    take = state.take
+
+    def cut(*given: Any) -> None:
+        take(*given)
+        raise KeyboardInterrupt
+
+    state.take = cut
+    with pytest.raises(KeyboardInterrupt):
+        fake.model.scheduler.step()
+    state.take = take
+    fake.model.scheduler.drain()
+    with pytest.raises(EngineError, match="interrupted half-way"):
+        painted(tickets[1])
+    for seed in (0, 2):
+        assert np.array_equal(painted(tickets[seed]), alone(lone, replace(request_of, seed=seed)))
 
 
 def test_an_interrupt_after_the_last_evaluation_leaves_the_job_to_be_decoded(
