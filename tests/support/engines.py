@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,14 @@ class Counting(Wrapper):
         self.rows.append(len(next(iter(feeds.values()))))
         self.before(feeds)
         return super().__call__(feeds)
+
+
+def until(ready: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for what another thread does."""
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.0005)
 
 
 class Spoiling(Wrapper):

@@ -14,7 +14,7 @@ from overpaint import Pipeline, Request
 from overpaint.errors import CancelledError
 from overpaint.runtime.execution.run import Run
 from overpaint.runtime.model.model import Model
-from tests.support.engines import Counting
+from tests.support.engines import Counting, until
 from tests.support.painting import alone
 
 
@@ -106,13 +106,14 @@ def test_a_preview_is_of_its_step_whatever_goes_on_meanwhile(
 
 
 def test_a_run_is_cancelled_from_another_thread(fake: Pipeline, request_of: Request) -> None:
-    run, begun = fake.run([replace(request_of, steps=900)]), Event()
-    fake.denoiser.engine = Counting(fake.denoiser.engine, lambda feeds: begun.set())
+    run, begun, go = fake.run([request_of]), Event(), Event()
+    fake.denoiser.engine = Counting(fake.denoiser.engine, lambda feeds: begun.set() or until(go.is_set))
     with ThreadPoolExecutor(1) as another:
         steps = another.submit(lambda: len(list(run)))
         assert begun.wait(10)
         run.cancel()
-        assert steps.result(10) < 900
+        go.set()
+        assert steps.result(10) <= 1
     with pytest.raises(CancelledError):
         run.result()
     assert fake.model.scheduler.tickets == ()

@@ -19,7 +19,7 @@ from overpaint.errors import CancelledError, RunTimeoutError
 from overpaint.runtime.model import tickets as tickets_module
 from overpaint.runtime.model.scheduler import Scheduler
 from overpaint.runtime.model.tickets import CANCELLED, DONE, FAILED
-from tests.support.engines import Counting
+from tests.support.engines import Counting, until
 from tests.support.painting import Pixels, alone, painted
 
 
@@ -115,7 +115,9 @@ def test_asyncio_awaits_pictures_beside_one_another(fake: Pipeline, lone: Pipeli
 def test_what_asyncio_cancels_ends(fake: Pipeline, request_of: Request) -> None:
     scheduler = fake.model.scheduler
     scheduler.start()
-    ticket = scheduler.submit(replace(request_of, steps=1000))
+    with scheduler.exclusive():
+        ticket = scheduler.submit(request_of)
+        fake.denoiser.engine = Counting(fake.denoiser.engine, lambda feeds: until(ticket.future.cancelled))
 
     async def leave() -> None:
         await asyncio.wait_for(asyncio.wrap_future(ticket.future), 0.05)
@@ -124,6 +126,7 @@ def test_what_asyncio_cancels_ends(fake: Pipeline, request_of: Request) -> None:
         asyncio.run(leave())
     scheduler.drain()
     assert ticket.status == CANCELLED
+    assert fake.denoiser.engine.rows == [2]
     fake.close()
 
 

@@ -20,7 +20,7 @@ from overpaint import Pipeline, Request
 from overpaint.errors import CancelledError, ClosedError, EngineError, InputError
 from overpaint.runtime.model.tickets import CANCELLED, DONE
 from tests.runtime.denoising.test_device import OnDevice, device  # noqa: F401
-from tests.support.engines import Counting
+from tests.support.engines import Counting, until
 from tests.support.painting import Pixels, alone, painted
 
 
@@ -75,10 +75,11 @@ class TestClose:
         """It does not return a result of fewer pictures."""
         if threaded:
             fake.model.scheduler.start()
-        begun = threading.Event()
-        fake.denoiser.engine = Counting(fake.denoiser.engine, lambda feeds: begun.set())
+        begun, scheduler = threading.Event(), fake.model.scheduler
+        hold = lambda feeds: begun.set() or until(lambda: scheduler.closed)  # noqa: E731
+        fake.denoiser.engine = Counting(fake.denoiser.engine, hold)
         with ThreadPoolExecutor(1) as another:
-            call = another.submit(lambda: fake(picture, "a", n=3, steps=900, strength=1))
+            call = another.submit(lambda: fake(picture, "a", n=3, strength=1))
             assert begun.wait(10)
             fake.close()
             with pytest.raises(CancelledError):

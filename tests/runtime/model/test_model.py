@@ -15,7 +15,7 @@ from overpaint.runtime.denoising.job import Job
 from overpaint.runtime.model.model import Model
 from overpaint.runtime.sampling.brownian import BrownianNoise
 from overpaint.runtime.sampling.noise import noise_stream
-from tests.support.engines import Counting, Spoiling
+from tests.support.engines import Counting, Spoiling, until
 from tests.support.painting import Pixels, alone
 
 
@@ -58,8 +58,8 @@ def test_stages_share_calls_with_requests_and_with_each_other(fake: Pipeline, lo
 
     def first_call(feeds: Any) -> None:
         """Wait in the first call of all until the others have come."""
-        while len(counted.rows) == 1 and len(fake.model.scheduler.tickets) < 4:
-            pass
+        if len(counted.rows) == 1:
+            until(lambda: len(fake.model.scheduler.tickets) == 4)
 
     counted = Counting(fake.denoiser.engine, first_call)
     fake.denoiser.engine = counted

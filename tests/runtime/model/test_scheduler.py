@@ -14,7 +14,7 @@ import overpaint
 from overpaint import InpaintMask, Pipeline, Region, Request
 from overpaint.runtime.model.scheduler import Scheduler
 from overpaint.runtime.model.tickets import DECODING, DONE
-from tests.support.engines import Counting
+from tests.support.engines import Counting, until
 from tests.support.painting import Pixels, alone, painted
 
 SAMPLERS = ("ddim", "euler_a", "dpmpp_2m", "heun", "lcm", "dpmpp_2m_sde")
@@ -116,8 +116,7 @@ def test_threads_that_call_one_pipeline_share_calls(
     def first_call(feeds: Any) -> None:
         """Wait in the first call of all until the others have come."""
         if len(counted.rows) == 1:
-            while len(fake.model.scheduler.tickets) < 4:
-                pass
+            until(lambda: len(fake.model.scheduler.tickets) == 4)
 
     counted = fake.denoiser.engine = Counting(fake.denoiser.engine, first_call)
 
