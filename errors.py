@@ -87,6 +87,11 @@ class ExportError(OverpaintError):
     """A checkpoint cannot be turned into a bundle."""
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun, as messages have it: "1 step", "2 steps"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def unknown(kind: str, name: str, known: Iterable[str], field: str | None = None) -> InputError:
     """An `InputError` for a name that is not in `known`, with the nearest names first."""
     names = sorted(known)

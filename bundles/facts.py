@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from ..errors import InputError, unknown
+from ..errors import InputError, counted, unknown
 from .graph import File
 
 
@@ -57,7 +57,7 @@ class Defaults:
             raise ValueError(f"default guidance is {self.guidance_scale!r}, default strength {self.strength!r}")
 
     def __str__(self) -> str:
-        return f"{self.steps} steps, guidance {self.guidance_scale:g}, strength {self.strength:g}"
+        return f"{counted(self.steps, 'step')}, guidance {self.guidance_scale:g}, strength {self.strength:g}"
 
 
 USUAL: Mapping[str, Defaults] = {

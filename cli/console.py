@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import counted
+
 if TYPE_CHECKING:
     from ..runtime.requests.result import Output, Result
     from ..runtime.sampling.plan import Plan
@@ -73,7 +75,7 @@ class Console:
         for stage, seconds in result.timings.items():
             document["timings"][stage] = document["timings"].get(stage, 0.0) + seconds
         stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in result.timings.items())
-        self.say(f"{len(result.plan)} model evaluations an image; seconds: {stages}")
+        self.say(f"{_evaluations(result)} an image; seconds: {stages}")
         if self.verbose:
             self.say(str(result.plan))
             for name, label in result.engines.items():
@@ -93,6 +95,13 @@ class Console:
     def bars(self) -> bool:
         """Whether progress is drawn: on a terminal, where nobody wants quiet."""
         return sys.stderr.isatty() and not self.quiet
+
+
+def _evaluations(result: Result) -> str:
+    """How often the model is evaluated for an image; the least and the most where images differ."""
+    counts = [len(output.plan) for output in result.outputs]
+    least, most = min(counts), max(counts)
+    return f"{least} to {counted(most, 'model evaluation')}" if least < most else counted(most, "model evaluation")
 
 
 def plan_document(plan: Plan) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import counted
 from ..arguments import add_options
 from ..common import (
     PARTLY,
@@ -96,8 +97,8 @@ def batch(
         console.note(f"note: {subject if replaced == 1 else several} replaced")
     kind = "" if n == 1 else " images"
     console.say(
-        f"{len(sources)} pictures: {len(written)}{kind} written{f' ({replaced} replaced)' if replaced else ''}, "
-        f"{sum(item.there for item in items)}{kind} already there, {passed} skipped"
+        f"{counted(len(sources), 'picture')}: {len(written)}{kind} written"
+        f"{f' ({replaced} replaced)' if replaced else ''}, {sum(item.there for item in items)}{kind} already there, {passed} skipped"
     )
     return PARTLY if skipped else 0
 

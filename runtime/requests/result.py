@@ -11,6 +11,7 @@ from typing import Protocol
 from PIL import Image
 
 from ...bundles.tensor import Array
+from ...errors import counted
 from ..imaging.compose import Certificate
 from ..imaging.output import write
 from ..sampling.plan import Plan
@@ -69,7 +70,8 @@ class Output:
 
     def __repr__(self) -> str:
         width, height = self.image.size
-        return f"Output({width}x{height}, seed {self.request.seed}, {self.plan.sampler}, {len(self.plan)} evaluations)"
+        evaluations = counted(len(self.plan), "evaluation")
+        return f"Output({width}x{height}, seed {self.request.seed}, {self.plan.sampler}, {evaluations})"
 
 
 @dataclass(frozen=True)

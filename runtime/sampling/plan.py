@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...bundles.tensor import Array
-from ...errors import InputError
+from ...errors import InputError, counted
 
 
 class PlanRecipe(Protocol):
@@ -189,6 +189,7 @@ class Plan:
     def __str__(self) -> str:
         clean, noise = self.start
         return (
-            f"{self.sampler}, schedule {self.schedule}: {self.steps} steps, {len(self)} model evaluations\n"
+            f"{self.sampler}, schedule {self.schedule}: {counted(self.steps, 'step')}, "
+            f"{counted(len(self), 'model evaluation')}\n"
             f"starts at sigma {self.start_sigma:.5f}: x = {clean:.6g} * clean + {noise:.6g} * noise\n{self.table()}"
         )

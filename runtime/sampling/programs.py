@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ...bundles.tensor import Array
-from ...errors import InputError
+from ...errors import InputError, counted
 from ..conventions.convention import Convention
 from .levels import SPACINGS, Level, ModelSchedule
 from .noise_schedule import NoiseSchedule
@@ -80,8 +80,8 @@ def enter_timesteps(
         least = next((n for n in range(steps, 1001) if int(min(strength, 0.999) * n) >= (1 if unipc else 2)), None)
         more = f"ask for at least {least} steps, or for" if least else "ask for"
         raise InputError(
-            f"strength {strength:g} of {steps} steps runs nothing with {name!r} in {habit.program}, which leaves the "
-            f"noise in the picture; {more} another convention"
+            f"strength {strength:g} of {counted(steps, 'step')} runs nothing with {name!r} in {habit.program}, which leaves "
+            f"the noise in the picture; {more} another convention"
         )
     start = model.level(times[place])
     if not unipc or not encoded:

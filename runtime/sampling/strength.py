@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...errors import InputError, unknown
+from ...errors import InputError, counted, unknown
 from .levels import Level
 from .path import Path
 
@@ -33,7 +33,8 @@ def contract(walk: Walk, steps: int, strength: float) -> Path:
         enough = next((n for n in range(steps, 1001) if int(n * strength)), None)
         mend = f"ask for at least {enough} steps, or for" if enough else "ask for"
         raise InputError(
-            f"strength {strength:g} of {steps} steps is less than one step; {mend} the convention 'continuous'"
+            f"strength {strength:g} of {counted(steps, 'step')} is less than one step; "
+            f"{mend} the convention 'continuous'"
         )
     return replace(walk(steps), begin=steps - count)
 
@@ -98,9 +99,9 @@ def comfy(walk: Walk, steps: int, strength: float) -> Path:
         most = _longest(walk, steps, whole)
         least, fewer = math.ceil(steps * 1000 / most) / 1000, math.ceil((most + 1) * strength) - 1
         raise InputError(
-            f"strength {strength:g} of {steps} steps is by the convention 'comfy' the end of a schedule of more than "
-            f"the {most} steps that can be; ask for a strength of at least {least:g}"
-            + (f", or for at most {fewer} step{'s' * (fewer > 1)}" if fewer else "")
+            f"strength {strength:g} of {counted(steps, 'step')} is by the convention 'comfy' the end of a schedule of more "
+            f"than the {most} steps that can be; ask for a strength of at least {least:g}"
+            + (f", or for at most {counted(fewer, 'step')}" if fewer else "")
         ) from exc
 
 

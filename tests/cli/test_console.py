@@ -192,6 +192,15 @@ class TestPreview:
         assert cause in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("strengths", "told"), [("0.25,1.0", "1 to 4"), ("1.0,0.25", "1 to 4"), ("0.3,0.25", "1")])
+def test_the_evaluations_of_a_grid_are_told_from_least_to_most(
+    strengths: str, told: str, arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("grid", arguments["grid"], "-o", tmp_path / "out.png", "--strength", strengths) == 0
+    noun = "evaluation" if told == "1" else "evaluations"
+    assert f"\n{told} model {noun} an image; seconds:" in f"\n{capsys.readouterr().out}"
+
+
 @pytest.mark.parametrize("command", ["img2img", "inpaint", "outpaint", "upscale"])
 def test_a_timeout_ends_with_1_and_leaves_no_file(
     command: str, arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -34,6 +34,12 @@ def test_shapes_are_checked() -> None:
         replace(PLAN, matrix=np.full_like(PLAN.matrix, np.nan))
 
 
+def test_counts_of_one_are_singular() -> None:
+    assert "ddim, schedule leading: 1 step, 1 model evaluation\n" in str(
+        compile_plan(ModelSchedule(), sampler="ddim", steps=1)
+    )
+
+
 def test_text() -> None:
     text = str(PLAN)
     assert "dpm2_a, schedule linspace: 3 steps, 5 model evaluations" in text
