@@ -96,9 +96,10 @@ def batch(
         several = f"{replaced} images that this batch wrote with another input, prompt or options were"
         console.note(f"note: {subject if replaced == 1 else several} replaced")
     kind = "" if n == 1 else " images"
+    again = f" ({replaced} replaced)" if replaced else ""
     console.say(
-        f"{counted(len(sources), 'picture')}: {len(written)}{kind} written"
-        f"{f' ({replaced} replaced)' if replaced else ''}, {sum(item.there for item in items)}{kind} already there, {passed} skipped"
+        f"{counted(len(sources), 'picture')}: {len(written)}{kind} written{again}, "
+        f"{sum(item.there for item in items)}{kind} already there, {passed} skipped"
     )
     return PARTLY if skipped else 0
 

@@ -80,8 +80,8 @@ def enter_timesteps(
         least = next((n for n in range(steps, 1001) if int(min(strength, 0.999) * n) >= (1 if unipc else 2)), None)
         more = f"ask for at least {least} steps, or for" if least else "ask for"
         raise InputError(
-            f"strength {strength:g} of {counted(steps, 'step')} runs nothing with {name!r} in {habit.program}, which leaves "
-            f"the noise in the picture; {more} another convention"
+            f"strength {strength:g} of {counted(steps, 'step')} runs nothing with {name!r} in {habit.program}, which "
+            f"leaves the noise in the picture; {more} another convention"
         )
     start = model.level(times[place])
     if not unipc or not encoded:

@@ -99,8 +99,8 @@ def comfy(walk: Walk, steps: int, strength: float) -> Path:
         most = _longest(walk, steps, whole)
         least, fewer = math.ceil(steps * 1000 / most) / 1000, math.ceil((most + 1) * strength) - 1
         raise InputError(
-            f"strength {strength:g} of {counted(steps, 'step')} is by the convention 'comfy' the end of a schedule of more "
-            f"than the {most} steps that can be; ask for a strength of at least {least:g}"
+            f"strength {strength:g} of {counted(steps, 'step')} is by the convention 'comfy' the end of a schedule of "
+            f"more than the {most} steps that can be; ask for a strength of at least {least:g}"
             + (f", or for at most {counted(fewer, 'step')}" if fewer else "")
         ) from exc
 
