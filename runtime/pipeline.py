@@ -75,7 +75,7 @@ class Pipeline:
         `RunTimeoutError` is raised. Both are options of `inpaint`, `outpaint` and `upscale` too.
         """
         run = self.start(image, prompt, timeout=timeout, **options)
-        run.paced = on_step is not None
+        run.paced = False
         return finished(run, on_step)
 
     def inpaint(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,8 @@ from ...errors import EngineError, OutOfMemoryError
 
 SAMPLE, TIMESTEP, OUTPUT = "sample", "timestep", "model_output"
 Outputs = Mapping[str, Array]
+# Stacked inputs that are kept from pass to pass, each as large as those of a call.
+MOST_STACKED = 8
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Denoiser:
         self.engine = engine
         self.max_rows = max_rows
         self._max_area = max_area
-        self._stacked: dict[str, tuple[list[Array], Array]] = {}
+        self._stacked: OrderedDict[tuple[str, tuple[int, ...]], tuple[list[Array], Array]] = OrderedDict()
 
     def most(self, area: int) -> int:
         """The most rows of so many latent positions that a call may have, at least 1."""
@@ -114,11 +116,14 @@ class Denoiser:
         arrays = [row.inputs[spec.name] for row in rows]
         if spec.name in (SAMPLE, TIMESTEP):
             return self._stack(spec, arrays)
-        parts, joined = self._stacked.get(spec.name, ([], None))
-        if joined is None or len(parts) != len(arrays) or any(a is not b for a, b in zip(parts, arrays, strict=True)):
-            joined = self._stack(spec, arrays)
-            self._stacked[spec.name] = arrays, joined
-        return joined
+        key = spec.name, tuple(map(id, arrays))
+        if key not in self._stacked:
+            # With the arrays themselves, so that their ids stay theirs.
+            self._stacked[key] = arrays, self._stack(spec, arrays)
+            while len(self._stacked) > MOST_STACKED:
+                self._stacked.popitem(last=False)
+        self._stacked.move_to_end(key)
+        return self._stacked[key][1]
 
     def _stack(self, spec: TensorSpec, arrays: Sequence[Array]) -> Array:
         """Arrays along a new axis of rows; those of an input that has no other axis are [1] each."""

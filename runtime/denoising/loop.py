@@ -48,13 +48,15 @@ class Step:
         return cls(image, index, len(plan), step, plan.steps, sigma, seconds, denoised, show)
 
 
-def evaluate(jobs: Sequence[Job], denoiser: Denoiser, row_done: RowDone = lambda place: None) -> dict[int, Exception]:
+def evaluate(
+    jobs: Sequence[Job], denoiser: Denoiser, row_done: RowDone = lambda place: None
+) -> dict[int, BaseException]:
     """Take one evaluation of every job; each row's output goes to its job as it comes, so that few are held.
 
     Returns the errors by the places of the jobs that failed: those of the denoiser for its rows, NaN, and whatever a
     step hook or `row_done` raises. They are not advanced, the others are.
     """
-    rows, owners, failed = [], [], dict[int, Exception]()
+    rows, owners, failed = [], [], dict[int, BaseException]()
     for place, job in enumerate(jobs):
         try:
             own = job.rows()
@@ -82,8 +84,8 @@ def evaluate(jobs: Sequence[Job], denoiser: Denoiser, row_done: RowDone = lambda
     return failed
 
 
-def _caught(failed: dict[int, Exception], place: int, call: Callable[..., None], *arguments: int) -> None:
+def _caught(failed: dict[int, BaseException], place: int, call: Callable[..., None], *arguments: int) -> None:
     try:
         call(*arguments)
-    except Exception as exc:  # noqa: BLE001 - it is its own job's
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is its own job's
         failed[place] = exc

@@ -43,6 +43,7 @@ class Run:
         on while a step is looked at."""
         if not requests:
             raise InputError("a run has no request; give at least one")
+        model.scheduler.check_open()
         self.prepared = tuple(model.prepare(request) for request in requests)
         if snapshot is not None:
             check_resumable(model.prepare(snapshot.request), self.prepared[0], snapshot.job.evaluation)
@@ -146,8 +147,8 @@ class Run:
 
     def _failed(self, ticket: Ticket[Output]) -> None:
         error = ticket.error
-        assert isinstance(error, Exception)
-        if not self._isolated:
+        assert error is not None
+        if not self._isolated or not isinstance(error, Exception):
             raise error
         self.errors[ticket.image] = error
 

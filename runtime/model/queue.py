@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,7 @@ class Queue:
         self._waiting: list[Ticket[Any]] = []
         self._max_active = max_active
         self._served: set[int] = set()
+        self._arrivals = itertools.count()
         self.lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -39,6 +41,7 @@ class Queue:
     def add(self, ticket: Ticket[Any]) -> None:
         """Put a ticket in line."""
         with self.lock:
+            ticket.arrival = next(self._arrivals)
             self._waiting.append(ticket)
 
     def remove(self, ticket: Ticket[Any]) -> None:
@@ -109,6 +112,6 @@ def _has_units(ticket: Ticket[Any]) -> bool:
 def _urgency(ticket: Ticket[Any]) -> tuple[bool, float, int, int]:
     """What tickets are sorted by: earliest deadline, then priority, then arrival; arrival alone after `PATIENCE`."""
     if ticket.passes >= PATIENCE:
-        return False, 0.0, 0, ticket.id
+        return False, 0.0, 0, ticket.arrival
     deadline = float("inf") if ticket.deadline is None else ticket.deadline
-    return True, deadline, -ticket.priority, ticket.id
+    return True, deadline, -ticket.priority, ticket.arrival

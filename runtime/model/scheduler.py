@@ -95,8 +95,7 @@ class Scheduler:
             raise InputError(f"{ticket} was submitted before; submit its work again for another")
         ticket.owner = self
         with self._work:
-            if self._closed:
-                raise ClosedError("the model is closed; load it again")
+            self.check_open()
             self._queue.add(ticket)
             self._work.notify_all()
         return ticket
@@ -115,6 +114,7 @@ class Scheduler:
                 if not self._closed:
                     self._worker.between_passes(events)
                     self._announce()
+                if not self._closed:  # also not by a callback
                     self._worker.run_pass(events)
             except Exception as exc:  # such as an engine's poll: nobody's own, and nobody may wait for ever
                 self._worker.fail_all(exc, events)
@@ -181,8 +181,7 @@ class Scheduler:
         """Have a thread of its own do the work, until `close`."""
         self._check_process()
         with self._work:
-            if self._closed:
-                raise ClosedError("the model is closed; load it again")
+            self.check_open()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="overpaint-scheduler", daemon=True)
                 self._thread.start()
@@ -210,6 +209,11 @@ class Scheduler:
             self._graphs.clear()
             self.drop()
 
+    def check_open(self) -> None:
+        """Raise `ClosedError` where it takes nothing more."""
+        if self._closed:
+            raise ClosedError("the model is closed; load it again")
+
     @property
     def closed(self) -> bool:
         """Whether it takes nothing more."""
@@ -224,11 +228,10 @@ class Scheduler:
         while not self._closed:
             try:
                 self.step()
-            except BaseException as exc:  # noqa: BLE001 - also a callback's SystemExit: the thread is everybody's
-                _log.exception("a step failed, and with it all work under way")
-                with self._driving:
-                    self._worker.fail_all(exc, [])
-                self._announce()
+            except Exception:  # noqa: BLE001 - all tickets have ended with it
+                _log.exception("a step failed, and with it all work")
+            except BaseException:  # noqa: BLE001 - a future's callback; the thread is everybody's
+                _log.exception("a callback raised what would end the scheduler's thread")
             with self._work:
                 if not self._closed and not self._queue.busy:
                     self._work.wait(0.02 if self._queue else None)

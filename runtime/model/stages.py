@@ -38,20 +38,22 @@ class Stages:
         return self.bundle.name_of("denoiser")
 
     @property
+    def all_engines(self) -> list[Engine]:
+        """The engines of all stages."""
+        encoders = [encoder.engine for encoder in self.prompts.encoders]
+        return [*encoders, self.denoiser.engine, self.vae.encoder, self.vae.decoder]
+
+    @property
     def engines(self) -> Mapping[str, Engine]:
         """What runs each graph, by the graph's name."""
-        by_role = {
-            "denoiser": self.denoiser.engine,
-            "vae_encoder": self.vae.encoder,
-            "vae_decoder": self.vae.decoder,
-        }
-        encoders = {encoder.facts.graph: encoder.engine for encoder in self.prompts.encoders}
-        return {**encoders, **{self.bundle.name_of(role): engine for role, engine in by_role.items()}}
+        encoders = [encoder.facts.graph for encoder in self.prompts.encoders]
+        others = [self.bundle.name_of(role) for role in ("denoiser", "vae_encoder", "vae_decoder")]
+        return dict(zip((*encoders, *others), self.all_engines, strict=True))
 
     @property
     def device(self) -> str:
         """Where something of the work is done that the host does not wait for: "cuda", or else "cpu"."""
-        return "cuda" if any(engine.device == "cuda" for engine in self.engines.values()) else "cpu"
+        return "cuda" if any(engine.device == "cuda" for engine in self.all_engines) else "cpu"
 
     def forget_nonfinite(self) -> None:
         """Let go of cached encodings with NaN or infinity; waits for the device."""

@@ -133,8 +133,10 @@ class Ticket(Generic[Made]):
     id: int = field(default_factory=lambda: next(_ids))
     job: Job | None = None
     units: Units[Any] | None = None
+    arrival: int = 0
+    """Its place in the order in which tickets were added."""
     passes: int = 0
-    """How many passes of the scheduler it has seen since it was submitted."""
+    """How many passes of the scheduler it has waited for."""
     cancelling: bool = False
     owner: TicketOwner | None = field(default=None, repr=False)
     """The scheduler that it was added to."""

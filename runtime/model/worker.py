@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from PIL import Image
 
 from ...bundles.tensor import Array
-from ...errors import RunTimeoutError
+from ...engines.base import Engine
+from ...errors import OverpaintError, RunTimeoutError
 from ..denoising.job import Job
 from ..denoising.loop import Step, evaluate
 from ..denoising.loop_graphs import LoopGraphs
@@ -41,15 +42,16 @@ class Worker:
 
     def between_passes(self, events: list[Event]) -> None:
         """Poll the engines, drop the cancelled and the expired, admit those that wait, encode and decode."""
-        for engine in self._stages.engines.values():
-            engine.poll(idle=not self._queue.active)
+        engines, idle = self._stages.all_engines, not self._queue.active
+        for engine in engines:
+            engine.poll(idle=idle)
         self.drop(events)
-        self._admit()
+        self._admit(engines)
         self._run_units(events)
 
-    def _admit(self) -> None:
+    def _admit(self, engines: Iterable[Engine]) -> None:
         """Admit those that wait, unless an engine waits for the device to fall idle: then every other `DRAIN_STEPS`."""
-        waits = any(engine.waits_for_idle for engine in self._stages.engines.values())
+        waits = any(engine.waits_for_idle for engine in engines)
         self._draining = self._draining + 1 if waits else 0
         draining = waits and (self._draining - 1) // DRAIN_STEPS % 2 == 0
         if not (draining and self._queue.progressing):
@@ -97,19 +99,23 @@ class Worker:
                 self._tell(Event(ticket, DENOISING), events)
                 if ticket.job.done:
                     self._finish(ticket, ticket.job, events)
-        except Exception as exc:  # noqa: BLE001 - it is the ticket's own
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - it is the ticket's own
             self._fail(ticket, exc, events)
         except BaseException:  # an interrupt of whoever drives, which has ended the units: they begin anew
             ticket.units = ticket.work.finish(ticket.job) if ticket.status == DECODING else ticket.work.prepare()
             raise
 
     def run_pass(self, events: list[Event]) -> None:
-        """One evaluation of every job that is ready; of a single short one all of them, where that is a CUDA graph."""
+        """One evaluation of every job that is ready.
+
+        Of a single short one that nobody reads step by step all of them, where that is a CUDA graph.
+        """
         tickets = self._queue.ready()
         if not tickets:
             return
         start = time.perf_counter()
-        key = self._graphs.key(_job(tickets[0]), self._stages.denoiser) if len(self._queue) == 1 else None
+        alone = len(self._queue) == 1 and not tickets[0].paced
+        key = self._graphs.key(_job(tickets[0]), self._stages.denoiser) if alone else None
         try:
             if self._graphs.knows(key):
                 self._replay(key, tickets[0], events)
@@ -174,7 +180,9 @@ class Worker:
         ticket.status, ticket.units = DECODING, ticket.work.finish(job)
         self._tell(Event(ticket, DECODING), events)
 
-    def _fail(self, ticket: Ticket[Any], error: Exception, events: list[Event]) -> None:
+    def _fail(self, ticket: Ticket[Any], error: BaseException, events: list[Event]) -> None:
+        if not isinstance(error, Exception):  # whoever waits for the ticket is not what has to end
+            error = OverpaintError(f"a callback raised {error!r}; have it raise an Exception, or cancel the ticket")
         self._end(ticket, FAILED, ticket.work.diagnose(ticket.job, error), events)
 
     def _end(self, ticket: Ticket[Any], status: str, outcome: Any, events: list[Event]) -> None:
@@ -185,13 +193,15 @@ class Worker:
         units, ticket.units, ticket.job, ticket.status = ticket.units, None, None, status
         if units is not None:
             units.close()
-        if not ticket.future.set_running_or_notify_cancel():
-            ticket.status = CANCELLED
-        elif status == DONE:
-            ticket.future.set_result(outcome)
-        else:
-            ticket.future.set_exception(outcome)
-        self._tell(Event(ticket, ticket.status), events)
+        try:
+            if not ticket.future.set_running_or_notify_cancel():
+                ticket.status = CANCELLED
+            elif status == DONE:
+                ticket.future.set_result(outcome)
+            else:
+                ticket.future.set_exception(outcome)
+        finally:  # a callback of the future may raise what ends a process
+            self._tell(Event(ticket, ticket.status), events)
 
     def _tell(self, event: Event, events: list[Event]) -> None:
         event.ticket.events.put(event)

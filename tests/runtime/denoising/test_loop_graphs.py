@@ -161,12 +161,22 @@ def test_a_graph_keeps_no_run_and_so_no_picture_alive(
     runs = []
     for index in range(3):
         run = capturable.start(picture, "a", seed=index, steps=4, strength=0.5)
+        run.paced = False
         assert len(list(run)) == 2
         runs.append(weakref.ref(run))
     del run
     gc.collect()
     assert captures
     assert not any(run() for run in runs)
+
+
+def test_a_run_that_is_read_step_by_step_is_never_captured(
+    capturable: Pipeline, picture: Pixels, captures: list[Any]
+) -> None:
+    for _ in range(3):
+        run = capturable.start(picture, "a", seed=1, steps=4, strength=1)
+        assert [run.snapshot().job.evaluation for _ in run] == [1, 2, 3, 4]
+    assert not captures
 
 
 def test_a_spoilt_output_of_a_replay_is_named_by_its_line(

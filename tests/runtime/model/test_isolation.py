@@ -13,7 +13,7 @@ import pytest
 import overpaint
 from overpaint import EngineError, ModelOutputError, Pipeline, Request
 from overpaint.engines.wrapper import Wrapper
-from overpaint.errors import OutOfMemoryError
+from overpaint.errors import CancelledError, OutOfMemoryError, OverpaintError
 from overpaint.runtime.model.scheduler import Scheduler
 from overpaint.runtime.model.tickets import DENOISING, DONE, FAILED, Ticket
 from tests.runtime.denoising.test_device import OnDevice, device  # noqa: F401
@@ -212,18 +212,41 @@ def test_a_poll_that_raises_does_not_end_the_thread(
     fake.close()
 
 
-def test_a_callback_that_exits_does_not_end_the_thread(
-    fake: Pipeline, request_of: Request, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_callback_that_exits_does_not_end_the_thread(fake: Pipeline, request_of: Request) -> None:
     def leave(*_: Any) -> None:
         raise SystemExit(3)
 
     scheduler = fake.model.scheduler
     scheduler.start()
-    with caplog.at_level(logging.CRITICAL), pytest.raises(SystemExit):
+    with pytest.raises(OverpaintError, match="a callback raised SystemExit"):
         scheduler.submit(fake.model.painting(request_of, progress=leave)).result(10)
     assert scheduler.submit(request_of).result(10).image
     fake.close()
+
+
+def test_a_futures_callback_that_exits_ends_nobodys_work(
+    fake: Pipeline, request_of: Request, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leave(_: Any) -> None:
+        raise SystemExit(3)
+
+    scheduler = fake.model.scheduler
+    first, second = scheduler.submit(request_of), scheduler.submit(replace(request_of, seed=2))
+    first.future.add_done_callback(leave)
+    with caplog.at_level(logging.CRITICAL):
+        scheduler.start()
+        assert second.result(10).image
+    assert first.status == "done"
+    fake.close()
+
+
+def test_closing_from_a_futures_callback_cancels_the_others(fake: Pipeline, request_of: Request) -> None:
+    scheduler = fake.model.scheduler
+    first, second = scheduler.submit(replace(request_of, strength=0.0)), scheduler.submit(request_of)
+    first.future.add_done_callback(lambda _: fake.close())
+    assert first.result(10).image
+    with pytest.raises(CancelledError):
+        second.result(10)
 
 
 def test_a_status_is_denoising_while_a_job_is_on_its_way(scheduler: Scheduler, request_of: Request) -> None:
