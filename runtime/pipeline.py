@@ -27,8 +27,8 @@ from .model.planning import PreparedRequest
 from .model.upscaler import Upscaler
 from .progress import ProgressCallback, no_progress
 from .requests import checks
-from .requests.expand import expand, named
-from .requests.options import default
+from .requests.expand import START, check_names, expand, named
+from .requests.options import default, fixed_on_resume, offered
 from .requests.request import Request
 from .requests.result import Result
 from .requests.typed import (
@@ -48,6 +48,8 @@ from .tools.upscale import Upscale, Upscaled
 
 Text = str | Sequence[str]
 Options = ParamSpec("Options")
+CALL = offered("img2img")
+RESUME = START - {"n", *fixed_on_resume()} | {"prompt"}
 
 
 class Pipeline:
@@ -74,6 +76,7 @@ class Pipeline:
         from the first evaluation's preparation on: past it the run stops before its next evaluation, and
         `RunTimeoutError` is raised. Both are options of `inpaint`, `outpaint` and `upscale` too.
         """
+        check_names(options, CALL, CALL)
         run = self.start(image, prompt, timeout=timeout, **options)
         run.paced = False
         return finished(run, on_step)
@@ -188,7 +191,8 @@ class Pipeline:
         Raises `InputError` for a change that would have altered the steps before, and for an unknown option.
         """
         timeout = changes.pop("timeout", None)
-        return Run(self.model, [replace(snapshot.request, **named(changes, apart=()))], snapshot, timeout=timeout)
+        fields = named(changes, RESUME, apart=())
+        return Run(self.model, [replace(snapshot.request, **fields)], snapshot, timeout=timeout)
 
     def grid(
         self, image: Source, prompt: str, axes: Mapping[str, Sequence[Any]], **options: Unpack[GridOptions]

@@ -10,16 +10,19 @@ from ...errors import InputError, unknown
 from ..imaging.picture import Picture
 from ..sampling.noise import drawn
 from . import checks
-from .options import SECTIONS, aliases, elsewhere, of_tool
+from .options import TABLE, aliases, elsewhere, of_tool, offered
 from .request import Request
 
 # What diffusers and A1111 call things: the same thing under another name, and things that are given in another way.
 ALIASES: Mapping[str, str] = aliases()
 ELSEWHERE: Mapping[str, str] = elsewhere()
+OPTIONS = frozenset(option.name for option in TABLE)
 REQUEST = frozenset(field.name for field in fields(Request))
-# Fields of a request that verbs take by themselves, and what they take besides fields.
+# Fields of a request that verbs take by themselves.
 APART = ("image", "prompt", "negative_prompt", "seed")
-CALL = ("negative_prompt", "seed", *(option.name for option in SECTIONS["call"]))
+
+# What `Pipeline.start` takes: its steps are iterated over instead.
+START = offered("img2img") - {"on_step"}
 
 
 def expand(
@@ -47,7 +50,7 @@ def expand(
         if len(column) not in (1, count):
             raise InputError(f"{len(column)} {word}s in a batch of {count}; give one, or {count}", name)
     rows = zip(*(list(column) * (count // len(column)) for column in columns.values()), strict=True)
-    given, total = {name: value for name, value in named(options).items() if value is not None}, count * n
+    given, total = {name: value for name, value in named(options, START).items() if value is not None}, count * n
     varied = bool(given.get("variation_strength"))
     own = _seeds(seeds, total, counting=not varied)
     variation = given.pop("variation_seed", None)
@@ -59,13 +62,13 @@ def expand(
     ]
 
 
-def named(options: Mapping[str, Any], apart: Collection[str] = APART) -> dict[str, Any]:
+def named(options: Mapping[str, Any], offer: Collection[str], apart: Collection[str] = APART) -> dict[str, Any]:
     """The fields of a request by their own names, from names that other programs have for them.
 
     `apart` are fields that are given in another way. Raises `InputError` for an option that a request has not, with the
-    nearest names, and for one that is given twice.
+    nearest names that the verb takes (`offer`), and for one that is given twice.
     """
-    check_names(options, REQUEST - set(apart))
+    check_names(options, REQUEST - set(apart), offer)
     fields_: dict[str, Any] = {}
     for name, value in options.items():
         own = ALIASES.get(name, name)
@@ -75,14 +78,17 @@ def named(options: Mapping[str, Any], apart: Collection[str] = APART) -> dict[st
     return fields_
 
 
-def check_names(options: Iterable[str], known: Collection[str]) -> None:
-    """Raise `InputError` for an option that is none of those known, nor another program's name for one of them."""
+def check_names(options: Iterable[str], known: Collection[str], offer: Collection[str]) -> None:
+    """Raise `InputError` for an option that is none of those known, nor another program's name for one of them; it
+    advises what is on `offer`."""
     for name in options:
         if name in known or ALIASES.get(name) in known:
             continue
-        if ELSEWHERE.get(name) in {*known, *CALL}:
+        if ELSEWHERE.get(name) in {*known, *offer}:
             raise InputError(f"unknown option {name!r}; it is called {ELSEWHERE[name]!r} here", name)
-        raise unknown("option", name, {*known, *ALIASES, *CALL} - {name}, name)
+        if name in OPTIONS:
+            raise InputError(f"the option {name!r} is not taken here; leave it out", name)
+        raise unknown("option", name, {*offer, *(alias for alias, own in ALIASES.items() if own in offer)}, name)
 
 
 def _seeds(seeds: Sequence[int] | int | None, count: int, counting: bool = True) -> Sequence[int]:

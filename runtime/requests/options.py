@@ -45,6 +45,12 @@ def of_tool(tool: str) -> Mapping[str, Option]:
 
 
 @cache
+def offered(verb: str) -> frozenset[str]:
+    """What the verb of a tool takes by name beside its pictures and its prompt: no file is written there."""
+    return frozenset(of_tool(verb).keys() - {"prompt", *(option.name for option in FILE)})
+
+
+@cache
 def fields_of(kind: str) -> Mapping[str, Option]:
     """The options of one dataclass by its fields' names: "request", or a tool's own, such as "inpainting"."""
     rows = _REQUEST if kind == "request" else SECTIONS[kind]

@@ -17,7 +17,7 @@ from ..imaging.metadata import format_parameters, parse_parameters
 from ..imaging.picture import Picture
 from ..imaging.sheet import Row, contact_sheet
 from ..model.model import Model
-from ..requests.expand import ALIASES, named
+from ..requests.expand import ALIASES, START, named
 from ..requests.options import fields_of
 from ..requests.request import Request
 from ..sampling.noise import drawn
@@ -33,6 +33,9 @@ _KINDS: Mapping[str, type] = {"number": float, "whole": int, "seed": int, "name"
 # The fields of a request that an axis may go along, and what their values are.
 AXES: Mapping[str, type] = {name: _KINDS[option.kind] for name, option in fields_of("request").items() if option.axis}
 SEEDS = tuple(name for name in AXES if fields_of("request")[name].kind == "seed")
+
+# What `Pipeline.grid` takes.
+OFFER = START - {"n", "timeout"} | {"font"}
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ def paint(
     grid.check(cell)
     note = grid.undrawable(prompt, font)
     negative = given.pop("negative_prompt", "")
-    requests = grid.requests(picture, prompt, negative, named(given, ("image", "prompt")))
+    requests = grid.requests(picture, prompt, negative, named(given, OFFER, ("image", "prompt")))
     runs = [Run(model, requests[start : start + together], paced=False) for start in range(0, len(requests), together)]
     images: list[Image.Image] = []
     for run in runs:

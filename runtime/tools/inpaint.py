@@ -61,7 +61,7 @@ class Inpaint:
         Several masks have several prompts, one each, of which later ones lie on top, or share one. Raises `InputError`
         for all that can be known to be wrong before a model runs.
         """
-        own, rest = split(Inpainting, options)
+        own, rest = split("inpaint", Inpainting, options)
         self._options = {name: value for name, value in options.items() if name not in READING}
         rule = convention(rest.get("convention") or "contract").masks
         self._own = Inpainting(**{"latent_mask": rule.latent_mask, "ring": rule.ring, **own})

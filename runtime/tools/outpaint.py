@@ -55,7 +55,7 @@ class Outpaint:
 
         Raises `InputError` for all that can be known to be wrong before a model runs.
         """
-        own, rest = split(Outpainting, options)
+        own, rest = split("outpaint", Outpainting, options)
         self._prompt, self._options = prompt, options
         self._own = Outpainting(**own)
         self._picture = model.read(image)

@@ -75,7 +75,7 @@ class Upscale:
         `InputError` for all that can be known to be wrong before a model runs.
         """
         given = {name: value for name, value in options.items() if value is not None}
-        own, rest = split(Upscaling, given)
+        own, rest = split("upscale", Upscaling, given)
         self._prompt, self._options = prompt, given
         self._own = Upscaling(**own)
         self._rule = OURS

@@ -88,13 +88,25 @@ class TestResume:
 
     @pytest.mark.parametrize(
         ("option", "hint"),
-        [("promt", "did you mean 'prompt'"), ("generator", "called 'seed'"), ("batch_size", "called 'n'")],
+        [
+            ("promt", "did you mean 'prompt'"),
+            ("generator", "called 'seed'"),
+            ("batch_size", "unknown option"),
+            ("on_step", "not taken here"),
+        ],
     )
     def test_an_unknown_option_is_an_input_error(
         self, fake: overpaint.Pipeline, checkpoint: overpaint.RunSnapshot, option: str, hint: str
     ) -> None:
         with pytest.raises(InputError, match=hint):
             fake.resume(checkpoint, **{option: "b"})
+
+    def test_what_it_advises_it_takes(self, fake: overpaint.Pipeline, checkpoint: overpaint.RunSnapshot) -> None:
+        with pytest.raises(InputError, match="choose one of") as raised:
+            fake.resume(checkpoint, **{"qqq": 1})
+        advised = set(str(raised.value).partition("choose one of: ")[2].split(", "))
+        assert {"prompt", "guidance_scale", "cfg_scale", "timeout"} <= advised
+        assert not {"image", "n", "on_step", "seed", "batch_size"} & advised
 
     def test_a_checkpoint_can_be_pickled(self, fake: overpaint.Pipeline, checkpoint: overpaint.RunSnapshot) -> None:
         images = []

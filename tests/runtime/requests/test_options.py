@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -19,9 +19,10 @@ from overpaint.runtime.provenance.frozen import freeze, thaw
 from overpaint.runtime.provenance.infotext_rules import COMMON, OF_VERB, SAMPLING
 from overpaint.runtime.requests import checks
 from overpaint.runtime.requests.option import AFFECTS, TOOLS, Option
-from overpaint.runtime.requests.options import SECTIONS, TABLE, fields_of, fixed_on_resume, of_tool
+from overpaint.runtime.requests.options import SECTIONS, TABLE, aliases, fields_of, fixed_on_resume, of_tool, offered
 from overpaint.runtime.requests.presets import PRESETS
 from overpaint.runtime.requests.sections import Canvas, Noise, Prompting, Sampling
+from overpaint.runtime.requests.typed import Img2ImgOptions, InpaintOptions, OutpaintOptions, UpscaleOptions
 from overpaint.runtime.tools.inpainting import Inpainting
 from overpaint.runtime.tools.outpainting import Outpainting
 from overpaint.runtime.tools.upscaling import Upscaling
@@ -221,3 +222,14 @@ def fields_alike(one: Request, other: Request) -> bool:
     return all(
         getattr(one, field.name) == getattr(other, field.name) for field in fields(Request) if field.name != "image"
     )
+
+
+@pytest.mark.parametrize("verb", TOOLS)
+def test_what_a_verb_offers_has_a_type_there(verb: str) -> None:
+    typed = {
+        "img2img": Img2ImgOptions,
+        "inpaint": InpaintOptions,
+        "outpaint": OutpaintOptions,
+        "upscale": UpscaleOptions,
+    }
+    assert offered(verb) == get_type_hints(typed[verb]).keys() - aliases().keys() | {"timeout", "on_step"}
