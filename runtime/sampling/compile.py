@@ -15,7 +15,7 @@ from . import flow_path, programs
 from . import strength as strengths
 from .flow import FlowSchedule
 from .levels import SPACINGS, ModelSchedule
-from .linear import Line, matrix, slot_names
+from .linear import Line, checked, matrix, slot_names
 from .names import resolve
 from .noise_schedule import NoiseSchedule
 from .path import Path
@@ -129,7 +129,7 @@ class Recipe:
 
 def _lines(kind: Sampler, path: Path, options: Mapping[str, float], *, final: bool = True) -> list[Line]:
     """The lines of the steps that run; the last of a `final` one gives x as its program has it."""
-    lines = list(kind.lines(path, **options)) if path.begin < len(path.levels) else []
+    lines = checked(kind.lines(path, **options)) if path.begin < len(path.levels) else []
     if final and lines and (scale := programs.undo_scale(path)) != 1.0:
         lines[-1] = lines[-1]._replace(slots={**lines[-1].slots, "x": lines[-1].slots["x"] * scale})
     return lines

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...bundles.tensor import Array
+from ...errors import InputError
 from .levels import Level
 
 
@@ -69,6 +70,20 @@ class Line(NamedTuple):
     level: Level
     slots: Mapping[str, Sum]
     increment: tuple[float, float] = FRESH
+
+
+def checked(lines: Iterable[Line]) -> list[Line]:
+    """The lines of a sampler; raises `InputError` for one without "x", and for one that reads what no line sets."""
+    made = list(lines)
+    for number, line in enumerate(made, 1):
+        if "x" not in line.slots:
+            raise InputError(f"line {number} of the sampler does not say what x becomes; name 'x' among its slots")
+    known = {*slot_names(made), "model", "noise"}
+    for number, line in enumerate(made, 1):
+        if unset := {name for new in line.slots.values() for name in new.weights} - known:
+            cause = f"line {number} of the sampler reads {min(unset)!r}, which no line sets; name it among the slots"
+            raise InputError(cause)
+    return made
 
 
 def slot_names(lines: Iterable[Line]) -> tuple[str, ...]:

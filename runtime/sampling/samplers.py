@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from ...bundles.tensor import Array
-from ...errors import InputError
+from ...errors import InputError, unknown
 from . import ddim, dpm_solver, k_diffusion, multi_step, pndm, single_step, unipc
 from .flow import FlowSchedule
-from .levels import Level, ModelSchedule
+from .levels import SPACINGS, Level, ModelSchedule
 from .linear import Line
 from .noise_schedule import NoiseSchedule
 from .path import Path
 from .schedules import SIGMA_SCHEDULES, distilled, spaced
+
+GRIDS = ("fraction", "whole", "open", "distilled")
+ENDS = ("final_sigmas_type", "set_alpha_to_one", "clean", "lowest", "sigma_min")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,19 @@ class Sampler:
     """Schedules on which the model is told the nearest whole timestep."""
     cuts: tuple[str, ...] = ()
     """Schedules on which the model is told the whole timestep below."""
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for a word of `grid`, `spacing`, `end`, `rounds` or `cuts` that is none."""
+        for field, words, known in (
+            ("grid", (self.grid,), GRIDS),
+            ("spacing", (self.spacing,), SPACINGS),
+            ("end", (self.end,), ENDS),
+            ("rounds", self.rounds, SIGMA_SCHEDULES),
+            ("cuts", self.cuts, SIGMA_SCHEDULES),
+        ):
+            for word in words:
+                if word not in known:
+                    raise unknown(f"{field} of a sampler", word, known, field)
 
 
 def _open(lines: Callable[..., Iterator[Line]], **options: Any) -> Sampler:

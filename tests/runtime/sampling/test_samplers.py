@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ from overpaint.errors import InputError
 from overpaint.runtime.conventions.convention import A1111
 from overpaint.runtime.sampling.compile import compile_plan
 from overpaint.runtime.sampling.levels import PREDICTIONS, SPACINGS, ModelSchedule
-from overpaint.runtime.sampling.linear import MODEL, Line, Sum, X, array, matrix, slot_names, total
+from overpaint.runtime.sampling.linear import MODEL, Line, Sum, X, array, checked, matrix, slot_names, total
 from overpaint.runtime.sampling.names import SCHEDULES
 from overpaint.runtime.sampling.plan import Plan
 from overpaint.runtime.sampling.programs import UNIPC_END
-from overpaint.runtime.sampling.samplers import SAMPLERS
+from overpaint.runtime.sampling.samplers import SAMPLERS, Sampler
 from overpaint.runtime.sampling.strength import CONVENTIONS
 
 CLEAN = np.random.default_rng(1).standard_normal((2, 3))
@@ -278,3 +279,37 @@ def test_plans_that_end_at_the_lowest_sigma_are_finite(sampler: str, convention:
 def test_a_step_of_no_length_leaves_x(sampler: str) -> None:
     plan = compile_plan(ModelSchedule(final_sigmas_type="sigma_min"), sampler=sampler, schedule="karras", steps=20)
     np.testing.assert_allclose(plan.matrix[-1, 0], [1.0, *[0.0] * (plan.slots + 1)], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("slots", "cause"),
+    [
+        ({"old": MODEL}, "line 2 of the sampler does not say what x becomes"),
+        ({"x": X - array("older")}, "line 2 of the sampler reads 'older', which no line sets"),
+    ],
+)
+def test_a_line_that_is_not_whole_is_refused(slots: dict[str, Sum], cause: str) -> None:
+    level = ModelSchedule().level(500)
+    with pytest.raises(InputError, match=cause):
+        checked([Line(0, level, {"x": X, "old": MODEL}), Line(1, level, slots)])
+
+
+def test_a_sampler_of_ones_own_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SAMPLERS, "euler", Sampler(lambda path: (Line(i, here, {}) for i, here, _ in path), "fraction"))
+    with pytest.raises(InputError, match="line 1 of the sampler does not say what x becomes"):
+        compile_plan(ModelSchedule(), sampler="euler", steps=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({"grid": "fractoin"}, "unknown grid of a sampler 'fractoin'; did you mean 'fraction'"),
+        ({"end": "claen"}, "did you mean 'clean'"),
+        ({"spacing": "linspaec"}, "did you mean 'linspace'"),
+        ({"rounds": ("karas",)}, "did you mean 'karras'"),
+        ({"cuts": ("bata",)}, "did you mean 'beta'"),
+    ],
+)
+def test_a_sampler_whose_words_nobody_knows_is_refused(options: dict[str, Any], cause: str) -> None:
+    with pytest.raises(InputError, match=cause):
+        Sampler(**{"lines": SAMPLERS["euler"].lines, "grid": "fraction", **options})
