@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from .errors import (
         BundleError,
         CancelledError,
+        ClosedError,
         EngineError,
         ExportError,
         InputError,
         ModelOutputError,
+        OutOfMemoryError,
         OutputError,
         OverpaintError,
         RunTimeoutError,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from .runtime.execution.snapshots import RunSnapshot
     from .runtime.imaging.picture import Picture, read
     from .runtime.model.load import bundled
+    from .runtime.model.model import Model
+    from .runtime.model.tickets import Ticket
     from .runtime.model.upscaler import Upscaler, load_upscaler
     from .runtime.pipeline import Pipeline, load
     from .runtime.provenance.infotext import Infotext, from_infotext
@@ -44,10 +48,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "BundleError": ".errors",
     "CancelledError": ".errors",
+    "ClosedError": ".errors",
     "EngineError": ".errors",
     "ExportError": ".errors",
     "InputError": ".errors",
     "ModelOutputError": ".errors",
+    "OutOfMemoryError": ".errors",
     "OutputError": ".errors",
     "OverpaintError": ".errors",
     "RunTimeoutError": ".errors",
@@ -55,6 +61,7 @@ _HOMES = {
     "RunSnapshot": ".runtime.execution.snapshots",
     "Preset": ".runtime.requests.presets",
     "Replay": ".runtime.replay",
+    "Model": ".runtime.model.model",
     "Output": ".runtime.requests.result",
     "Picture": ".runtime.imaging.picture",
     "Infotext": ".runtime.provenance.infotext",
@@ -65,6 +72,7 @@ _HOMES = {
     "Result": ".runtime.requests.result",
     "Run": ".runtime.execution.run",
     "Step": ".runtime.denoising.loop",
+    "Ticket": ".runtime.model.tickets",
     "Upscaler": ".runtime.model.upscaler",
     "bundled": ".runtime.model.load",
     "from_infotext": ".runtime.provenance.infotext",
@@ -78,12 +86,15 @@ _HOMES = {
 __all__ = [
     "BundleError",
     "CancelledError",
+    "ClosedError",
     "EngineError",
     "ExportError",
     "Infotext",
     "InpaintMask",
     "InputError",
+    "Model",
     "ModelOutputError",
+    "OutOfMemoryError",
     "Output",
     "OutputError",
     "OverpaintError",
@@ -99,6 +110,7 @@ __all__ = [
     "RunSnapshot",
     "RunTimeoutError",
     "Step",
+    "Ticket",
     "Upscaler",
     "bundled",
     "from_infotext",

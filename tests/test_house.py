@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import overpaint
+import overpaint.errors
 from overpaint.runtime.model.queue import PATIENCE
 from overpaint.runtime.model.scheduler import MAX_ACTIVE
 from overpaint.runtime.model.worker import DRAIN_STEPS
@@ -98,6 +99,10 @@ def test_importing_the_package_imports_no_numpy() -> None:
 
 def test_every_public_name_is_there() -> None:
     assert all(getattr(overpaint, name) for name in overpaint.__all__)
+    assert {"ClosedError", "OutOfMemoryError", "Model", "Ticket"} <= set(overpaint.__all__)
+    errors = {name for name in vars(overpaint.errors) if name.endswith("Error")}
+    kinds = {"NoBundleError", "NoEngineError", "NoPlaceError"}  # to be caught by their bases
+    assert errors - kinds == {name for name in overpaint.__all__ if name.endswith("Error")}
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         overpaint.nonsense  # noqa: B018
 

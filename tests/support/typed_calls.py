@@ -23,6 +23,10 @@ def right(pipe: Pipeline, snapshot: RunSnapshot) -> None:
     pipe.warm_up([(64, 64)], n=2, guidance_scale=1.0)
 
 
+def served(model: overpaint.Model, request: overpaint.Request) -> overpaint.Ticket[overpaint.Output]:
+    return model.submit(request, priority=1)
+
+
 def wrong(pipe: Pipeline, snapshot: RunSnapshot, anything: Any) -> None:
     pipe("fox.png", strenght=0.4)  # type: ignore[call-arg]
     pipe("fox.png", steps="20")  # type: ignore[arg-type]
