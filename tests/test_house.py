@@ -46,6 +46,13 @@ def test_what_breaks_the_house_is_named(file: str, code: str, offence: str, monk
     assert [words for words in found if file in words and offence in words]
 
 
+def test_a_long_file_is_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "LONG", 60)
+    named = list(check.long_files())
+    assert named
+    assert all(line.endswith("lines: over 60, which is a hint and no fault") for line in named)
+
+
 def test_every_folder_of_code_is_installed() -> None:
     tops = {file.partition("/")[0] for file in check.files() if "/" in file}
     code = {path.relative_to(ROOT).as_posix() for top in tops for path in (ROOT / top).rglob("*.py")}
