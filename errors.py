@@ -87,9 +87,9 @@ class ExportError(OverpaintError):
     """A checkpoint cannot be turned into a bundle."""
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun, as messages have it: "1 step", "2 steps"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str, several: str | None = None) -> str:
+    """A count with its noun, as messages have it: "1 step", "2 steps"; `several` is a plural of its own."""
+    return f"{count} {noun if count == 1 else several or f'{noun}s'}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str], field: str | None = None) -> InputError:

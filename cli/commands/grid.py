@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import InputError, counted
 from ...runtime.requests.options import of_tool
 from ..arguments import add_options
 from ..common import (
@@ -95,13 +96,11 @@ def grid(
     sheet = made.sheet(images, prompt, cell, font)
     put(path, sheet, None if strip_metadata else parameters, quality=quality)
     console.add(files=[{"path": str(path), "seed": requests[0].seed, "size": list(sheet.size)}])
-    console.say(f"{path}  {len(requests)} pictures, seed {requests[0].seed}")
+    console.say(f"{path}  {counted(len(requests), 'picture')}, seed {requests[0].seed}")
 
 
 def _ask(made: Grid, yes: bool) -> None:
     """Have a large grid confirmed: raises `InputError` where it is not."""
-    from ...errors import InputError
-
     if yes or len(made) <= MANY:
         return
     if not sys.stdin.isatty():

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from ...errors import InputError, unknown
+from ...errors import InputError, counted, unknown
 from ..imaging.picture import Picture
 from ..sampling.noise import drawn
 from . import checks
@@ -94,7 +94,8 @@ def check_names(options: Iterable[str], known: Collection[str], offer: Collectio
 def _seeds(seeds: Sequence[int] | int | None, count: int, counting: bool = True) -> Sequence[int]:
     if isinstance(seeds, Sequence):
         if len(seeds) != count:
-            raise InputError(f"{len(seeds)} seeds for {count} images; give one seed, or one for every image", "seed")
+            cause = f"{counted(len(seeds), 'seed')} for {counted(count, 'image')}"
+            raise InputError(f"{cause}; give one seed, or one for every image", "seed")
         return [drawn(seed) for seed in seeds]
     first = drawn(-1 if seeds is None else seeds)
     return range(first, first + count) if counting else [first] * count

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TypeVar
 
-from ...errors import InputError
+from ...errors import InputError, counted
 from ..sampling.strength import from_noise
 from .sections import Canvas, Noise, Prompting, Sampling, Section, Subject
 
@@ -35,10 +35,8 @@ class Request(Canvas, Noise, Sampling, Prompting, Subject):
                 "drift_correction",
             )
         if self.pass_prompts and len(self.pass_prompts) != len(self.passes):
-            raise InputError(
-                f"{len(self.pass_prompts)} prompts for {len(self.passes)} passes; give one a pass, or only a prompt",
-                "pass_prompts",
-            )
+            cause = f"{counted(len(self.pass_prompts), 'prompt')} for {counted(len(self.passes), 'pass', 'passes')}"
+            raise InputError(f"{cause}; give one a pass, or only a prompt", "pass_prompts")
         if self.inpaint_mask and self.inpaint_mask.differential and self.passes:
             raise InputError("strengths by pixel are of one pass; leave out the passes or the levels between", "passes")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...bundles.facts import ModelFacts
 from ...bundles.tensor import Array
-from ...errors import InputError
+from ...errors import InputError, counted
 from ..conventions.convention import convention
 from ..conventions.masks import MaskRule
 from ..denoising.loop import Step
@@ -76,7 +76,8 @@ class Inpaint:
         self._prompts = tuple(prompts)
         if len(prompts) not in (1, len(shapes)):
             raise InputError(
-                f"{len(prompts)} prompts for {len(shapes)} masks; give one for all, or one a mask", "prompt"
+                f"{counted(len(prompts), 'prompt')} for {counted(len(shapes), 'mask')}; give one for all, or one a mask",
+                "prompt",
             )
         size = checks.option(of_tool("inpaint")["size"], rest.pop("size", None))
         if rest.get("resize_mode") is not None:

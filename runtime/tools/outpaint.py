@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...bundles.tensor import Array
-from ...errors import InputError
+from ...errors import InputError, counted
 from ..denoising.loop import Step
 from ..execution.run import Run
 from ..imaging import fill
@@ -189,7 +189,8 @@ class Outpaint:
         areas = len(self._results)
         if areas > 1:
             size = self._rounds[0].areas[0]
-            yield f"painted in {areas} areas of {size.width}x{size.height} pixels, in {len(self._rounds)} rounds"
+            yield f"painted in {areas} areas of {size.width}x{size.height} pixels, "
+            f"in {counted(len(self._rounds), 'round')}"
 
 
 def _overlapping(levels: Array, overlap: int) -> Array:

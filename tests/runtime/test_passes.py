@@ -89,7 +89,7 @@ def test_loopbacks_curves_are_sine_and_cosine_of_a_quarter_turn(curve: str, want
         ({"passes": (0.5, 0.0)}, "strength 0 does nothing"),
         ({"passes": (1.5,)}, "from 0 to 1"),
         ({"passes": (float("nan"),)}, "from 0 to 1"),
-        ({"passes": (0.5, 0.5), "pass_prompts": ("a",)}, "1 prompts for 2 passes"),
+        ({"passes": (0.5, 0.5), "pass_prompts": ("a",)}, "1 prompt for 2 passes"),
         ({"through_pixels": True}, "of several passes"),
         ({"drift_correction": True}, "of several passes"),
         ({"passes": (1, 0.5), "drift_correction": True}, "no original to drift from"),

@@ -104,7 +104,7 @@ def test_a_region_that_is_everything_is_the_prompt(fake: Pipeline, picture: Pixe
         ({"prompt": "a", "prompts": ((0, "b"),)}, "given twice"),
         ({"passes": (0.5, 0.0)}, "strength 0 does nothing"),
         ({"passes": (0.5, 1.5)}, "a pass's strength must be a number from 0 to 1"),
-        ({"passes": (0.5,), "pass_prompts": ("a", "b")}, "2 prompts for 1 passes"),
+        ({"passes": (0.5,), "pass_prompts": ("a", "b")}, "2 prompts for 1 pass;"),
         ({"prompt_syntax": "english"}, "unknown prompt syntax"),
         ({"weighting": "english"}, "unknown weighting"),
         ({"window": 32, "window_overlap": 32}, "cannot overlap by 32"),

@@ -71,7 +71,7 @@ def test_options_by_the_names_diffusers_has() -> None:
     ("arguments", "cause"),
     [
         (([PICTURE] * 2, ["a"] * 3, [""], 1, 1, {}), "2 images in a batch of 3"),
-        (([PICTURE] * 2, ["a"], [""], [1], 1, {}), "1 seeds for 2 images"),
+        (([PICTURE] * 2, ["a"], [""], [1], 1, {}), "1 seed for 2 images"),
         (([PICTURE], ["a"], [""], 1, 0, {}), "n must be"),
         (([PICTURE], ["a"], [""], 1, 1, {"strenght": 1}), "did you mean 'strength'"),
         (([PICTURE], ["a"], [""], 1, 1, {"generator": 1}), "called 'seed' here"),
