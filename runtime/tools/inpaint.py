@@ -75,10 +75,8 @@ class Inpaint:
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         self._prompts = tuple(prompts)
         if len(prompts) not in (1, len(shapes)):
-            raise InputError(
-                f"{counted(len(prompts), 'prompt')} for {counted(len(shapes), 'mask')}; give one for all, or one a mask",
-                "prompt",
-            )
+            cause = f"{counted(len(prompts), 'prompt')} for {counted(len(shapes), 'mask')}"
+            raise InputError(f"{cause}; give one for all, or one a mask", "prompt")
         size = checks.option(of_tool("inpaint")["size"], rest.pop("size", None))
         if rest.get("resize_mode") is not None:
             cause = "inpainting has no resize mode; the result has the picture's size whatever the model's is"
