@@ -15,6 +15,7 @@
     ├── OutputError (OSError)               a result cannot be written where it was to go
     ├── CancelledError                      the work was cancelled, so that it has no result
     ├── RunTimeoutError (TimeoutError)      the work took longer than its timeout or its deadline
+    ├── RefusedError                        a service does not take a call: it is full, draining, or knows no such job
     └── ExportError                         a checkpoint cannot be turned into a bundle
 """
 
@@ -81,6 +82,18 @@ class CancelledError(OverpaintError):
 
 class RunTimeoutError(OverpaintError, TimeoutError):
     """The work took longer than its timeout or its deadline, and was stopped between two evaluations."""
+
+
+class RefusedError(OverpaintError):
+    """A service does not take a call.
+
+    `status` is that of HTTP, `kind` a word for programs, such as "busy"; after `retry_after` seconds, where that is
+    given, the same call may be taken.
+    """
+
+    def __init__(self, message: str, status: int, kind: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status, self.kind, self.retry_after = status, kind, retry_after
 
 
 class ExportError(OverpaintError):

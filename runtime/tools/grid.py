@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from ...errors import InputError, unknown
+from ..denoising.loop import Step
 from ..execution.run import Run
 from ..imaging.fonts import missing
 from ..imaging.metadata import format_parameters, parse_parameters
@@ -178,6 +179,59 @@ class Grid:
         return format_parameters(replace(parsed, extra=(*parsed.extra, *axes)))
 
 
+class GridRun:
+    """A grid on its way: iterate for its steps, then ask for its `sheet()`; `together` cells share a run.
+
+    An option `font` names the font of the labels. Raises `InputError` for all that can be known to be wrong before a
+    model runs.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        picture: Picture,
+        prompt: str,
+        axes: Mapping[str, Sequence[Any]],
+        options: Mapping[str, Any],
+        together: int = 8,
+        cell: int = 256,
+    ) -> None:
+        self._grid, self._prompt, self._cell = Grid.of(axes), prompt, cell
+        given = {name: value for name, value in options.items() if value is not None}
+        self._font = Path(given.pop("font")) if "font" in given else None
+        if "seed" in given:
+            given["seed"] = drawn(given["seed"])  # of all cells
+        self._grid.check(cell)
+        self._note = self._grid.undrawable(prompt, self._font)
+        negative = given.pop("negative_prompt", "")
+        self.requests = self._grid.requests(picture, prompt, negative, named(given, OFFER, ("image", "prompt")))
+        parts = [self.requests[start : start + together] for start in range(0, len(self.requests), together)]
+        self._runs = [Run(model, part, paced=False) for part in parts]
+        self._images: list[Image.Image] = []
+
+    @property
+    def evaluations(self) -> int:
+        """How many steps there are to iterate over."""
+        return sum(run.evaluations for run in self._runs)
+
+    @property
+    def parameters(self) -> str:
+        """The parameters text of the sheet."""
+        return self._grid.parameters(self._runs[0].prepared[0].parameters)
+
+    def __iter__(self) -> Generator[Step]:
+        """Do the work, once."""
+        for run in self._runs:
+            yield from run
+            self._images += [thumbnail(image, self._cell) for image in run.result().images]
+
+    def sheet(self) -> Image.Image:
+        """The sheet of a grid that was iterated to its end; its `info["notes"]` name what no font has of the labels."""
+        sheet = self._grid.sheet(self._images, self._prompt, self._cell, self._font)
+        sheet.info["notes"] = () if self._note is None else (self._note,)
+        return sheet
+
+
 def paint(
     model: Model,
     picture: Picture,
@@ -187,28 +241,11 @@ def paint(
     together: int = 8,
     cell: int = 256,
 ) -> Image.Image:
-    """The sheet of a grid; `together` cells share a run.
-
-    An option `font` names the font of the labels; what no font has of them the image's `info["notes"]` names.
-    """
-    grid = Grid.of(axes)
-    given = {name: value for name, value in options.items() if value is not None}
-    font = Path(given.pop("font")) if "font" in given else None
-    if "seed" in given:
-        given["seed"] = drawn(given["seed"])  # of all cells
-    grid.check(cell)
-    note = grid.undrawable(prompt, font)
-    negative = given.pop("negative_prompt", "")
-    requests = grid.requests(picture, prompt, negative, named(given, OFFER, ("image", "prompt")))
-    runs = [Run(model, requests[start : start + together], paced=False) for start in range(0, len(requests), together)]
-    images: list[Image.Image] = []
-    for run in runs:
-        for _ in run:
-            pass
-        images += [thumbnail(image, cell) for image in run.result().images]
-    sheet = grid.sheet(images, prompt, cell, font)
-    sheet.info["notes"] = () if note is None else (note,)
-    return sheet
+    """The sheet of a grid, see `GridRun`."""
+    run = GridRun(model, picture, prompt, axes, options, together, cell)
+    for _ in run:
+        pass
+    return run.sheet()
 
 
 def thumbnail(image: Image.Image, cell: int) -> Image.Image:

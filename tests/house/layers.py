@@ -62,6 +62,13 @@ LAYERS: Sequence[Sequence[Part]] = (
         Part("runtime/diagnostics", "bench, verify, demo", "numpy PIL"),
     ),
     (Part("__init__", "the public names, each imported when it is first used"),),
+    (
+        Part(
+            "serving",
+            "jobs of many users, and HTTP interfaces to them",
+            "numpy PIL starlette uvicorn prometheus_client",
+        ),
+    ),
     (Part("cli", "a file a command", "numpy PIL tqdm shtab"),),
     (Part("__main__", "python -m overpaint"),),
 )

@@ -1,0 +1,1 @@
+"""Many users on one device: jobs on schedulers, and the HTTP interfaces that translate to them."""

@@ -1,0 +1,229 @@
+"""Jobs: pieces of work that clients submitted, which tell listeners how they go."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, cast
+
+from PIL import Image
+
+from ..errors import CancelledError, RunTimeoutError
+from ..runtime.denoising.loop import Step
+from ..runtime.model.model import Model
+from ..runtime.model.scheduler import Scheduler
+from ..runtime.model.tickets import CANCELLED, DONE, ENDED, FAILED, Event, Ticket, cancelled
+from .lane import Lane
+from .made import Made
+from .orders import Order
+from .previews import preview_of
+from .refusals import error_document
+
+QUEUED, RUNNING = "queued", "running"
+STATUS, PROGRESS, PREVIEW, END = "status", "progress", "preview", "end"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a listener is told: `kind` is "status", "progress", "preview" or "end", `data` a JSON document on it, and
+    `image` the preview."""
+
+    kind: str
+    data: Mapping[str, Any]
+    image: Image.Image | None = None
+
+
+Listener = Callable[[Notice], None]
+"""Is called by the threads that do the work: it must return at once."""
+
+
+class Job:
+    """One order on its way: queued, running, and then done, failed or cancelled.
+
+    `future` has what came of it. All methods may be called from any thread. `ended` is called once it has ended.
+    """
+
+    def __init__(self, order: Order, owner: str, deadline: float | None, ended: Callable[[Job], None]) -> None:
+        self.id = secrets.token_hex(12)
+        self.order = order
+        self.owner = owner
+        self.deadline = deadline
+        self.created = time.time()
+        self.status, self.stage = QUEUED, ""
+        self.done = self.total = 0
+        self.collected = False
+        """Whether somebody has fetched the result."""
+        self.future: Future[Made] = Future()
+        self.future.set_running_or_notify_cancel()  # who waits for it may go away, and ends nothing
+        self.arrived = time.monotonic()
+        self.started: float | None = None
+        self.finished: float | None = None
+        self._ended = ended
+        self._claims = 1
+        self._tickets: list[Ticket[Any]] = []
+        self._listeners: dict[Listener, bool] = {}
+        self._previewing = False
+        self._lock = threading.RLock()
+
+    def view(self, model: Model) -> Model:
+        """A model whose scheduler is told of this job's deadline and priority, and tells this job of all tickets."""
+        made = copy(model)
+        made.scheduler = cast(Scheduler, Lane(model.scheduler, self))
+        return made
+
+    def join(self, ticket: Ticket[Any]) -> None:
+        """Take a ticket as a part of the job, before it is put in line.
+
+        Raises `CancelledError` and `RunTimeoutError` where there is nothing to be done for the job any more.
+        """
+        with self._lock:
+            if self.status in ENDED:
+                raise cancelled()
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                raise RunTimeoutError("stopped: its deadline is past; give more time, or ask for less")
+            ticket.deadline, ticket.priority = self.deadline, self.order.priority
+            self._tickets = [each for each in self._tickets if not each.ended]
+            self._tickets.append(ticket)
+
+    def begin(self) -> bool:
+        """The work begins; whether it is still to be done."""
+        with self._lock:
+            if self.status == QUEUED:
+                self.status, self.started = RUNNING, time.monotonic()
+                self._tell(Notice(STATUS, self.document()))
+            return self.status == RUNNING
+
+    def heard(self, event: Event) -> None:
+        """Something happened to one of its tickets."""
+        with self._lock:
+            if self.status in ENDED or event.status in ENDED:
+                return
+            if event.step is None:
+                self.stage = event.status
+                if self.status != QUEUED or not self.begin():
+                    self._tell(Notice(STATUS, self.document()))
+                return
+            self.done += 1
+            step = event.step
+            self._tell(Notice(PROGRESS, {**self.progress(), "image": step.image, "step": step.step, "of": step.steps}))
+            self._preview(event.ticket, step)
+
+    def end(self, made: Made | None = None, error: BaseException | None = None) -> bool:
+        """It has ended, with what was made or with an error; whether it had not before. Its tickets end with it."""
+        with self._lock:
+            if self.status in ENDED:
+                return False
+            self.finished, self.stage = time.monotonic(), ""
+            if made is not None:
+                self.status = DONE
+                self.future.set_result(made)
+            else:
+                error = error or cancelled()
+                self.status = CANCELLED if isinstance(error, CancelledError) else FAILED
+                self.future.set_exception(error)
+            tickets, self._tickets = self._tickets, []
+            self.order = self.order.forgotten()
+            self._tell(Notice(END, self.document()))
+            self._listeners.clear()
+        for ticket in tickets:
+            ticket.cancel()
+        self._ended(self)
+        return True
+
+    def claim(self) -> bool:
+        """One more client waits for it; False where it has ended."""
+        with self._lock:
+            self._claims += self.status not in ENDED
+            return self.status not in ENDED
+
+    def release(self) -> None:
+        """One client less waits for it; it is cancelled when none is left."""
+        with self._lock:
+            self._claims -= 1
+            last = self._claims <= 0
+        if last:
+            self.cancel()
+
+    def cancel(self) -> bool:
+        """End it now; its rows leave the model's calls by the next step. Whether it had not ended."""
+        return self.end(error=cancelled())
+
+    def listen(self, listener: Listener, previews: bool = False) -> Callable[[], None]:
+        """Have a listener told from now on, at once of the status; returns what takes it off again."""
+        with self._lock:
+            if self.status in ENDED:
+                listener(Notice(END, self.document()))
+            else:
+                self._listeners[listener] = previews
+                listener(Notice(STATUS, self.document()))
+
+        def leave() -> None:
+            with self._lock:
+                self._listeners.pop(listener, None)
+
+        return leave
+
+    @property
+    def error(self) -> BaseException | None:
+        """What it failed with."""
+        return self.future.exception() if self.future.done() else None
+
+    def progress(self) -> dict[str, Any]:
+        """How many evaluations of the model are done."""
+        fraction = min(self.done / self.total, 1.0) if self.total else float(self.status == DONE)
+        return {"done": self.done, "total": self.total, "fraction": round(fraction, 4)}
+
+    def document(self) -> dict[str, Any]:
+        """The status as JSON has it; times are in seconds."""
+        now = self.finished or time.monotonic()
+        made: dict[str, Any] = {
+            "id": self.id,
+            "verb": self.order.verb,
+            "model": self.order.model,
+            "status": self.status,
+            "stage": self.stage,
+            "progress": self.progress(),
+            "created": round(self.created, 3),
+            "seconds": round(now - self.arrived, 4),
+            "queued_seconds": round((self.started or now) - self.arrived, 4),
+        }
+        if self.status == DONE:
+            made["result"] = self.future.result().document()
+        elif self.error is not None:
+            made |= error_document(self.error)
+        return made
+
+    def _tell(self, notice: Notice) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(notice)
+            except Exception:  # noqa: BLE001 - the work is not the listener's
+                _log.debug("a listener of job %s is gone", self.id)
+                self._listeners.pop(listener, None)
+
+    def _preview(self, ticket: Ticket[Any], step: Step) -> None:
+        """Decode a step where somebody listens, one at a time: those that come meanwhile are passed over."""
+        wanted = any(self._listeners.values())
+        if not wanted or self._previewing or step.index + 1 == step.count or ticket.owner is None:
+            return
+        self._previewing = True
+        data = {"image": step.image, "step": step.step, "of": step.steps}
+        future = preview_of(step, cast(Scheduler, ticket.owner), self.order.priority)
+        future.add_done_callback(lambda done: self._previewed(done, data))
+
+    def _previewed(self, future: Future[Image.Image], data: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._previewing = False
+            if self.status not in ENDED and not future.cancelled() and future.exception() is None:
+                notice = Notice(PREVIEW, data, future.result())
+                for listener, previews in tuple(self._listeners.items()):
+                    if previews:
+                        listener(notice)

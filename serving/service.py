@@ -1,0 +1,252 @@
+"""The service: models with a thread each, and the jobs that share them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import Protocol
+
+from ..errors import InputError, OverpaintError, RefusedError, RunTimeoutError, unknown
+from ..runtime.model.load import load_model
+from ..runtime.model.model import Model
+from ..runtime.pipeline import Pipeline
+from .jobs import QUEUED, Job
+from .made import Made
+from .orders import Batch, Order, Tool, prepare
+from .pace import Pace
+from .settings import Settings
+from .store import Jobs
+from .timers import Timers
+
+_log = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Is told what a service does, for metrics."""
+
+    def ended(self, job: Job) -> None:
+        """A job has ended."""
+        ...
+
+    def refused(self, kind: str) -> None:
+        """A call was refused."""
+        ...
+
+
+class Place:
+    """A place in the queue, for a call from its arrival on; leaving it without a job gives the place back."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self.arrived = time.monotonic()
+        self._give_back = give_back
+        self._held = True
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.taken():
+            self._give_back()
+
+    def taken(self) -> bool:
+        """Whether it was still held; it is not any more."""
+        held, self._held = self._held, False
+        return held
+
+
+class Service:
+    """Models by name, each with its scheduler's thread, and jobs on them.
+
+    `submit` has an order worked on and returns at once; what a job makes under load is what it makes alone. At most
+    `settings.queue_limit` jobs are open; one more is refused with the measured time until there is room. `drain` takes
+    no more, waits for those that are open, and cancels what is left. All methods may be called from any thread; none
+    but `start`, `drain` and `close` waits for a model.
+    """
+
+    def __init__(self, models: Mapping[str, Model], settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        if not models:
+            raise InputError("a service needs a model; name one at least", "models")
+        self.models = dict(models)
+        self.ready = self.draining = False
+        self.watcher: Watcher | None = None
+        self.jobs = Jobs(self.settings.keep_jobs)
+        self._pace = Pace()
+        self._places = 0
+        self._lock = threading.Lock()
+        self._timers = Timers()
+        self._drain_begun = 0.0
+        self._tools = ThreadPoolExecutor(self.settings.tool_threads, "overpaint-tool")
+        for model in self.models.values():
+            model.max_pixels = self.settings.max_pixels
+
+    @classmethod
+    def load(cls, settings: Settings) -> Service:
+        """The service of settings, its models loaded; raises as `load_model` does."""
+        return cls(
+            {
+                name: load_model(
+                    path,
+                    engine=settings.engine,
+                    device=settings.device,
+                    precision=settings.precision,
+                    threads=settings.threads,
+                )
+                for name, path in settings.named_models().items()
+            },
+            settings,
+        )
+
+    def start(self) -> None:
+        """Start the models' threads, and warm up; then the service is ready."""
+        for model in self.models.values():
+            model.scheduler.start()
+            sizes = [size if any(size) else model.bundle.model.default_size for size in self.settings.warm_up]
+            Pipeline(model).warm_up(sizes)
+        self.ready = True
+
+    def model(self, name: str) -> Model:
+        """A model by its name, "" for the first; raises `InputError` for another."""
+        if not name:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise unknown("model", name, self.models, "model")
+        return self.models[name]
+
+    def place(self) -> Place:
+        """A place in the queue for a call whose body is yet to be read.
+
+        Raises `RefusedError`: 429 where the queue is full, 503 before `start` and when draining.
+        """
+        if self.draining or not self.ready:
+            cause = "the server is going down" if self.draining else "the server is starting"
+            raise self._refusal(f"{cause}; try again, or another", 503, "draining" if self.draining else "starting")
+        with self._lock:
+            full = len(self.jobs) + self._places >= self.settings.queue_limit
+            self._places += not full
+        if full:
+            raise self._refusal(f"{self.settings.queue_limit} jobs wait or run already; try again later", 429, "busy")
+        return Place(self._give_back)
+
+    def submit(self, order: Order, *, owner: str = "", key: str = "", place: Place | None = None) -> Job:
+        """Have an order worked on.
+
+        Only `owner` gets at the job. A `key` that the owner used before gives the job of then. Raises `InputError` for
+        what the model cannot do, and `RefusedError` as `place` and `Jobs` do.
+        """
+        if job := self.jobs.repeated(owner, key, order.fingerprint):
+            return job
+        with place or self.place() as held:
+            limit = self.settings.timeout if order.timeout is None else order.timeout
+            job = Job(order, owner, held.arrived + limit if limit else None, self._ended)
+            if other := self.jobs.equal(job):
+                return other
+            work = prepare(order, job.view(self.model(order.model)))
+            job.total = work.evaluations
+            with self._lock:
+                if not len(self.jobs):
+                    self._pace.begun()
+                self._places -= held.taken()
+                kept = self.jobs.add(job, key)
+        if kept is not job:
+            return kept
+        self._begin(job, work)
+        return job
+
+    def begin_drain(self) -> None:
+        """Take no more jobs; safe in a signal's handler."""
+        if not self.draining:
+            self._drain_begun = time.monotonic()
+            self.draining = True
+
+    @property
+    def drained(self) -> bool:
+        """Whether a drain is over: all jobs have ended, and their results were fetched or had their time.
+
+        Cancels what is left once `settings.drain_seconds` have passed.
+        """
+        if not self.draining:
+            return False
+        now = time.monotonic()
+        if self.jobs.open():
+            if now - self._drain_begun > self.settings.drain_seconds:
+                self._cancel_all()
+            return False
+        linger = now - self.settings.linger_seconds
+        return all(job.collected or (job.finished or 0) < linger for job in self.jobs.ended())
+
+    def drain(self) -> bool:
+        """Take no more jobs and wait for those that are open; whether all came to their own end in time."""
+        self.begin_drain()
+        if self.jobs.wait_for_none(self.settings.drain_seconds):
+            return True
+        self._cancel_all()
+        return False
+
+    def close(self) -> None:
+        """Cancel what is open, and release the models."""
+        self.begin_drain()
+        self._cancel_all()
+        self._tools.shutdown(wait=True)
+        self._timers.close()
+        for model in self.models.values():
+            model.close()
+
+    def _give_back(self) -> None:
+        with self._lock:
+            self._places -= 1
+
+    def _begin(self, job: Job, work: Batch | Tool) -> None:
+        if isinstance(work, Tool):
+            if job.deadline is not None:
+                self._timers.at(job.deadline, partial(self._expire, job.id))
+            self._tools.submit(_run, job, work)
+            return
+        try:
+            work.start(job.end)
+        except OverpaintError as exc:
+            job.end(error=exc)
+
+    def _ended(self, job: Job) -> None:
+        self.jobs.end(job)
+        self._pace.ended()
+        self._timers.at(time.monotonic() + self.settings.keep_seconds, partial(self.jobs.forget, job.id))
+        if job.error is not None and not isinstance(job.error, OverpaintError):
+            _log.error("job %s failed", job.id, exc_info=job.error)
+        if self.watcher is not None:
+            self.watcher.ended(job)
+
+    def _expire(self, id: str) -> None:
+        """End a job that no thread has begun with: once it has tickets, these have its deadline."""
+        for job in self.jobs.open():
+            if job.id == id and job.status == QUEUED:
+                job.end(error=RunTimeoutError("stopped before it began: its deadline is past; give more time"))
+
+    def _cancel_all(self) -> None:
+        for job in self.jobs.open():
+            job.cancel()
+
+    def _refusal(self, message: str, status: int, kind: str) -> RefusedError:
+        if self.watcher is not None:
+            self.watcher.refused(kind)
+        return RefusedError(message, status, kind, self._pace.seconds_until_room())
+
+
+def _run(job: Job, work: Tool) -> None:
+    """Do a tool's work, in a thread of the pool."""
+    if not job.begin():
+        return
+    made: Made | None = None
+    error: BaseException | None = None
+    try:
+        made = work.run()
+    except BaseException as exc:  # noqa: BLE001 - it is the job's own
+        error = exc
+    job.end(made, error)
