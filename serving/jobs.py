@@ -63,7 +63,8 @@ class Job:
         """Whether somebody has fetched the result."""
         self.future: Future[Made] = Future()
         self.future.set_running_or_notify_cancel()  # who waits for it may go away, and ends nothing
-        self.arrived = time.monotonic()
+        self.arrived = self.touched = time.monotonic()
+        """`touched` is when it last showed a sign of work."""
         self.started: float | None = None
         self.finished: float | None = None
         self._ended = ended
@@ -98,6 +99,7 @@ class Job:
         with self._lock:
             if self.status == QUEUED:
                 self.status, self.started = RUNNING, time.monotonic()
+                self.touched = self.started
                 self._tell(Notice(STATUS, self.document()))
             return self.status == RUNNING
 
@@ -106,6 +108,7 @@ class Job:
         with self._lock:
             if self.status in ENDED or event.status in ENDED:
                 return
+            self.touched = time.monotonic()
             if event.step is None:
                 self.stage = event.status
                 if self.status != QUEUED or not self.begin():

@@ -12,6 +12,7 @@ from ..runtime.imaging.picture import Picture
 from ..runtime.model.model import Model
 from ..runtime.model.stats import total
 from ..runtime.model.tickets import Ticket
+from ..runtime.requests import checks
 from ..runtime.requests.expand import expand
 from ..runtime.requests.request import Request
 from ..runtime.requests.result import Output, Result
@@ -125,23 +126,23 @@ def _img2img(order: Order, model: Model) -> Batch:
     options = dict(order.options)
     seed, n = options.pop("seed", None), options.pop("n", 1)
     negative = options.pop("negative_prompt", None) or ""
-    pictures = [model.read(image, reduce=options.get("size") is not None) for image in order.images]
+    pictures = [_read(image, order, model) for image in order.images]
     return Batch(model, expand(pictures, _listed(order.prompt), _listed(negative), seed, n, options))
 
 
 def _inpaint(order: Order, model: Model) -> Tool:
     masks, prompt = list(order.masks), order.prompt if isinstance(order.prompt, str) else list(order.prompt)
-    work = Inpaint(model, _one(order), masks, prompt, **_given(order))
+    work = Inpaint(model, _one(order, model), masks, prompt, **_given(order))
     return Tool(work, lambda: Made.of(work.result()))
 
 
 def _outpaint(order: Order, model: Model) -> Tool:
-    work = Outpaint(model, _one(order), _text(order), **_given(order))
+    work = Outpaint(model, _one(order, model), _text(order), **_given(order))
     return Tool(work, lambda: Made.of(work.result()))
 
 
 def _upscale(order: Order, model: Model) -> Tool:
-    work = Upscale(model, _one(order), _text(order), **_given(order))
+    work = Upscale(model, _one(order, model), _text(order), **_given(order))
     width, height = work.size
     if width * height > model.max_pixels:
         raise InputError(
@@ -153,8 +154,7 @@ def _upscale(order: Order, model: Model) -> Tool:
 
 def _grid(order: Order, model: Model) -> Tool:
     options = dict(order.options)
-    picture = model.read(_one(order), reduce=options.get("size") is not None)
-    work = GridRun(model, picture, _text(order), order.axes, options, cell=order.cell)
+    work = GridRun(model, _one(order, model), _text(order), order.axes, options, cell=order.cell)
 
     def made() -> Made:
         sheet = work.sheet()
@@ -177,10 +177,16 @@ def _given(order: Order) -> dict[str, Any]:
     return {name: value for name, value in order.options.items() if value is not None}
 
 
-def _one(order: Order) -> bytes | Picture:
+def _read(image: bytes | Picture, order: Order, model: Model) -> Picture:
+    scaled = order.verb in ("img2img", "grid") and order.options.get("size") is not None
+    with checks.of("image"):
+        return model.read(image, reduce=scaled)
+
+
+def _one(order: Order, model: Model) -> Picture:
     if len(order.images) != 1:
         raise InputError(f"{order.verb} takes one picture, not {len(order.images)}; send a job for each", "image")
-    return order.images[0]
+    return _read(order.images[0], order, model)
 
 
 def _text(order: Order) -> str:

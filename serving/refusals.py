@@ -17,6 +17,9 @@ from ..errors import (
     RunTimeoutError,
 )
 
+RETRY_RESULT = 1.0
+"""Seconds after which to ask again for a result."""
+
 _KINDS: Mapping[type[Exception], tuple[int, str]] = {
     ClosedError: (503, "draining"),
     InputError: (400, "invalid_input"),

@@ -76,6 +76,8 @@ class Service:
             raise InputError("a service needs a model; name one at least", "models")
         self.models = dict(models)
         self.ready = self.draining = False
+        self.failure: Exception | None = None
+        """Why it does not start."""
         self.watcher: Watcher | None = None
         self.jobs = Jobs(self.settings.keep_jobs)
         self._pace = Pace()
@@ -159,6 +161,13 @@ class Service:
             return kept
         self._begin(job, work)
         return job
+
+    def stalled(self) -> list[str]:
+        """The running jobs that have shown no sign of work for `settings.watchdog_seconds`, while no other has."""
+        running = [job for job in self.jobs.open() if job.started is not None]
+        signs = [job.touched for job in running]
+        late = time.monotonic() - self.settings.watchdog_seconds
+        return [job.id for job in running] if signs and max(signs) < late else []
 
     def begin_drain(self) -> None:
         """Take no more jobs; safe in a signal's handler."""

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 
 from ..errors import RefusedError
-from ..runtime.model.tickets import ENDED
+from ..runtime.model.tickets import CANCELLED, ENDED
 from .jobs import Job
 
 
@@ -52,14 +52,24 @@ class Jobs:
                 self._keys[job.owner, key] = job
         return job
 
+    def knows(self, owner: str, key: str) -> bool:
+        """Whether an owner has used a key."""
+        return bool(key) and (owner, key) in self._keys
+
     def repeated(self, owner: str, key: str, fingerprint: str) -> Job | None:
-        """The job that an owner submitted with a key; `RefusedError` (409) where that asked for another."""
+        """The job that an owner submitted with a key, claimed, unless it was cancelled.
+
+        Raises `RefusedError` (409) where the key was used for something else.
+        """
         with self._lock:
             job = self._keys.get((owner, key)) if key else None
-        if job is not None and job.order.fingerprint != fingerprint:
+        if job is None or job.status == CANCELLED:
+            return None
+        if job.order.fingerprint != fingerprint:
             raise RefusedError(
                 "this idempotency key was used for another call; give each call its own", 409, "idempotency_conflict"
             )
+        job.claim()
         return job
 
     def equal(self, job: Job) -> Job | None:

@@ -1,0 +1,77 @@
+"""The application: every interface on one service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from ..errors import OverpaintError, RefusedError
+from .about import About
+from .api import Api
+from .guard import Guard, error_response
+from .metrics import Metrics
+from .service import Service
+
+Dialect = Callable[[Service], Sequence[BaseRoute]]
+"""Gives the routes of an interface on a service."""
+
+DIALECTS: tuple[Dialect, ...] = ()
+"""The interfaces of other programs that are served beside the server's own."""
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(service: Service, dialects: Sequence[Dialect] = DIALECTS) -> Starlette:
+    """The application of a loaded service. Its lifespan starts the service, drains it in the end, and closes it."""
+    settings = service.settings
+    metrics = Metrics(service) if settings.metrics else None
+    routes = [*Api(service).routes(), *About(service, metrics).routes()]
+    for dialect in dialects:
+        routes += dialect(service)
+    middleware = [Middleware(Guard, settings=settings)]
+    if settings.origins:
+        # Before the guard: a browser asks without a key whether it may send one.
+        cors = Middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
+        middleware.insert(0, cors)
+    handlers: dict[Any, Any] = {OverpaintError: _failed, HTTPException: _no_route, Exception: _failed}
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        starting = asyncio.create_task(asyncio.to_thread(_start, service))
+        yield
+        await starting
+        await asyncio.to_thread(service.drain)
+        await asyncio.to_thread(service.close)
+
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
+
+
+def _start(service: Service) -> None:
+    try:
+        service.start()
+    except Exception as exc:  # noqa: BLE001 - the server ends with it
+        _log.error("the service does not start: %s", exc)
+        service.failure = exc
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return error_response(error)
+
+
+async def _no_route(request: Request, error: HTTPException) -> Response:
+    kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_input")
+    message = f"{error.detail}; see /openapi.json"
+    response = error_response(RefusedError(message, error.status_code, kind))
+    response.headers.update(error.headers or {})
+    return response

@@ -1,0 +1,48 @@
+"""The bodies of calls: JSON, or a form with files."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from ..errors import InputError, RefusedError
+from .documents import Document, parse_json
+from .schemas import form_value
+from .settings import Settings
+
+JSON, FORM, PLAIN_FORM = "application/json", "multipart/form-data", "application/x-www-form-urlencoded"
+
+
+async def read_document(request: Request, settings: Settings) -> Document:
+    """The document that a call brings: its JSON, or the fields of its form, where files are bytes.
+
+    A form's field of several values, or named with "[]", is a list. Raises `InputError` for what is no document, and
+    `RefusedError` (415) for another kind of body.
+    """
+    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if kind in (FORM, PLAIN_FORM):
+        return await _form(request, settings)
+    if kind != JSON:
+        raise RefusedError(f"a body of {kind[:64]!r} is not read; send {JSON} or {FORM}", 415, "unsupported_media")
+    return await asyncio.to_thread(parse_json, await request.body(), settings.max_depth)
+
+
+async def _form(request: Request, settings: Settings) -> Document:
+    made: Document = {}
+    async with request.form(max_files=settings.max_images, max_part_size=settings.max_body) as form:
+        for name in form:
+            own, listed = name.removesuffix("[]"), name.endswith("[]")
+            values = [await _value(own, each, settings) for each in form.getlist(name)]
+            if own in made:
+                raise InputError(f"{own} is given twice, also as {name!r}; give it once", own)
+            made[own] = values if listed or len(values) > 1 else values[0]
+    return made
+
+
+async def _value(name: str, value: UploadFile | str, settings: Settings) -> Any:
+    if isinstance(value, UploadFile):
+        return await value.read()
+    return form_value(name, value, settings.max_depth)

@@ -1,0 +1,121 @@
+"""What every call goes through before it is looked at: keys, origins, the body's size, a request's id."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import OverpaintError, RefusedError
+from .refusals import error_document, status_of
+from .settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class Guard:
+    """Lets a call through that brings a key, comes from no foreign web page, and whose body is not too large.
+
+    It leaves `request_id` and `owner`, a hash of the key, in the scope's state, and logs each call in a line.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+        self._keys = [key.encode() for key in settings.api_keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a call."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers, start, status = Headers(scope=scope), time.perf_counter(), 0
+        id = _safe(headers.get("x-request-id", "")) or secrets.token_hex(8)
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = id
+            await send(message)
+
+        try:
+            state = scope.setdefault("state", {})
+            state["request_id"], state["owner"] = id, self._owner(headers)
+            self._check_origin(headers)
+            self._check_length(headers)
+        except RefusedError as exc:
+            await error_response(exc)(scope, receive, sending)
+        else:
+            await self._app(scope, _limited(receive, self._settings.max_body), sending)
+        finally:
+            seconds = time.perf_counter() - start
+            _log.info("%s %s %d %.4f s request=%s", scope["method"], _safe(scope["path"]), status, seconds, id)
+
+    def _owner(self, headers: Headers) -> str:
+        """Who calls; raises `RefusedError` (401) for a key that is missing or wrong."""
+        if not self._keys:
+            return ""
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = (bearer if scheme.lower() == "bearer" else headers.get("x-api-key", "")).strip().encode()
+        # Every key is compared, so that the time tells nothing of which.
+        if not sum(hmac.compare_digest(given, key) for key in self._keys):
+            raise RefusedError("bring a key: Authorization: Bearer KEY, or X-API-Key: KEY", 401, "unauthorized")
+        return hashlib.sha256(given).hexdigest()[:16]
+
+    def _check_origin(self, headers: Headers) -> None:
+        """A web page of another origin may have a browser send forms, whoever may read the answer."""
+        origin = headers.get("origin")
+        if origin is None or origin in self._settings.origins:
+            return
+        if origin.partition("://")[2] != headers.get("host"):
+            raise RefusedError("pages of this origin may not call; see the setting origins", 403, "forbidden_origin")
+
+    def _check_length(self, headers: Headers) -> None:
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length[:20]) > self._settings.max_body:
+            raise too_large(self._settings.max_body)
+
+
+def error_response(error: BaseException) -> Response:
+    """An error as a client gets it."""
+    headers: dict[str, str] = {}
+    if isinstance(error, RefusedError) and error.retry_after is not None:
+        headers["retry-after"] = f"{error.retry_after:g}"
+    status = status_of(error)
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if not isinstance(error, OverpaintError):
+        _log.error("a call failed", exc_info=error)
+    return JSONResponse(error_document(error), status, headers)
+
+
+def too_large(most: int) -> RefusedError:
+    """The error of a body of more than so many bytes."""
+    return RefusedError(f"the body has more than {most} bytes; send less, or smaller pictures", 413, "too_large")
+
+
+def _limited(receive: Receive, most: int) -> Receive:
+    """Receives a body of at most so many bytes; raises `RefusedError` (413) beyond."""
+    received = 0
+
+    async def receiving() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > most:
+            raise too_large(most)
+        return message
+
+    return receiving
+
+
+def _safe(text: Any) -> str:
+    """A text for headers and logs: what is printable of it, at most 128 characters."""
+    return "".join(each for each in str(text)[:128] if each.isprintable() and each.isascii())
