@@ -26,6 +26,7 @@ from .commands import (
     presets,
     quantize,
     replay,
+    serve,
     upscale,
     verify,
 )
@@ -37,7 +38,7 @@ from .streams import tolerant
 
 COMMANDS = (
     img2img, plan, bench, demo, inpaint, outpaint, upscale, batch, grid, replay, presets, options, export,
-    export_upscaler, build, quantize, info, verify,
+    export_upscaler, build, quantize, info, verify, serve,
 )  # fmt: skip
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "shapes", "verify")

@@ -54,7 +54,10 @@ FIELDS: Mapping[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("img2img", "inpaint"),
     ),
     "inpaint_mask": ({**MASK, "description": "which pixels may change"}, ("img2img", "grid")),
-    "prompts": ({**_SHARES, "description": "[share of the steps, prompt] pairs instead of a prompt"}, tuple(VERBS)),
+    "prompts": (
+        {**_SHARES, "description": "[share of the steps, prompt] pairs instead of a prompt, the first from 0 on"},
+        tuple(VERBS),
+    ),
     "axes": (
         {
             "type": "object",

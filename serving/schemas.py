@@ -30,9 +30,8 @@ def order_of(document: Mapping[str, Any], settings: Settings) -> Order:
 
     Raises `InputError`, with the field's name, for all that can be known to be wrong without the model.
     """
-    verb = document.get("verb", "img2img")
-    if verb not in VERBS:
-        raise unknown("verb", str(verb)[:64], VERBS, "verb")
+    named = document.get("verb")
+    verb = "img2img" if named is None else _choice(named, "verb", VERBS)
     own = {name: value for name, value in document.items() if name in FIELDS and value is not None}
     for name in own:
         if verb not in FIELDS[name][1]:

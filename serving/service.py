@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Protocol
@@ -19,6 +20,7 @@ from .jobs import QUEUED, Job
 from .made import Made
 from .orders import Batch, Order, Tool, prepare
 from .pace import Pace
+from .refusals import kind_of
 from .settings import Settings
 from .store import Jobs
 from .timers import Timers
@@ -41,7 +43,7 @@ class Watcher(Protocol):
 class Place:
     """A place in the queue, for a call from its arrival on; leaving it without a job gives the place back."""
 
-    def __init__(self, give_back: Callable[[], None]) -> None:
+    def __init__(self, give_back: Callable[[BaseException | None], None]) -> None:
         self.arrived = time.monotonic()
         self._give_back = give_back
         self._held = True
@@ -53,7 +55,7 @@ class Place:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.taken():
-            self._give_back()
+            self._give_back(error)
 
     def taken(self) -> bool:
         """Whether it was still held; it is not any more."""
@@ -116,11 +118,13 @@ class Service:
 
     def model(self, name: str) -> Model:
         """A model by its name, "" for the first; raises `InputError` for another."""
-        if not name:
-            return next(iter(self.models.values()))
-        if name not in self.models:
+        return self.models[self.model_name(name)]
+
+    def model_name(self, name: str) -> str:
+        """The name of a model, that of the first for ""; raises `InputError` for another."""
+        if name and name not in self.models:
             raise unknown("model", name, self.models, "model")
-        return self.models[name]
+        return name or next(iter(self.models))
 
     def place(self) -> Place:
         """A place in the queue for a call whose body is yet to be read.
@@ -146,6 +150,7 @@ class Service:
         if job := self.jobs.repeated(owner, key, order.fingerprint):
             return job
         with place or self.place() as held:
+            order = replace(order, model=self.model_name(order.model))
             limit = self.settings.timeout if order.timeout is None else order.timeout
             job = Job(order, owner, held.arrived + limit if limit else None, self._ended)
             if other := self.jobs.equal(job):
@@ -208,9 +213,12 @@ class Service:
         for model in self.models.values():
             model.close()
 
-    def _give_back(self) -> None:
+    def _give_back(self, error: BaseException | None) -> None:
+        """A place is free again; `error` is why its call became no job."""
         with self._lock:
             self._places -= 1
+        if error is not None and self.watcher is not None:
+            self.watcher.refused(kind_of(error))
 
     def _begin(self, job: Job, work: Batch | Tool) -> None:
         if isinstance(work, Tool):

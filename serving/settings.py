@@ -17,16 +17,29 @@ POLICIES = ("cancel", "keep")
 Size = tuple[int, int]
 
 
-def _row(default: Any, kind: str, help_: str, least: float = 0) -> Any:
-    return field(default=default, metadata={"kind": kind, "help": help_, "least": least})
+def _row(default: Any, kind: str, help_: str, least: float = 0, secret: bool = False) -> Any:
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"kind": kind, "help": help_, "least": least, "shown": _shown(default)},
+    )
+
+
+def _shown(value: Any) -> str:
+    """A value as a flag or a variable has it."""
+    if isinstance(value, tuple):
+        return ",".join("x".join(map(str, each)) if isinstance(each, tuple) else each for each in value) or "none"
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)
 class Settings:
     """What the server does where a request says nothing, and what it allows.
 
-    A row's `metadata` has its kind, its help and the least value. Raises `InputError`, with the row's name, for a value
-    that cannot be used.
+    A row's `metadata` has its kind, its help, the least value, and its default as it is shown. Raises `InputError`,
+    with the row's name, for a value that cannot be used.
     """
 
     models: tuple[str, ...] = _row(("tiny",), "texts", "bundles, each a name, a path or name=path; the first is usual")
@@ -38,7 +51,7 @@ class Settings:
     threads: int = _row(0, "whole", "CPU threads of the engine, 0 for all")
     warm_up: tuple[Size, ...] = _row(((0, 0),), "sizes", "sizes to compile for before it is ready; 0x0 is the model's")
     api_keys: tuple[str, ...] = _row(
-        (), "texts", "keys of which every call has to bring one; none is needed where empty"
+        (), "texts", "keys of which every call brings one; the variable shows them to fewer than the flag", secret=True
     )
     origins: tuple[str, ...] = _row((), "texts", "web pages of other origins that may call it")
     queue_limit: int = _row(64, "whole", "jobs that wait or run at once", 1)
@@ -68,6 +81,12 @@ class Settings:
         if self.port > 65535:
             raise InputError(f"port: {self.port} is none; give 0 to 65535", "port")
         self.named_models()
+
+    def table(self) -> str:
+        """A line a setting; of keys only how many there are."""
+        shown = {name: _shown(getattr(self, name)) for name in ROWS}
+        shown["api_keys"] = f"{len(self.api_keys)} keys"
+        return "\n".join(f"{name}: {value}" for name, value in shown.items())
 
     def named_models(self) -> dict[str, str]:
         """The bundles' paths by the names they are served under; raises `InputError` for a name given twice."""

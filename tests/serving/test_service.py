@@ -127,7 +127,7 @@ def test_a_cancelled_job_frees_its_rows_by_the_next_step(
     calls = len(engine.rows)
     until(lambda: not model.scheduler.tickets)
     time.sleep(0.1)
-    assert len(engine.rows) <= calls + 1
+    assert len(engine.rows) <= calls + (2 if verb == "upscale" else 1)  # whose step has more rows than a call
     assert job.status == CANCELLED
     with pytest.raises(CancelledError):
         job.future.result(1)

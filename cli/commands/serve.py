@@ -1,0 +1,49 @@
+"""The command that serves models over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..common import extra
+
+_MARK = "setting_"
+
+
+def serve(config: Path | None, check: bool, **flags: str | None) -> None:
+    """Serve models over HTTP: jobs of many users share the model's calls, step by step.
+
+    Settings come from a TOML file, from environment variables such as OVERPAINT_SERVE_PORT, and from these options, of
+    which later ones win.
+    """
+    from ...runtime.model.load import read_facts
+    from ...serving.settings import read_settings
+
+    given = {name.removeprefix(_MARK): text for name, text in flags.items() if text is not None}
+    settings = read_settings(config, flags=given)
+    if check:
+        for name, path in settings.named_models().items():
+            read_facts(path)
+            print(f"model {name}: {path}")
+        print(settings.table())
+        return
+    with extra("serve"):
+        from ...serving.server import run
+    run(settings)
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    from ...serving.settings import ROWS
+
+    parser = commands.add_parser("serve", help="serve models over HTTP", description=serve.__doc__)
+    parser.set_defaults(command=serve)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML, by the names of these options")
+    parser.add_argument("--check", action="store_true", help="check the settings, print them, and serve nothing")
+    for name, row in ROWS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=f"{_MARK}{name}",
+            metavar=row.metadata["kind"].upper(),
+            help=f"{row.metadata['help']} ({row.metadata['shown']})",
+        )

@@ -1,0 +1,135 @@
+"""`overpaint serve` as a process: it answers, drains at a signal, and is refused where its settings are wrong."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+import overpaint
+from overpaint.cli import main
+from tests.serving.conftest import text
+from tests.support.examples import EXAMPLES
+from tests.support.signals import hearing
+
+Start = Callable[..., tuple["subprocess.Popen[str]", httpx.Client]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a server of flags, and gives its process and a client of it, once it is ready."""
+    made: list[tuple[subprocess.Popen[str], httpx.Client]] = []
+
+    def started(*flags: str) -> tuple[subprocess.Popen[str], httpx.Client]:
+        words = [sys.executable, "-m", "overpaint", "serve", "--port", "0", *flags]
+        process = hearing(words, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        client = httpx.Client(base_url=process.stdout.readline().split()[-1], timeout=60)
+        made.append((process, client))
+        end = time.monotonic() + 60
+        while client.get("/readyz").status_code != 200:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return process, client
+
+    yield started
+    for process, client in made:
+        client.close()
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def pixels(data: bytes) -> np.ndarray[Any, Any]:
+    return np.asarray(Image.open(BytesIO(data)))
+
+
+def test_tiny_paints_for_a_client_what_it_paints_alone(start: Start) -> None:
+    process, client = start()
+    fox = EXAMPLES[1].read_bytes()
+    options: dict[str, Any] = {"prompt": "fox, ink style", "strength": 0.4, "seed": 7}
+    made = client.post(
+        "/v1/jobs?wait=true", files={"image": fox}, data={key: str(value) for key, value in options.items()}
+    )
+    assert made.status_code == 200, made.text
+    assert np.array_equal(pixels(made.content), np.asarray(overpaint.load("tiny")(fox, **options).images[0]))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("repeat", range(3))
+def test_at_a_signal_it_takes_no_more_and_loses_nothing(
+    repeat: int, start: Start, fake_folder: Path, file: bytes
+) -> None:
+    process, client = start("--models", f"fake={fake_folder}", "--engine", "fake", "--linger-seconds", "20")
+    document = {"image": text(file), "prompt": "a", "steps": 300, "strength": 1.0}
+    with ThreadPoolExecutor(4) as threads:
+        waiting = [
+            threads.submit(lambda seed: client.post("/v1/jobs?wait=true", json={**document, "seed": seed}), seed)
+            for seed in range(3)
+        ]
+        ids = [client.post("/v1/jobs", json={**document, "seed": seed}).json()["id"] for seed in range(6)]
+        process.send_signal(signal.SIGTERM)
+        while client.get("/readyz").status_code == 200:
+            time.sleep(0.01)
+        refused = client.post("/v1/jobs", json=document)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        for each in waiting:
+            assert each.result().status_code == 200
+    for id in ids:  # whose clients look now and then
+        while client.get(f"/v1/jobs/{id}").json()["status"] != "done":
+            time.sleep(0.02)
+        assert pixels(client.get(f"/v1/jobs/{id}/result").content).shape == (40, 56, 3)
+    assert process.wait(10) == 0  # all was fetched: it does not linger
+
+
+def test_a_second_signal_ends_it(start: Start, fake_folder: Path, file: bytes) -> None:
+    process, client = start("--models", f"fake={fake_folder}", "--engine", "fake", "--drain-seconds", "1")
+    client.post("/v1/jobs", json={"image": text(file), "steps": 900, "strength": 1.0, "n": 10})
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) != 0
+
+
+def test_settings_are_checked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text('models = ["small=tiny"]\nqueue_limit = 5\napi_keys = ["0123456789"]\nwarm_up = ["64x64"]\n')
+    monkeypatch.setenv("OVERPAINT_SERVE_QUEUE_LIMIT", "7")
+    assert main(["serve", "--config", str(config), "--port", "1234", "--check"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert {"model small: tiny", "queue_limit: 7", "port: 1234", "api_keys: 1 keys", "warm_up: 64x64"} <= set(shown)
+    assert "0123456789" not in "".join(shown)
+    for text_, words in (
+        ("prot = 1", "port"),
+        ("port = 'x'", "whole"),
+        ("port =", "TOML"),
+        ("api_keys=['a']", "8 char"),
+    ):
+        config.write_text(text_)
+        assert main(["serve", "--config", str(config), "--check"]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["serve", "--models", "nonsense", "--check"]) == 2
+    assert main(["serve", "--on-disconnect", "shrug", "--check"]) == 2
+
+
+def test_a_missing_extra_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "overpaint.serving.server", raising=False)
+    assert main(["serve"]) == 1
+    assert "pip install 'overpaint[serve]'" in capsys.readouterr().err
