@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from io import BytesIO
 from typing import Any
 
@@ -147,14 +147,15 @@ def _as_json(job: Job, made: Made) -> bytes:
     return json.dumps(document).encode()
 
 
-async def _stream(job: Job, previews: bool) -> AsyncIterator[str]:
-    async for notice in follow(job, previews):
-        if notice is None:
-            yield ": still there\n\n"
-        elif notice.image is None:
-            yield _event(notice)
-        else:
-            yield await asyncio.to_thread(_event, notice)
+async def _stream(job: Job, previews: bool) -> AsyncGenerator[str]:
+    async with aclosing(follow(job, previews)) as notices:
+        async for notice in notices:
+            if notice is None:
+                yield ": still there\n\n"
+            elif notice.image is None:
+                yield _event(notice)
+            else:
+                yield await asyncio.to_thread(_event, notice)
 
 
 def _event(notice: Notice) -> str:

@@ -20,8 +20,17 @@ async def read_document(request: Request, settings: Settings) -> Document:
     """The document that a call brings: its JSON, or the fields of its form, where files are bytes.
 
     A form's field of several values, or named with "[]", is a list. Raises `InputError` for what is no document, and
-    `RefusedError` (415) for another kind of body.
+    `RefusedError`, 415 for another kind of body and 408 for one that is too slow to come.
     """
+    try:
+        async with asyncio.timeout(settings.body_seconds):
+            return await _read(request, settings)
+    except TimeoutError:
+        message = f"the body did not come within {settings.body_seconds:g} seconds; send it faster"
+        raise RefusedError(message, 408, "slow_body") from None
+
+
+async def _read(request: Request, settings: Settings) -> Document:
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if kind in (FORM, PLAIN_FORM):
         return await _form(request, settings)

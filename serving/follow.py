@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from starlette.requests import Request
@@ -15,7 +15,7 @@ KEEP_ALIVE = 15.0
 """Seconds without news after which one is told that there are none."""
 
 
-async def follow(job: Job, previews: bool = False, keep_alive: float = KEEP_ALIVE) -> AsyncIterator[Notice | None]:
+async def follow(job: Job, previews: bool = False, keep_alive: float = KEEP_ALIVE) -> AsyncGenerator[Notice | None]:
     """What a job tells, to its end; None where it told nothing for a while.
 
     A reader that is slow gets the latest of each kind, so that nothing piles up.

@@ -48,6 +48,7 @@ class Guard:
         try:
             state = scope.setdefault("state", {})
             state["request_id"], state["owner"] = id, self._owner(headers)
+            self._check_host(headers)
             self._check_origin(headers)
             self._check_length(headers)
         except RefusedError as exc:
@@ -68,6 +69,13 @@ class Guard:
         if not sum(hmac.compare_digest(given, key) for key in self._keys):
             raise RefusedError("bring a key: Authorization: Bearer KEY, or X-API-Key: KEY", 401, "unauthorized")
         return hashlib.sha256(given).hexdigest()[:16]
+
+    def _check_host(self, headers: Headers) -> None:
+        """A web page may have its own name lead to this machine, and a browser then takes it for the same origin."""
+        host = headers.get("host", "")
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        if self._settings.names and name.lower() not in self._settings.names:
+            raise RefusedError("this server is not called so; see the setting hosts", 421, "wrong_host")
 
     def _check_origin(self, headers: Headers) -> None:
         """A web page of another origin may have a browser send forms, whoever may read the answer."""

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from PIL import Image
 
-from ..errors import CancelledError, RunTimeoutError
+from ..errors import CancelledError, ClosedError, RunTimeoutError
 from ..runtime.denoising.loop import Step
 from ..runtime.model.model import Model
 from ..runtime.model.scheduler import Scheduler
@@ -205,7 +205,9 @@ class Job:
         return made
 
     def _tell(self, notice: Notice) -> None:
-        for listener in tuple(self._listeners):
+        for listener, previews in tuple(self._listeners.items()):
+            if notice.kind == PREVIEW and not previews:
+                continue
             try:
                 listener(notice)
             except Exception:  # noqa: BLE001 - the work is not the listener's
@@ -217,16 +219,16 @@ class Job:
         wanted = any(self._listeners.values())
         if not wanted or self._previewing or step.index + 1 == step.count or ticket.owner is None:
             return
-        self._previewing = True
         data = {"image": step.image, "step": step.step, "of": step.steps}
-        future = preview_of(step, cast(Scheduler, ticket.owner), self.order.priority)
+        try:
+            future = preview_of(step, cast(Scheduler, ticket.owner), self.order.priority)
+        except ClosedError:
+            return
+        self._previewing = True
         future.add_done_callback(lambda done: self._previewed(done, data))
 
     def _previewed(self, future: Future[Image.Image], data: Mapping[str, Any]) -> None:
         with self._lock:
             self._previewing = False
             if self.status not in ENDED and not future.cancelled() and future.exception() is None:
-                notice = Notice(PREVIEW, data, future.result())
-                for listener, previews in tuple(self._listeners.items()):
-                    if previews:
-                        listener(notice)
+                self._tell(Notice(PREVIEW, data, future.result()))

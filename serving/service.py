@@ -152,7 +152,7 @@ class Service:
         with place or self.place() as held:
             order = replace(order, model=self.model_name(order.model))
             limit = self.settings.timeout if order.timeout is None else order.timeout
-            job = Job(order, owner, held.arrived + limit if limit else None, self._ended)
+            job = Job(order, owner, None if limit is None else held.arrived + limit, self._ended)
             if other := self.jobs.equal(job):
                 return other
             work = prepare(order, job.view(self.model(order.model)))

@@ -13,6 +13,7 @@ from ..errors import InputError, unknown
 from ..runtime.imaging.limits import MAX_PIXELS
 
 PREFIX = "OVERPAINT_SERVE_"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 POLICIES = ("cancel", "keep")
 Size = tuple[int, int]
 
@@ -53,9 +54,11 @@ class Settings:
     api_keys: tuple[str, ...] = _row(
         (), "texts", "keys of which every call brings one; the variable shows them to fewer than the flag", secret=True
     )
+    hosts: tuple[str, ...] = _row((), "texts", "names that it is called by; at a loopback address its own where empty")
     origins: tuple[str, ...] = _row((), "texts", "web pages of other origins that may call it")
     queue_limit: int = _row(64, "whole", "jobs that wait or run at once", 1)
     timeout: float | None = _row(None, "number", "seconds from its arrival that a job has where it does not say")
+    body_seconds: float = _row(60.0, "number", "seconds in which a request's body has to come")
     max_body: int = _row(64 * 2**20, "whole", "bytes of a request's body", 1)
     max_pixels: int = _row(MAX_PIXELS, "whole", "pixels of a picture that is read or made", 1)
     max_depth: int = _row(16, "whole", "levels of a JSON document", 2)
@@ -81,6 +84,13 @@ class Settings:
         if self.port > 65535:
             raise InputError(f"port: {self.port} is none; give 0 to 65535", "port")
         self.named_models()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that it may be called by, empty for any: a web page may give loopback a name of its own."""
+        if self.hosts or self.host not in LOOPBACK:
+            return frozenset(self.hosts)
+        return frozenset(LOOPBACK)
 
     def table(self) -> str:
         """A line a setting; of keys only how many there are."""

@@ -22,7 +22,7 @@ from overpaint.serving.settings import Settings
 from tests.support.engines import Counting
 from tests.support.painting import Pixels
 
-QUICK: dict[str, Any] = {"warm_up": (), "linger_seconds": 0.0, "drain_seconds": 10.0}
+QUICK: dict[str, Any] = {"warm_up": (), "hosts": ("testserver", "here"), "linger_seconds": 0.0, "drain_seconds": 10.0}
 
 
 def png(pixels: Any) -> bytes:

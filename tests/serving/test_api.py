@@ -157,7 +157,7 @@ def test_a_job_is_cancelled(client: TestClient, file: bytes, slow: Slow, model: 
     assert not model.scheduler.tickets
 
 
-def calls_alone(app: Any, body: bytes, away: Callable[[], bool]) -> int | None:
+def calls_alone(app: Any, body: bytes, away: Callable[[], bool], more: bool = False) -> int | None:
     """The status of an answer to a client that goes away once `away` says so."""
     status: list[int] = []
 
@@ -168,7 +168,7 @@ def calls_alone(app: Any, body: bytes, away: Callable[[], bool]) -> int | None:
             nonlocal sent
             if not sent:
                 sent = True
-                return {"type": "http.request", "body": body}
+                return {"type": "http.request", "body": body, "more_body": more}
             while not away():
                 await asyncio.sleep(0.002)
             return {"type": "http.disconnect"}
@@ -341,6 +341,23 @@ def test_pages_of_other_origins_may_not_call(connect: Callable[..., TestClient])
     open_ = connect(origins=("http://friend",))
     answer = open_.get("/readyz", headers={"origin": "http://friend"})
     assert answer.headers["access-control-allow-origin"] == "http://friend"
+
+
+def test_a_name_that_is_not_its_own_is_refused(connect: Callable[..., TestClient]) -> None:
+    client = connect(hosts=())
+    assert error(client.get("/readyz"), 421)["type"] == "wrong_host"
+    for name in ("localhost:8188", "127.0.0.1", "[::1]:8188"):
+        assert client.get("/readyz", headers={"host": name}).status_code == 200
+    for name in ("[", "evil.localhost", "127.0.0.1.evil", ""):
+        assert client.get("/readyz", headers={"host": name}).status_code == 421
+    assert connect(hosts=(), host="0.0.0.0").get("/readyz").status_code == 200
+
+
+def test_a_body_that_does_not_come_gives_its_place_back(connect: Callable[..., TestClient], file: bytes) -> None:
+    client = connect(body_seconds=0.1, queue_limit=1)
+    app: Any = client.app
+    assert calls_alone(app, b"", lambda: False, more=True) == 408
+    assert client.post("/v1/jobs?wait=true", json=document(file)).status_code == 200
 
 
 def test_models_and_options_are_described(client: TestClient) -> None:
