@@ -19,7 +19,7 @@ PAGES = [
     ROOT / "README.md",
     # The bundle that export makes is what the pages after it begin with.
     *(ROOT / f"docs/{name}.md" for name in ("export", "engines", "int8", "strength", "samplers", "prompts", "editing")),
-    *(ROOT / f"docs/{name}.md" for name in ("command-line", "python")),
+    *(ROOT / f"docs/{name}.md" for name in ("command-line", "python", "serving")),
 ]
 EXAMPLES = ROOT / "models/examples"
 
@@ -32,6 +32,10 @@ LEFT = {
     "pip install": "needs the network",
     "overpaint build out/my-model --engine tensorrt_rtx": "needs TensorRT-RTX, and minutes",
     "cat ": "needs overpaint on the PATH; tests/cli/test_outputs.py runs a pipe",
+    "overpaint serve": "runs until it is stopped; tests/serving/test_server.py runs it",
+    "curl ": "needs the server; tests/serving/test_server.py runs it",
+    "id=$(curl ": "needs the server; tests/serving/test_server.py runs it",
+    '{"error"': "is an answer",
     "overpaint completion": "writes into the home folder; tests/cli/test_words.py runs it",
 }
 # Shapes of commands, not commands.

@@ -22,6 +22,7 @@ from overpaint.cli import main
 from tests.serving.conftest import text
 from tests.support.examples import EXAMPLES
 from tests.support.signals import hearing
+from tests.test_readme import ROOT, commands
 
 Start = Callable[..., tuple["subprocess.Popen[str]", httpx.Client]]
 
@@ -133,3 +134,15 @@ def test_a_missing_extra_is_named(capsys: pytest.CaptureFixture[str], monkeypatc
     monkeypatch.delitem(sys.modules, "overpaint.serving.server", raising=False)
     assert main(["serve"]) == 1
     assert "pip install 'overpaint[serve]'" in capsys.readouterr().err
+
+
+def test_the_calls_of_the_page_run_as_written(start: Start, tmp_path: Path) -> None:
+    _, client = start()
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    (tmp_path / "out").mkdir()
+    calls = [line for line in commands(ROOT / "docs/serving.md") if "curl " in line]
+    script = "\n".join(calls).replace("http://127.0.0.1:8188", str(client.base_url).rstrip("/"))
+    subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True)
+    for name in ("served", "served-inpaint", "served-job"):
+        assert pixels((tmp_path / f"out/{name}.png").read_bytes()).shape == (64, 64, 3)
+    assert "event: end" in (tmp_path / "out/served-events.txt").read_text()
