@@ -47,7 +47,7 @@ class Api:
 
     async def submit(self, request: Request) -> Response:
         """Submit a job; with ?wait=true answer with its result."""
-        service, owner = self._service, request.state.owner
+        service, owner, id = self._service, request.state.owner, request.state.request_id
         key, waits = request.headers.get("idempotency-key", ""), flag(request, "wait")
         # A call that is repeated needs no place, and is answered when all are taken.
         known = service.jobs.knows(owner, key)
@@ -56,7 +56,8 @@ class Api:
             document = await read_document(request, service.settings)
 
             def submitted() -> Job:
-                return service.submit(order_of(document, service.settings), owner=owner, key=key, place=place)
+                order = order_of(document, service.settings)
+                return service.submit(order, owner=owner, key=key, place=place, request=id)
 
             job = await asyncio.to_thread(submitted)
         if not waits:

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import OverpaintError, RefusedError
+from .logs import line
 from .refusals import error_document, status_of
 from .settings import Settings
 
@@ -56,8 +57,9 @@ class Guard:
         else:
             await self._app(scope, _limited(receive, self._settings.max_body), sending)
         finally:
-            seconds = time.perf_counter() - start
-            _log.info("%s %s %d %.4f s request=%s", scope["method"], _safe(scope["path"]), status, seconds, id)
+            seconds = round(time.perf_counter() - start, 4)
+            method, path = scope["method"], _safe(scope["path"])
+            line("call", {"request": id, "method": method, "path": path, "status": status, "seconds": seconds})
 
     def _owner(self, headers: Headers) -> str:
         """Who calls; raises `RefusedError` (401) for a key that is missing or wrong."""

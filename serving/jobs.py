@@ -51,8 +51,12 @@ class Job:
     `future` has what came of it. All methods may be called from any thread. `ended` is called once it has ended.
     """
 
-    def __init__(self, order: Order, owner: str, deadline: float | None, ended: Callable[[Job], None]) -> None:
+    def __init__(
+        self, order: Order, owner: str, deadline: float | None, ended: Callable[[Job], None], request: str = ""
+    ) -> None:
+        """`request` is the id of the call that submitted it, for the log."""
         self.id = secrets.token_hex(12)
+        self.request = request
         self.order = order
         self.owner = owner
         self.deadline = deadline
@@ -184,20 +188,21 @@ class Job:
         fraction = min(self.done / self.total, 1.0) if self.total else float(self.status == DONE)
         return {"done": self.done, "total": self.total, "fraction": round(fraction, 4)}
 
-    def document(self) -> dict[str, Any]:
-        """The status as JSON has it; times are in seconds."""
+    def summary(self) -> dict[str, Any]:
+        """What it is, and how long it took so far in seconds."""
         now = self.finished or time.monotonic()
-        made: dict[str, Any] = {
-            "id": self.id,
+        return {
             "verb": self.order.verb,
             "model": self.order.model,
             "status": self.status,
-            "stage": self.stage,
-            "progress": self.progress(),
-            "created": round(self.created, 3),
             "seconds": round(now - self.arrived, 4),
             "queued_seconds": round((self.started or now) - self.arrived, 4),
         }
+
+    def document(self) -> dict[str, Any]:
+        """The status as JSON has it; times are in seconds."""
+        created = round(self.created, 3)
+        made = {"id": self.id, **self.summary(), "stage": self.stage, "progress": self.progress(), "created": created}
         if self.status == DONE:
             made["result"] = self.future.result().document()
         elif self.error is not None:

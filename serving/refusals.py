@@ -17,6 +17,9 @@ from ..errors import (
     RunTimeoutError,
 )
 
+MAX_MESSAGE = 1000
+"""Characters of a message that are sent; it may quote what came."""
+
 RETRY_RESULT = 1.0
 """Seconds after which to ask again for a result."""
 
@@ -48,7 +51,13 @@ def error_document(error: BaseException) -> dict[str, Any]:
     known = isinstance(error, OverpaintError)
     message = str(error) if known else "the server failed; its log has the cause"
     field = error.field if isinstance(error, InputError) else None
-    return {"error": {"message": message, "type": kind_of(error), "field": field}}
+    return {"error": {"message": _plain(message), "type": kind_of(error), "field": field and _plain(field)}}
+
+
+def _plain(text: str) -> str:
+    """A text that may quote anything that was sent, as JSON can carry it."""
+    cut = text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]} ..."
+    return cut.encode("utf-8", "backslashreplace").decode()
 
 
 def _known(error: BaseException) -> tuple[int, str]:

@@ -8,6 +8,7 @@ from types import FrameType
 import uvicorn
 
 from .app import create_app
+from .logs import write_lines
 from .service import Service
 from .settings import Settings
 
@@ -44,6 +45,7 @@ class Server(uvicorn.Server):
 
 def run(settings: Settings) -> None:
     """Serve until a signal; raises as `Service.load` does, and what kept the service from starting."""
+    write_lines(settings.log)
     service = Service.load(settings)
     config = uvicorn.Config(
         create_app(service),

@@ -17,6 +17,7 @@ from ..runtime.model.load import load_model
 from ..runtime.model.model import Model
 from ..runtime.pipeline import Pipeline
 from .jobs import QUEUED, Job
+from .logs import line
 from .made import Made
 from .orders import Batch, Order, Tool, prepare
 from .pace import Pace
@@ -141,18 +142,20 @@ class Service:
             raise self._refusal(f"{self.settings.queue_limit} jobs wait or run already; try again later", 429, "busy")
         return Place(self._give_back)
 
-    def submit(self, order: Order, *, owner: str = "", key: str = "", place: Place | None = None) -> Job:
+    def submit(
+        self, order: Order, *, owner: str = "", key: str = "", place: Place | None = None, request: str = ""
+    ) -> Job:
         """Have an order worked on.
 
-        Only `owner` gets at the job. A `key` that the owner used before gives the job of then. Raises `InputError` for
-        what the model cannot do, and `RefusedError` as `place` and `Jobs` do.
+        Only `owner` gets at the job. A `key` that the owner used before gives the job of then. `request` is the call's
+        id, for the log. Raises `InputError` for what the model cannot do, and `RefusedError` as `place` and `Jobs` do.
         """
         if job := self.jobs.repeated(owner, key, order.fingerprint):
             return job
         with place or self.place() as held:
             order = replace(order, model=self.model_name(order.model))
             limit = self.settings.timeout if order.timeout is None else order.timeout
-            job = Job(order, owner, None if limit is None else held.arrived + limit, self._ended)
+            job = Job(order, owner, None if limit is None else held.arrived + limit, self._ended, request)
             if other := self.jobs.equal(job):
                 return other
             work = prepare(order, job.view(self.model(order.model)))
@@ -239,6 +242,7 @@ class Service:
             _log.error("job %s failed", job.id, exc_info=job.error)
         if self.watcher is not None:
             self.watcher.ended(job)
+        line("job", {"request": job.request, "job": job.id, **job.summary()})
 
     def _expire(self, id: str) -> None:
         """End a job that no thread has begun with: once it has tickets, these have its deadline."""

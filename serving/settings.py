@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import InputError, unknown
 from ..runtime.imaging.limits import MAX_PIXELS
+from .logs import KINDS
 
 PREFIX = "OVERPAINT_SERVE_"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -70,6 +71,7 @@ class Settings:
     drain_seconds: float = _row(60.0, "number", "seconds that open jobs have when the server is told to end")
     linger_seconds: float = _row(5.0, "number", "seconds that their results are then kept for those who ask")
     watchdog_seconds: float = _row(600.0, "number", "seconds without a sign of work after which it is unhealthy")
+    log: str = _row("none", "text", "a line for each call and job on standard error: none, text or json")
     metrics: bool = _row(True, "flag", "count for Prometheus, at /metrics")
 
     def __post_init__(self) -> None:
@@ -77,6 +79,8 @@ class Settings:
             object.__setattr__(self, row.name, _checked(row, getattr(self, row.name)))
         if self.on_disconnect not in POLICIES:
             raise unknown("policy", self.on_disconnect, POLICIES, "on_disconnect")
+        if self.log not in KINDS:
+            raise unknown("kind of log", self.log, KINDS, "log")
         if not self.models:
             raise InputError("models: name one at least", "models")
         if any(len(key) < 8 for key in self.api_keys):

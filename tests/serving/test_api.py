@@ -7,7 +7,7 @@ import base64
 import json
 import time
 from collections.abc import Callable
-from io import BytesIO
+from io import BytesIO, StringIO
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from overpaint import Pipeline
 from overpaint.runtime.model.model import Model
 from overpaint.serving.app import create_app
+from overpaint.serving.logs import write_lines
 from overpaint.serving.service import Service
 from tests.serving.conftest import png, text
 
@@ -393,6 +394,17 @@ def test_what_operators_look_at(client: TestClient, file: bytes) -> None:
     ):
         assert line in shown, line
     assert 'overpaint_stage_seconds_total{model="fake",stage="denoise"}' in shown
+
+
+def test_calls_and_jobs_are_logged_with_the_requests_id(client: TestClient, file: bytes) -> None:
+    stream = StringIO()
+    write_lines("json", stream)
+    client.post("/v1/jobs?wait=true", json=document(file), headers={"x-request-id": "me-1"})
+    write_lines("none")
+    client.get("/readyz")
+    job, call = map(json.loads, stream.getvalue().splitlines())
+    assert (job["event"], job["request"], job["status"]) == ("job", "me-1", "done")
+    assert (call["event"], call["request"], call["status"], call["path"]) == ("call", "me-1", 200, "/v1/jobs")
 
 
 def test_what_is_not_counted_is_not_there(connect: Callable[..., TestClient], model: Model) -> None:

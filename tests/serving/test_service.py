@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from overpaint import CancelledError, InputError, ModelOutputError, Pipeline, RunTimeoutError
-from overpaint.errors import RefusedError
+from overpaint import CancelledError, EngineError, InputError, ModelOutputError, Pipeline, RunTimeoutError
+from overpaint.errors import OutOfMemoryError, RefusedError
 from overpaint.runtime.model.model import Model
 from overpaint.runtime.model.tickets import CANCELLED, DONE, FAILED
 from overpaint.serving.jobs import END, PREVIEW, PROGRESS, Job, Notice
 from overpaint.serving.orders import Order
+from overpaint.serving.refusals import status_of
 from overpaint.serving.service import Service
 from tests.support.engines import Counting, Spoiling, has_rows_of
 
@@ -148,6 +149,32 @@ def test_a_failure_is_its_own_jobs(serve: Serve, order: Make, model: Model, lone
         else:
             assert np.array_equal(pixels(job)[0], alone(lone, order(seed=index))[0])
     assert [job.status for job in jobs].count(FAILED) == 1
+
+
+def test_an_engine_that_fails_for_a_while_fails_those_jobs_alone(serve: Serve, order: Make, model: Model) -> None:
+    service = serve()
+    engine = model.stages.denoiser.engine
+    assert isinstance(engine, Counting)
+    errors: list[Exception] = [
+        EngineError("the driver is gone"),
+        RuntimeError("a secret path"),
+        OutOfMemoryError("full"),
+    ]
+
+    def fail(feeds: Any) -> None:
+        raise errors[0]
+
+    for kind, status in (("engine", 500), ("server", 500), ("out_of_memory", 503)):
+        engine.before = fail
+        job = service.submit(order())
+        with pytest.raises(type(errors[0])):
+            job.future.result(30)
+        error = job.document()["error"]
+        assert (error["type"], status_of(errors[0])) == (kind, status)
+        assert "secret" not in error["message"]
+        engine.before = lambda feeds: None
+        assert service.submit(order()).future.result(30)
+        errors.pop(0)
 
 
 def test_of_a_hundred_at_once_as_many_as_fit_are_done_and_the_others_refused_at_once(
