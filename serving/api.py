@@ -21,9 +21,10 @@ from .bodies import read_document
 from .follow import follow, outcome
 from .jobs import Job, Notice
 from .made import MEDIA_TYPES, Made, MadePicture
+from .place import Place
 from .refusals import RETRY_RESULT
 from .schemas import order_of
-from .service import Place, Service
+from .service import Service
 
 CLIENT_GONE = 499
 """The status, nginx's, of an answer that nobody gets."""
@@ -74,7 +75,10 @@ class Api:
     async def cancel(self, request: Request) -> Response:
         """Cancel a job, for this client: where others share it, it goes on for them."""
         job = self._job(request)
-        job.release()
+        if job.order.share:
+            job.release()
+        else:
+            job.cancel()
         return JSONResponse(job.document())
 
     async def events(self, request: Request) -> Response:

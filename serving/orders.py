@@ -86,12 +86,15 @@ class Batch:
             self._left -= 1
             left = self._left
         if not left:
-            ended(self._made(), None)
+            ended(*self._outcome())
 
-    def _made(self) -> Made:
-        stats = total(ticket.work.stats for ticket in self._tickets)
-        outputs = tuple(ticket.future.result() for ticket in self._tickets)
-        return Made.of(Result(outputs, dict(stats.timings), dict(stats.cached), self._model.labels))
+    def _outcome(self) -> tuple[Made | None, BaseException | None]:
+        try:
+            stats = total(ticket.work.stats for ticket in self._tickets)
+            outputs = tuple(ticket.future.result() for ticket in self._tickets)
+            return Made.of(Result(outputs, dict(stats.timings), dict(stats.cached), self._model.labels)), None
+        except Exception as exc:  # noqa: BLE001 - a job has to end
+            return None, exc
 
 
 class Tool:

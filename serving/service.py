@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Protocol
 
 from ..errors import InputError, OverpaintError, RefusedError, RunTimeoutError, unknown
@@ -21,6 +20,7 @@ from .logs import line
 from .made import Made
 from .orders import Batch, Order, Tool, prepare
 from .pace import Pace
+from .place import Place
 from .refusals import kind_of
 from .settings import Settings
 from .store import Jobs
@@ -39,29 +39,6 @@ class Watcher(Protocol):
     def refused(self, kind: str) -> None:
         """A call was refused."""
         ...
-
-
-class Place:
-    """A place in the queue, for a call from its arrival on; leaving it without a job gives the place back."""
-
-    def __init__(self, give_back: Callable[[BaseException | None], None]) -> None:
-        self.arrived = time.monotonic()
-        self._give_back = give_back
-        self._held = True
-
-    def __enter__(self) -> Place:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.taken():
-            self._give_back(error)
-
-    def taken(self) -> bool:
-        """Whether it was still held; it is not any more."""
-        held, self._held = self._held, False
-        return held
 
 
 class Service:
@@ -192,7 +169,7 @@ class Service:
         if not self.draining:
             return False
         now = time.monotonic()
-        if self.jobs.open():
+        if self._busy:
             if now - self._drain_begun > self.settings.drain_seconds:
                 self._cancel_all()
             return False
@@ -202,10 +179,13 @@ class Service:
     def drain(self) -> bool:
         """Take no more jobs and wait for those that are open; whether all came to their own end in time."""
         self.begin_drain()
-        if self.jobs.wait_for_none(self.settings.drain_seconds):
-            return True
-        self._cancel_all()
-        return False
+        until = time.monotonic() + self.settings.drain_seconds
+        while self._busy:
+            if time.monotonic() > until:
+                self._cancel_all()
+                return False
+            time.sleep(0.01)
+        return True
 
     def close(self) -> None:
         """Cancel what is open, and release the models."""
@@ -216,6 +196,12 @@ class Service:
         for model in self.models.values():
             model.close()
 
+    @property
+    def _busy(self) -> bool:
+        """Whether jobs are open, or calls are on their way to be."""
+        with self._lock:
+            return bool(self._places or len(self.jobs))
+
     def _give_back(self, error: BaseException | None) -> None:
         """A place is free again; `error` is why its call became no job."""
         with self._lock:
@@ -224,14 +210,14 @@ class Service:
             self.watcher.refused(kind_of(error))
 
     def _begin(self, job: Job, work: Batch | Tool) -> None:
-        if isinstance(work, Tool):
-            if job.deadline is not None:
-                self._timers.at(job.deadline, partial(self._expire, job.id))
-            self._tools.submit(_run, job, work)
-            return
+        if isinstance(work, Tool) and job.deadline is not None:
+            self._timers.at(job.deadline, partial(self._expire, job.id))
         try:
-            work.start(job.end)
-        except OverpaintError as exc:
+            if isinstance(work, Tool):
+                self._tools.submit(_run, job, work)
+            else:
+                work.start(job.end)
+        except (OverpaintError, RuntimeError) as exc:  # the latter of threads after `close`
             job.end(error=exc)
 
     def _ended(self, job: Job) -> None:

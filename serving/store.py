@@ -18,7 +18,7 @@ class Jobs:
         self._open: dict[str, Job] = {}
         self._ended: OrderedDict[str, Job] = OrderedDict()
         self._keys: dict[tuple[str, str], Job] = {}
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         """How many are open."""
@@ -95,18 +95,12 @@ class Jobs:
                 self._ended[job.id] = job
             while len(self._ended) > self._keep:
                 self._forget(next(iter(self._ended)))
-            self._lock.notify_all()
 
     def forget(self, id: str) -> None:
         """Let go of a job that has ended."""
         with self._lock:
             if id in self._ended:
                 self._forget(id)
-
-    def wait_for_none(self, timeout: float) -> bool:
-        """Whether none is open any more, waited for at most so many seconds."""
-        with self._lock:
-            return self._lock.wait_for(lambda: not self._open, timeout)
 
     def _forget(self, id: str) -> None:
         job = self._ended.pop(id)

@@ -301,6 +301,16 @@ def test_a_drain_takes_nothing_more_and_loses_nothing(serve: Serve, order: Make,
     assert service.drained
 
 
+def test_a_drain_waits_for_a_call_that_is_being_read(serve: Serve, order: Make) -> None:
+    service = serve()
+    with service.place() as place:
+        service.begin_drain()
+        assert not service.drained
+        job = service.submit(order(), place=place)
+    assert service.drain()
+    assert job.status == DONE
+
+
 def test_a_drain_cancels_what_is_left_in_the_end(serve: Serve, order: Make, slow: Slow) -> None:
     service = serve(drain_seconds=0.1)
     slow(0.05)
