@@ -52,7 +52,7 @@ class About:
                     "engines": model.labels,
                 }
             )
-        return JSONResponse({"models": models})
+        return JSONResponse({"models": models, "upscalers": list(self._service.upscalers)})
 
     async def options(self, request: Request) -> Response:
         """The JSON schema of what may be sent for ?verb=, with the defaults of ?model=."""

@@ -45,9 +45,9 @@ _SHARES = {
     "items": {"type": "array", "prefixItems": [{"type": "number"}, {"type": "string"}], "minItems": 2, "maxItems": 2},
 }
 FIELDS: Mapping[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "verb": ({"enum": list(VERBS), "default": "img2img", "description": "what is done"}, tuple(VERBS)),
-    "model": ({"type": "string", "description": "a model's name (the first)"}, tuple(VERBS)),
-    "image": ({**_FILE, "description": "the picture's file as base64 or a data URL"}, tuple(VERBS)),
+    "verb": ({"enum": list(VERBS), "default": "img2img", "description": "what is done"}, VERBS),
+    "model": ({"type": "string", "description": "a model's name (the first)"}, VERBS),
+    "image": ({**_FILE, "description": "the picture's file as base64 or a data URL"}, VERBS),
     "mask": ({**_FILE, "description": "white is repainted; several have a prompt each"}, ("inpaint",)),
     "regions": (
         {"type": "array", "items": _REGION, "description": "parts of the picture with prompts of their own"},
@@ -56,7 +56,7 @@ FIELDS: Mapping[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "inpaint_mask": ({**MASK, "description": "which pixels may change"}, ("img2img", "grid")),
     "prompts": (
         {**_SHARES, "description": "[share of the steps, prompt] pairs instead of a prompt, the first from 0 on"},
-        tuple(VERBS),
+        VERBS,
     ),
     "axes": (
         {
@@ -69,8 +69,12 @@ FIELDS: Mapping[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         },
         ("grid",),
     ),
+    "upscaler": (
+        {"type": "string", "description": "what makes the first enlargement, see /v1/models (Lanczos)"},
+        ("upscale",),
+    ),
     "cell": ({"type": "integer", "minimum": 16, "maximum": 2048, "default": 256}, ("grid",)),
-    "format": ({"enum": list(MEDIA_TYPES), "default": "png", "description": "of the result"}, tuple(VERBS)),
+    "format": ({"enum": list(MEDIA_TYPES), "default": "png", "description": "of the result"}, VERBS),
     "priority": (
         {
             "type": "integer",
@@ -79,11 +83,11 @@ FIELDS: Mapping[str, tuple[dict[str, Any], tuple[str, ...]]] = {
             "default": 0,
             "description": "higher first",
         },
-        tuple(VERBS),
+        VERBS,
     ),
     "share": (
         {"type": "boolean", "default": False, "description": "work once on equal calls that are in flight together"},
-        tuple(VERBS),
+        VERBS,
     ),
 }  # fmt: skip
 """Fields of a document that are no options of the table: their schema, and the verbs that have them."""

@@ -12,6 +12,7 @@ from ..runtime.imaging.picture import Picture
 from ..runtime.model.model import Model
 from ..runtime.model.stats import total
 from ..runtime.model.tickets import Ticket
+from ..runtime.model.upscaler import Upscaler
 from ..runtime.requests import checks
 from ..runtime.requests.expand import expand
 from ..runtime.requests.request import Request
@@ -23,6 +24,7 @@ from ..runtime.tools.upscale import Upscale
 from .made import Made, MadePicture
 
 MAX_EVALUATIONS = 20_000
+VERBS = ("img2img", "inpaint", "outpaint", "upscale", "grid")
 
 Ended = Callable[[Made | None, BaseException | None], object]
 
@@ -31,9 +33,9 @@ Ended = Callable[[Made | None, BaseException | None], object]
 class Order:
     """A verb and its arguments, read and checked as far as they can be without the model.
 
-    `images` are the bytes of files or `Picture`s; `masks`, `axes` and `cell` are of the verbs that have them; `options`
-    the others by name. `timeout` is in seconds from the arrival on; orders of one `fingerprint` ask for the same, and
-    with `share` are worked on once. `kind`, `quality` and `strip` say how the pictures are written.
+    `images` are the bytes of files or `Picture`s; `masks`, `axes`, `cell` and `upscaler`, a name, are of the verbs that
+    have them; `options` the others by name. `timeout` is in seconds from the arrival on. Orders of one `fingerprint`
+    ask for the same, and with `share` are worked on once. `kind`, `quality` and `strip` say how pictures are written.
     """
 
     verb: str
@@ -43,6 +45,7 @@ class Order:
     masks: tuple[bytes, ...] = ()
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     cell: int = 256
+    upscaler: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
     priority: int = 0
@@ -111,11 +114,25 @@ class Tool:
         return self._made()
 
 
-def prepare(order: Order, model: Model) -> Batch | Tool:
-    """An order as work on a model; raises `InputError` where the model cannot do it."""
-    if order.verb not in VERBS:
-        raise unknown("verb", order.verb, VERBS, "verb")
-    work = VERBS[order.verb](order, model)
+def prepare(order: Order, model: Model, upscaler: Upscaler | None = None) -> Batch | Tool:
+    """An order as work on a model; raises `InputError` where the model cannot do it.
+
+    `upscaler` makes the first enlargement of an upscale.
+    """
+    work: Batch | Tool
+    match order.verb:
+        case "img2img":
+            work = _img2img(order, model)
+        case "inpaint":
+            work = _inpaint(order, model)
+        case "outpaint":
+            work = _outpaint(order, model)
+        case "upscale":
+            work = _upscale(order, model, upscaler)
+        case "grid":
+            work = _grid(order, model)
+        case other:
+            raise unknown("verb", other, VERBS, "verb")
     if work.evaluations > MAX_EVALUATIONS:
         raise InputError(
             f"this takes {work.evaluations} evaluations of the model, and a job may take {MAX_EVALUATIONS}; ask for "
@@ -144,8 +161,8 @@ def _outpaint(order: Order, model: Model) -> Tool:
     return Tool(work, lambda: Made.of(work.result()))
 
 
-def _upscale(order: Order, model: Model) -> Tool:
-    work = Upscale(model, _one(order, model), _text(order), **_given(order))
+def _upscale(order: Order, model: Model, upscaler: Upscaler | None) -> Tool:
+    work = Upscale(model, _one(order, model), _text(order), upscaler=upscaler, **_given(order))
     width, height = work.size
     if width * height > model.max_pixels:
         raise InputError(
@@ -165,15 +182,6 @@ def _grid(order: Order, model: Model) -> Tool:
         return Made((MadePicture(sheet, work.parameters, seed, tuple(sheet.info["notes"])),), {}, {})
 
     return Tool(work, made)
-
-
-VERBS: Mapping[str, Callable[[Order, Model], Batch | Tool]] = {
-    "img2img": _img2img,
-    "inpaint": _inpaint,
-    "outpaint": _outpaint,
-    "upscale": _upscale,
-    "grid": _grid,
-}
 
 
 def _given(order: Order) -> dict[str, Any]:

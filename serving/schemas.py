@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +49,7 @@ def order_of(document: Mapping[str, Any], settings: Settings) -> Order:
         _files(own.get("mask", ()), "mask"),
         _axes(own.get("axes", {})),
         _whole(own, "cell"),
+        _text(own.get("upscaler", ""), "upscaler"),
         options,
         options.pop("timeout", None),
         _whole(own, "priority"),
@@ -212,7 +213,7 @@ def _flag(own: Mapping[str, Any], name: str) -> bool:
     return bool(own.get(name, False))
 
 
-def _choice(value: Any, name: str, known: Mapping[str, Any]) -> str:
+def _choice(value: Any, name: str, known: Collection[str]) -> str:
     with checks.of(name):
         checks.choice(name, value, known)
     return str(value)

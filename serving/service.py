@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import InputError, OverpaintError, RefusedError, RunTimeoutError, unknown
+from ..runtime.conditioning.prompt.embeddings import read_embedding
 from ..runtime.model.load import load_model
 from ..runtime.model.model import Model
+from ..runtime.model.upscaler import Upscaler, load_upscaler
 from ..runtime.pipeline import Pipeline
 from .jobs import QUEUED, Job
 from .logs import line
@@ -50,11 +52,17 @@ class Service:
     but `start`, `drain` and `close` waits for a model.
     """
 
-    def __init__(self, models: Mapping[str, Model], settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        settings: Settings | None = None,
+        upscalers: Mapping[str, Upscaler] | None = None,
+    ) -> None:
         self.settings = settings or Settings()
         if not models:
             raise InputError("a service needs a model; name one at least", "models")
         self.models = dict(models)
+        self.upscalers = dict(upscalers or {})
         self.ready = self.draining = False
         self.failure: Exception | None = None
         """Why it does not start."""
@@ -71,20 +79,16 @@ class Service:
 
     @classmethod
     def load(cls, settings: Settings) -> Service:
-        """The service of settings, its models loaded; raises as `load_model` does."""
-        return cls(
-            {
-                name: load_model(
-                    path,
-                    engine=settings.engine,
-                    device=settings.device,
-                    precision=settings.precision,
-                    threads=settings.threads,
-                )
-                for name, path in settings.named_models().items()
-            },
-            settings,
-        )
+        """The service of settings, its models loaded; raises as `load_model`, `load_upscaler` and `read_embedding`."""
+        options: dict[str, Any] = {
+            name: getattr(settings, name) for name in ("engine", "device", "precision", "threads")
+        }
+        models = {name: load_model(path, **options) for name, path in settings.named_models().items()}
+        for embedding in map(read_embedding, settings.embeddings):
+            for model in models.values():
+                model.stages.text.add_embedding(embedding)
+        upscalers = {name: load_upscaler(path, **options) for name, path in settings.named_upscalers().items()}
+        return cls(models, settings, upscalers)
 
     def start(self) -> None:
         """Start the models' threads, and warm up; then the service is ready."""
@@ -103,6 +107,12 @@ class Service:
         if name and name not in self.models:
             raise unknown("model", name, self.models, "model")
         return name or next(iter(self.models))
+
+    def upscaler(self, name: str) -> Upscaler | None:
+        """An upscaler by its name, none for ""; raises `InputError` for another."""
+        if name and name not in self.upscalers:
+            raise unknown("upscaler", name, self.upscalers, "upscaler")
+        return self.upscalers.get(name)
 
     def place(self) -> Place:
         """A place in the queue for a call whose body is yet to be read.
@@ -135,7 +145,7 @@ class Service:
             job = Job(order, owner, None if limit is None else held.arrived + limit, self._ended, request)
             if other := self.jobs.equal(job):
                 return other
-            work = prepare(order, job.view(self.model(order.model)))
+            work = prepare(order, job.view(self.model(order.model)), self.upscaler(order.upscaler))
             job.total = work.evaluations
             with self._lock:
                 if not len(self.jobs):
@@ -195,6 +205,8 @@ class Service:
         self._timers.close()
         for model in self.models.values():
             model.close()
+        for upscaler in self.upscalers.values():
+            upscaler.close()
 
     @property
     def _busy(self) -> bool:

@@ -45,6 +45,8 @@ class Settings:
     """
 
     models: tuple[str, ...] = _row(("tiny",), "texts", "bundles, each a name, a path or name=path; the first is usual")
+    upscalers: tuple[str, ...] = _row((), "texts", "exported upscalers, each a path or name=path")
+    embeddings: tuple[str, ...] = _row((), "texts", "files of textual inversions that all models take")
     host: str = _row("127.0.0.1", "text", "the address to listen at; 0.0.0.0 is all of them")
     port: int = _row(8188, "whole", "the port to listen at; 0 is any that is free")
     engine: str = _row("auto", "text", "what runs the graphs")
@@ -88,6 +90,7 @@ class Settings:
         if self.port > 65535:
             raise InputError(f"port: {self.port} is none; give 0 to 65535", "port")
         self.named_models()
+        self.named_upscalers()
 
     @property
     def names(self) -> frozenset[str]:
@@ -104,14 +107,22 @@ class Settings:
 
     def named_models(self) -> dict[str, str]:
         """The bundles' paths by the names they are served under; raises `InputError` for a name given twice."""
-        named: dict[str, str] = {}
-        for text in self.models:
-            name, equals, path = text.partition("=")
-            name, path = (name, path) if equals else (Path(text).name, text)
-            if not name or not path or name in named:
-                raise InputError(f"models: {text!r} has no name of its own; write name=path", "models")
-            named[name] = path
-        return named
+        return _named(self.models, "models")
+
+    def named_upscalers(self) -> dict[str, str]:
+        """The same of the upscalers."""
+        return _named(self.upscalers, "upscalers")
+
+
+def _named(texts: tuple[str, ...], row: str) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        name, path = (name, path) if equals else (Path(text).name, text)
+        if not name or not path or name in named:
+            raise InputError(f"{row}: {text!r} has no name of its own; write name=path", row)
+        named[name] = path
+    return named
 
 
 ROWS: Mapping[str, Field[Any]] = {row.name: row for row in fields(Settings)}

@@ -37,6 +37,13 @@ def text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def counting(engine: Any) -> Counting:
+    """The counted engine within others, such as the metrics' around it."""
+    while not isinstance(engine, Counting):
+        engine = engine.engine
+    return engine
+
+
 @pytest.fixture
 def file(picture: Pixels) -> bytes:
     """The bytes of a picture of 56x40."""
@@ -61,9 +68,7 @@ def model(fake: Pipeline) -> Model:
 @pytest.fixture
 def slow(model: Model) -> Callable[[float], None]:
     """Makes each call of the denoiser take so many seconds."""
-    engine: Any = model.stages.denoiser.engine
-    while not isinstance(engine, Counting):  # metrics lie around it
-        engine = engine.engine
+    engine = counting(model.stages.denoiser.engine)
 
     def wait(seconds: float) -> None:
         engine.before = lambda feeds: time.sleep(seconds)

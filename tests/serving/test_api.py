@@ -16,12 +16,15 @@ from PIL import Image
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+import overpaint
 from overpaint import Pipeline
+from overpaint.bundles.upscaler import UpscalerBundle
 from overpaint.runtime.model.model import Model
 from overpaint.serving.app import create_app
 from overpaint.serving.logs import write_lines
 from overpaint.serving.service import Service
-from tests.serving.conftest import png, text
+from overpaint.serving.settings import Settings
+from tests.serving.conftest import QUICK, counting, png, text
 
 Serve = Callable[..., Service]
 Slow = Callable[[float], None]
@@ -129,6 +132,20 @@ def test_every_verb_and_every_place_can_be_said(
     assert response.headers["content-type"] == "image/png"
 
 
+def test_an_upscaler_makes_the_first_enlargement(
+    model: Model, upscaler: UpscalerBundle, file: bytes, fake: Pipeline
+) -> None:
+    first = overpaint.load_upscaler(upscaler.folder, engine="onnxruntime")
+    service = Service({"fake": model}, Settings(**QUICK), {"esrgan": first})
+    service.start()
+    client = TestClient(create_app(service))
+    assert client.get("/v1/models").json()["upscalers"] == ["esrgan"]
+    said = {"verb": "upscale", "image": text(file), "scale": 2, "tile": 32, "strength": 0, "upscaler": "esrgan"}
+    made = client.post("/v1/jobs?wait=true", json=said)
+    assert np.array_equal(pixels(made.content), first(pixels(file)))
+    service.close()
+
+
 def test_events_tell_of_steps_previews_and_the_end(client: TestClient, file: bytes, slow: Slow) -> None:
     slow(0.02)
     id = client.post("/v1/jobs", json=document(file, steps=20)).json()["id"]
@@ -185,6 +202,23 @@ def calls_alone(app: Any, body: bytes, away: Callable[[], bool], more: bool = Fa
     return status[0] if status else None
 
 
+@pytest.mark.slow
+def test_of_a_thousand_clients_that_go_away_none_leaves_rows(
+    serve: Serve, file: bytes, slow: Slow, model: Model
+) -> None:
+    service = serve()
+    slow(0.005)
+    app, engine = create_app(service), model.stages.denoiser.engine
+    for seed in range(1000):
+        body = json.dumps(document(file, steps=500, seed=seed)).encode()
+        calls_alone(app, body, lambda: any(job.done for job in service.jobs.open()))
+        assert not service.jobs.open()
+        calls = len(counting(engine).rows)
+        while model.scheduler.tickets:
+            time.sleep(0.001)
+        assert len(counting(engine).rows) <= calls + 1
+
+
 @pytest.mark.parametrize("policy", ["cancel", "keep"])
 def test_a_waiting_client_that_goes_away_frees_its_rows(
     policy: str, serve: Serve, file: bytes, slow: Slow, model: Model
@@ -236,6 +270,8 @@ def test_a_waiting_client_that_goes_away_frees_its_rows(
         ({"verb": "outpaint"}, "left"),
         ({"model": "nonsense"}, "model"),
         ({"model": 3}, "model"),
+        ({"upscaler": "x"}, "upscaler"),
+        ({"verb": "upscale", "tile": 32, "upscaler": "../x"}, "upscaler"),
         ({"size": [16384, 16384]}, "size"),
         ({"regions": [{}]}, "regions"),
         ({"regions": [{"prompt": "a", "mask": "aGVsbG8="}]}, "regions"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from PIL import Image
 
 import overpaint
 from overpaint.cli import main
+from overpaint.serving.settings import read_settings
 from tests.serving.conftest import text
 from tests.support.examples import EXAMPLES
 from tests.support.signals import hearing
@@ -127,6 +129,15 @@ def test_settings_are_checked(
         assert words in capsys.readouterr().err
     assert main(["serve", "--models", "nonsense", "--check"]) == 2
     assert main(["serve", "--on-disconnect", "shrug", "--check"]) == 2
+
+
+def test_the_settings_of_the_page_are_settings(tmp_path: Path) -> None:
+    page = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", page, flags=re.S)
+    (tmp_path / "serve.toml").write_text(block)
+    settings = read_settings(tmp_path / "serve.toml", {})
+    assert settings.named_models() == {"tiny": "tiny", "photos": "out/my-model"}
+    assert settings.named_upscalers() == {"esrgan": "out/my-upscaler"}
 
 
 def test_a_missing_extra_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
