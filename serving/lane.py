@@ -40,6 +40,10 @@ class Lane:
         ticket.events = Overheard(ticket.events, self._owner)
         return self._scheduler.add(ticket)
 
+    def check_open(self) -> None:
+        """Raise `ClosedError` where nothing is taken any more."""
+        self._scheduler.check_open()
+
     def wait(self, ticket: Ticket[_Made], timeout: float | None = None) -> _Made:
         """The result of a ticket."""
         return self._scheduler.wait(ticket, timeout)

@@ -92,7 +92,7 @@ def _row(name: str) -> Option | None:
 def _checked(given: Mapping[str, Any], verb: str) -> dict[str, Any]:
     """Options by their own names, each checked by its row."""
     rows = options_of(verb)
-    check_names(given, rows.keys())
+    check_names(given, rows.keys(), rows.keys())
     made: dict[str, Any] = {}
     for name, value in given.items():
         own = ALIASES.get(name, name)
