@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         OutputError,
         OverpaintError,
+        RefusedError,
         RunTimeoutError,
     )
     from .runtime.denoising.loop import Step
@@ -56,6 +57,7 @@ _HOMES = {
     "OutOfMemoryError": ".errors",
     "OutputError": ".errors",
     "OverpaintError": ".errors",
+    "RefusedError": ".errors",
     "RunTimeoutError": ".errors",
     "InpaintMask": ".runtime.requests.places",
     "RunSnapshot": ".runtime.execution.snapshots",
@@ -102,6 +104,7 @@ __all__ = [
     "Pipeline",
     "Plan",
     "Preset",
+    "RefusedError",
     "Region",
     "Replay",
     "Request",
