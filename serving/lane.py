@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from ..runtime.model.scheduler import Scheduler
-from ..runtime.model.tickets import Event, Events, Ticket, Work
+from ..runtime.model.tickets import Event, Events, Ticket, TicketWork
 
 _Made = TypeVar("_Made")
 
@@ -30,7 +30,7 @@ class Lane:
     def __init__(self, scheduler: Scheduler, owner: Owner) -> None:
         self._scheduler, self._owner = scheduler, owner
 
-    def submit(self, work: Work[_Made]) -> Ticket[_Made]:
+    def submit(self, work: TicketWork[_Made]) -> Ticket[_Made]:
         """Have work done that is no request."""
         return self.add(Ticket(work))
 

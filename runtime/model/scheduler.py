@@ -17,7 +17,7 @@ from ..requests.request import Request
 from ..requests.result import Output
 from .queue import Queue
 from .stages import Stages
-from .tickets import Event, Ticket, Work
+from .tickets import Event, Ticket, TicketWork
 from .worker import Worker
 
 MAX_ACTIVE = 32
@@ -50,7 +50,7 @@ class Scheduler:
     """
 
     def __init__(
-        self, stages: Stages, work_of: Callable[[Request], Work[Output]], max_active: int = MAX_ACTIVE
+        self, stages: Stages, work_of: Callable[[Request], TicketWork[Output]], max_active: int = MAX_ACTIVE
     ) -> None:
         """`work_of` checks a request and says what is to be done for it."""
         self._stages = stages
@@ -71,9 +71,13 @@ class Scheduler:
     def submit(self, request: Request, *, deadline: float | None = None, priority: int = 0) -> Ticket[Output]: ...
 
     @overload
-    def submit(self, request: Work[_Made], *, deadline: float | None = None, priority: int = 0) -> Ticket[_Made]: ...
+    def submit(
+        self, request: TicketWork[_Made], *, deadline: float | None = None, priority: int = 0
+    ) -> Ticket[_Made]: ...
 
-    def submit(self, request: Request | Work[Any], *, deadline: float | None = None, priority: int = 0) -> Ticket[Any]:
+    def submit(
+        self, request: Request | TicketWork[Any], *, deadline: float | None = None, priority: int = 0
+    ) -> Ticket[Any]:
         """Have a request answered, or other work done; returns at once with its ticket.
 
         A request is checked here, and raises `InputError` where the model cannot answer it.

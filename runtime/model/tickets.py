@@ -28,7 +28,7 @@ DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
 ENDED = (DONE, FAILED, CANCELLED)
 
 
-class Work(Protocol[Made_co]):
+class TicketWork(Protocol[Made_co]):
     """What a scheduler does for a ticket: units that prepare a job, the job's evaluations, units that finish it."""
 
     @property
@@ -122,7 +122,7 @@ class Ticket(Generic[Made]):
     its events are read. `events` may be shared by several.
     """
 
-    work: Work[Made]
+    work: TicketWork[Made]
     deadline: float | None = None
     priority: int = 0
     image: int = 0

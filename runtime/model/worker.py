@@ -18,7 +18,7 @@ from ..denoising.loop import Step, evaluate
 from ..denoising.loop_graphs import LoopGraphs
 from .queue import Queue
 from .stages import Stages
-from .tickets import CANCELLED, DECODING, DENOISING, DONE, ENCODING, FAILED, Event, Ticket, Work, cancelled
+from .tickets import CANCELLED, DECODING, DENOISING, DONE, ENCODING, FAILED, Event, Ticket, TicketWork, cancelled
 
 DRAIN_STEPS = 200
 """For how many steps nobody is admitted so that an engine of another precision may take over."""
@@ -169,7 +169,7 @@ class Worker:
     def _show(self, ticket: Ticket[Any]) -> Callable[[Array], Image.Image]:
         return partial(self._preview, ticket.work, _job(ticket))
 
-    def _preview(self, work: Work[Any], job: Job, latents: Array) -> Image.Image:
+    def _preview(self, work: TicketWork[Any], job: Job, latents: Array) -> Image.Image:
         with self._exclusive():
             try:
                 return work.show(job, latents)
