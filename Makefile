@@ -28,6 +28,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.diffusers_pair --write
 	$(BIN)/python -m benchmarks.upscale --write
 	$(BIN)/python -m benchmarks.inpaint --write
+	$(BIN)/python -m benchmarks.sharing --write
 	$(BIN)/python -m benchmarks.peers --plot benchmarks/results/peers.png --write
 
 .venv/bin/python:
