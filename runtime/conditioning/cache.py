@@ -77,11 +77,11 @@ class Cache(Generic[_Value]):
             self._computing[sketch] = made = Event()
             return made
 
-    def forget(self, spoilt: Callable[[_Value], bool]) -> None:
-        """Let go of the values of which `spoilt` is true."""
+    def forget(self, unwanted: Callable[[_Value], bool]) -> None:
+        """Let go of the values of which `unwanted` is true."""
         with self._lock:
             values = list(self._values.items())
-        gone = [key for key, value in values if spoilt(value)]
+        gone = [key for key, value in values if unwanted(value)]
         with self._lock:
             for key in gone:
                 self._values.pop(key, None)

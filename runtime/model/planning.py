@@ -54,6 +54,7 @@ class Planner:
         self._bundle = bundle
         self._facts = bundle.model
         self._schedule = schedule
+        self._unfed = unfed(bundle)
         self._compile = lru_cache(maxsize=64)(partial(compile_plan, schedule))
 
     def plan(self, request: Request, latent_shape: tuple[int, int] | None = None) -> Plan:
@@ -83,10 +84,10 @@ class Planner:
     def prepare(self, request: Request) -> PreparedRequest:
         """What a request comes to; raises `InputError` where this model cannot answer it."""
         facts = self._facts
-        if missing := unfed(self._bundle):
+        if self._unfed:
             raise InputError(
-                f"this model's denoiser also takes {', '.join(missing)}, which a request cannot give; start a job with "
-                "conditionings that have it (Model.start_job)"
+                f"this model's denoiser also takes {', '.join(self._unfed)}, which a request cannot give; start a job "
+                "with conditionings that have it (Model.start_job)"
             )
         request = settled(request, facts.defaults["img2img"])
         picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)

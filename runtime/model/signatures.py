@@ -34,8 +34,8 @@ def check_signatures(bundle: Bundle) -> None:
         _check_range(bundle, encoder.graph, ("clip_skip",))
     for role, (inputs, outputs) in SIGNATURES.items():
         graph = bundle.by_role(role)
-        beside = {spec.name for spec in graph.inputs} if role == "denoiser" else set()
-        _check(bundle, bundle.name_of(role), inputs, outputs, beside)
+        optional = {spec.name for spec in graph.inputs} if role == "denoiser" else set()
+        _check(bundle, bundle.name_of(role), inputs, outputs, optional)
     _check_range(bundle, bundle.name_of("denoiser"), ("rows", "tokens", "height", "width"))
     _check_channels(bundle)
     _check_widths(bundle)
