@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from PIL import Image
 
@@ -19,7 +19,7 @@ from ..runtime.denoising.loop import Step
 from ..runtime.model.model import Model
 from ..runtime.model.scheduler import Scheduler
 from ..runtime.model.tickets import CANCELLED, DONE, ENDED, FAILED, Event, Ticket, cancelled
-from .lane import Lane
+from .lane import JobLane
 from .made import Made
 from .orders import Order
 from .previews import preview_of
@@ -74,14 +74,15 @@ class Job:
         self._ended = ended
         self._claims = 1
         self._tickets: list[Ticket[Any]] = []
+        self._scheduler: Scheduler | None = None
         self._listeners: dict[Listener, bool] = {}
         self._previewing = False
         self._lock = threading.RLock()
 
     def view(self, model: Model) -> Model:
-        """A model whose scheduler is told of this job's deadline and priority, and tells this job of all tickets."""
-        made = copy(model)
-        made.scheduler = cast(Scheduler, Lane(model.scheduler, self))
+        """A model whose tickets have this job's deadline and priority, and tell this job what happens to them."""
+        made, self._scheduler = copy(model), model.scheduler
+        made.lane = JobLane(model.scheduler, self)
         return made
 
     def join(self, ticket: Ticket[Any]) -> None:
@@ -121,7 +122,7 @@ class Job:
             self.done += 1
             step = event.step
             self._tell(Notice(PROGRESS, {**self.progress(), "image": step.image, "step": step.step, "of": step.steps}))
-            self._preview(event.ticket, step)
+            self._preview(step)
 
     def end(self, made: Made | None = None, error: BaseException | None = None) -> bool:
         """It has ended, with what was made or with an error; whether it had not before. Its tickets end with it."""
@@ -219,14 +220,14 @@ class Job:
                 _log.debug("a listener of job %s is gone", self.id)
                 self._listeners.pop(listener, None)
 
-    def _preview(self, ticket: Ticket[Any], step: Step) -> None:
+    def _preview(self, step: Step) -> None:
         """Decode a step where somebody listens, one at a time: those that come meanwhile are passed over."""
         wanted = any(self._listeners.values())
-        if not wanted or self._previewing or step.index + 1 == step.count or ticket.owner is None:
+        if not wanted or self._previewing or step.index + 1 == step.count or self._scheduler is None:
             return
         data = {"image": step.image, "step": step.step, "of": step.steps}
         try:
-            future = preview_of(step, cast(Scheduler, ticket.owner), self.order.priority)
+            future = preview_of(step, self._scheduler, self.order.priority)
         except ClosedError:
             return
         self._previewing = True

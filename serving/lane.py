@@ -1,4 +1,4 @@
-"""A scheduler as one job sees it: what the job's tools put in line is the job's."""
+"""The way of one job to its scheduler: what the job's tools put in line is the job's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
-from ..runtime.model.scheduler import Scheduler
+from ..runtime.model.lane import Lane
 from ..runtime.model.tickets import Event, Events, Ticket, TicketWork
 
 _Made = TypeVar("_Made")
@@ -24,11 +24,11 @@ class Owner(Protocol):
         ...
 
 
-class Lane:
-    """What tools, runs and models use of a `Scheduler`; every ticket joins the job before it is put in line."""
+class JobLane:
+    """A `Lane` on which every ticket joins the job before it is put in line."""
 
-    def __init__(self, scheduler: Scheduler, owner: Owner) -> None:
-        self._scheduler, self._owner = scheduler, owner
+    def __init__(self, lane: Lane, owner: Owner) -> None:
+        self._lane, self._owner = lane, owner
 
     def submit(self, work: TicketWork[_Made]) -> Ticket[_Made]:
         """Have work done that is no request."""
@@ -38,27 +38,23 @@ class Lane:
         """Put a ticket in line; raises as `Scheduler.add` and `Job.join` do."""
         self._owner.join(ticket)
         ticket.events = Overheard(ticket.events, self._owner)
-        return self._scheduler.add(ticket)
+        return self._lane.add(ticket)
 
     def check_open(self) -> None:
         """Raise `ClosedError` where nothing is taken any more."""
-        self._scheduler.check_open()
-
-    def wait(self, ticket: Ticket[_Made], timeout: float | None = None) -> _Made:
-        """The result of a ticket."""
-        return self._scheduler.wait(ticket, timeout)
+        self._lane.check_open()
 
     def drive(self, ready: Callable[[], bool]) -> None:
         """Wait a little for what the scheduler's thread does."""
-        self._scheduler.drive(ready)
+        self._lane.drive(ready)
 
     def drop(self) -> None:
         """End what was cancelled."""
-        self._scheduler.drop()
+        self._lane.drop()
 
     def exclusive(self) -> AbstractContextManager[None]:
         """While it lasts, nobody else calls the model's engines."""
-        return self._scheduler.exclusive()
+        return self._lane.exclusive()
 
 
 class Overheard(Events):

@@ -75,7 +75,7 @@ class Batch:
     def start(self, ended: Ended) -> None:
         """Put the tickets in line; `ended` gets what came of all, or the first error, which cancels the others."""
         for ticket in self._tickets:
-            self._model.scheduler.add(ticket)
+            self._model.lane.add(ticket)
         for ticket in self._tickets:  # once all are in line: one that fails at once cancels the others
             ticket.future.add_done_callback(lambda _, ticket=ticket: self._one_ended(ticket, ended))  # type: ignore[misc]
 

@@ -43,7 +43,7 @@ class Run:
         on while a step is looked at."""
         if not requests:
             raise InputError("a run has no request; give at least one")
-        model.scheduler.check_open()
+        model.lane.check_open()
         self.prepared = tuple(model.prepare(request) for request in requests)
         if snapshot is not None:
             check_resumable(model.prepare(snapshot.request), self.prepared[0], snapshot.job.evaluation)
@@ -78,7 +78,7 @@ class Run:
         try:
             for ticket in self._tickets:
                 ticket.paced = self.paced
-                self._model.scheduler.add(ticket)
+                self._model.lane.add(ticket)
             for step in self._steps():
                 done += 1
                 left = time.perf_counter()
@@ -126,16 +126,16 @@ class Run:
         step, and for a picture of which the model computes nothing."""
         if image not in self._jobs:
             raise InputError("a snapshot is of a picture on its way; ask for it between the run's steps")
-        with self._model.scheduler.exclusive():
+        with self._model.lane.exclusive():
             return RunSnapshot(self.prepared[image].request, self._jobs[image].snapshot())
 
     def _steps(self) -> Generator[Step]:
         """The steps as they are taken, of pictures in the order of their indices; raises what a ticket failed with."""
-        scheduler, left = self._model.scheduler, len(self._tickets)
+        lane, left = self._model.lane, len(self._tickets)
         while left and not self._cancelled:
             event = self._events.take()
             if event is None:
-                scheduler.drive(lambda: len(self._events) > 0)
+                lane.drive(lambda: len(self._events) > 0)
                 continue
             left -= event.status in ENDED
             if event.ticket.job is not None:
@@ -156,7 +156,7 @@ class Run:
         """Take back what has not ended."""
         for ticket in self._tickets:
             ticket.cancel()
-        self._model.scheduler.drop()
+        self._model.lane.drop()
 
     def _collected(self, seconds: float) -> Result:
         outputs = [ticket.future.result() for ticket in self._tickets if ticket.status == DONE]

@@ -30,6 +30,7 @@ from ..sampling.levels import ModelSchedule
 from ..sampling.noise import NoiseStream
 from ..sampling.plan import Plan
 from ..units import Units
+from .lane import Lane
 from .painting import Painting
 from .planning import Planner, PreparedRequest
 from .scheduler import MAX_ACTIVE, Scheduler
@@ -63,6 +64,8 @@ class Model:
         """The most pixels of a picture or a mask that is read from a file."""
         self._planner = Planner(stages.bundle, schedule)
         self.scheduler = Scheduler(stages, self.painting, max_active)
+        self.lane: Lane = self.scheduler
+        """The way that runs, tools and stages take to the scheduler."""
 
     @property
     def bundle(self) -> Bundle:
@@ -247,7 +250,7 @@ class Model:
         return latents
 
     def _done(self, work: _Call[_Made]) -> _Made:
-        ticket = self.scheduler.submit(work)
+        ticket = self.lane.submit(work)
         try:
             return ticket.result()
         finally:  # also where who waits is interrupted
