@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from .about import About
 from .api import Api
 from .guard import Guard, error_response
 from .metrics import Metrics
+from .refusals import ErrorDocument
 from .service import Service
 
 Dialect = Callable[[Service], Sequence[BaseRoute]]
@@ -29,6 +30,9 @@ Dialect = Callable[[Service], Sequence[BaseRoute]]
 DIALECTS: tuple[Dialect, ...] = ()
 """The interfaces of other programs that are served beside the server's own."""
 
+ERRORS: Mapping[str, ErrorDocument] = {}
+"""The shapes of their errors, by the beginning of their paths."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -36,10 +40,9 @@ def create_app(service: Service, dialects: Sequence[Dialect] = DIALECTS) -> Star
     """The application of a loaded service. Its lifespan starts the service, drains it in the end, and closes it."""
     settings = service.settings
     metrics = Metrics(service) if settings.metrics else None
-    routes = [*Api(service).routes(), *About(service, metrics).routes()]
-    for dialect in dialects:
-        routes += dialect(service)
-    middleware = [Middleware(Guard, settings=settings)]
+    others = [route for dialect in dialects for route in dialect(service)]
+    routes = [*Api(service).routes(), *About(service, metrics, others).routes(), *others]
+    middleware = [Middleware(Guard, settings=settings, shapes=ERRORS)]
     if settings.origins:
         # Before the guard: a browser asks without a key whether it may send one.
         cors = Middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
@@ -66,12 +69,12 @@ def _start(service: Service) -> None:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return error_response(error)
+    return error_response(error, request.state.error_document)
 
 
 async def _no_route(request: Request, error: HTTPException) -> Response:
     kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_input")
     message = f"{error.detail}; see /openapi.json"
-    response = error_response(RefusedError(message, error.status_code, kind))
+    response = error_response(RefusedError(message, error.status_code, kind), request.state.error_document)
     response.headers.update(error.headers or {})
     return response

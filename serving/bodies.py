@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -15,8 +16,11 @@ from .settings import Settings
 
 JSON, FORM, PLAIN_FORM = "application/json", "multipart/form-data", "application/x-www-form-urlencoded"
 
+FormValue = Callable[[str, str, int], Any]
+"""Gives the value of a form's field of a name and a text; lists and objects have at most so many levels."""
 
-async def read_document(request: Request, settings: Settings) -> Document:
+
+async def read_document(request: Request, settings: Settings, value: FormValue = form_value) -> Document:
     """The document that a call brings: its JSON, or the fields of its form, where files are bytes.
 
     A form's field of several values, or named with "[]", is a list. Raises `InputError` for what is no document, and
@@ -24,34 +28,31 @@ async def read_document(request: Request, settings: Settings) -> Document:
     """
     try:
         async with asyncio.timeout(settings.body_seconds):
-            return await _read(request, settings)
+            return await _read(request, settings, value)
     except TimeoutError:
         message = f"the body did not come within {settings.body_seconds:g} seconds; send it faster"
         raise RefusedError(message, 408, "slow_body") from None
 
 
-async def _read(request: Request, settings: Settings) -> Document:
+async def _read(request: Request, settings: Settings, value: FormValue) -> Document:
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if kind in (FORM, PLAIN_FORM):
-        return await _form(request, settings)
+        return await _form(request, settings, value)
     if kind != JSON:
         raise RefusedError(f"a body of {kind[:64]!r} is not read; send {JSON} or {FORM}", 415, "unsupported_media")
     return await asyncio.to_thread(parse_json, await request.body(), settings.max_depth)
 
 
-async def _form(request: Request, settings: Settings) -> Document:
+async def _form(request: Request, settings: Settings, value: FormValue) -> Document:
     made: Document = {}
     async with request.form(max_files=settings.max_images, max_part_size=settings.max_body) as form:
         for name in form:
             own, listed = name.removesuffix("[]"), name.endswith("[]")
-            values = [await _value(own, each, settings) for each in form.getlist(name)]
+            values = [
+                await each.read() if isinstance(each, UploadFile) else value(own, each, settings.max_depth)
+                for each in form.getlist(name)
+            ]
             if own in made:
                 raise InputError(f"{own} is given twice, also as {name!r}; give it once", own)
             made[own] = values if listed or len(values) > 1 else values[0]
     return made
-
-
-async def _value(name: str, value: UploadFile | str, settings: Settings) -> Any:
-    if isinstance(value, UploadFile):
-        return await value.read()
-    return form_value(name, value, settings.max_depth)

@@ -7,6 +7,7 @@ import hmac
 import logging
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import OverpaintError, RefusedError
 from .logs import line
-from .refusals import error_document, status_of
+from .refusals import ErrorDocument, error_document, status_of
 from .settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -24,11 +25,13 @@ _log = logging.getLogger(__name__)
 class Guard:
     """Lets a call through that brings a key, comes from no foreign web page, and whose body is not too large.
 
-    It leaves `request_id` and `owner`, a hash of the key, in the scope's state, and logs each call in a line.
+    It leaves `request_id`, `owner`, a hash of the key, and `error_document`, the shape of errors, in the scope's state,
+    and logs each call in a line.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app, self._settings = app, settings
+    def __init__(self, app: ASGIApp, settings: Settings, shapes: Mapping[str, ErrorDocument]) -> None:
+        """`shapes` are those of errors by the beginning of a path; others have the server's own."""
+        self._app, self._settings, self._shapes = app, settings, shapes
         self._keys = [key.encode() for key in settings.api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,6 +40,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers, start, status = Headers(scope=scope), time.perf_counter(), 0
+        shape = next((each for path, each in self._shapes.items() if scope["path"].startswith(path)), error_document)
         id = _safe(headers.get("x-request-id", "")) or secrets.token_hex(8)
 
         async def sending(message: Message) -> None:
@@ -48,12 +52,13 @@ class Guard:
 
         try:
             state = scope.setdefault("state", {})
-            state["request_id"], state["owner"] = id, self._owner(headers)
+            state["request_id"], state["error_document"] = id, shape
+            state["owner"] = self._owner(headers)
             self._check_host(headers)
             self._check_origin(headers)
             self._check_length(headers)
         except RefusedError as exc:
-            await error_response(exc)(scope, receive, sending)
+            await error_response(exc, shape)(scope, receive, sending)
         else:
             await self._app(scope, _limited(receive, self._settings.max_body), sending)
         finally:
@@ -93,8 +98,8 @@ class Guard:
             raise too_large(self._settings.max_body)
 
 
-def error_response(error: BaseException) -> Response:
-    """An error as a client gets it."""
+def error_response(error: BaseException, document: ErrorDocument = error_document) -> Response:
+    """An error as a client gets it, in the shape of an interface."""
     headers: dict[str, str] = {}
     if isinstance(error, RefusedError) and error.retry_after is not None:
         headers["retry-after"] = f"{error.retry_after:g}"
@@ -103,7 +108,7 @@ def error_response(error: BaseException) -> Response:
         headers["www-authenticate"] = "Bearer"
     if not isinstance(error, OverpaintError):
         _log.error("a call failed", exc_info=error)
-    return JSONResponse(error_document(error), status, headers)
+    return JSONResponse(document(error), status, headers)
 
 
 def too_large(most: int) -> RefusedError:

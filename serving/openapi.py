@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from starlette.routing import BaseRoute, Route
 
 from ..version import __version__
 from .bodies import FORM, JSON
@@ -23,8 +25,8 @@ _ERRORS: Mapping[str, str] = {
 }
 
 
-def openapi(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The document, of OpenAPI 3.1; `schemas` are those of documents by verb."""
+def openapi(schemas: Mapping[str, Mapping[str, Any]], others: Sequence[BaseRoute] = ()) -> dict[str, Any]:
+    """The document, of OpenAPI 3.1; `schemas` are those of documents by verb, `others` routes that it names alone."""
     document = {"oneOf": [_of(f"{verb}") for verb in schemas]}
     wait = _query("wait", "answer with the result", {"type": "boolean", "default": False})
     previews = _query("previews", "send previews, too", {"type": "boolean", "default": True})
@@ -59,7 +61,9 @@ def openapi(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                 "parameters": [_ID],
                 "get": _call("The pictures of a job that is done", {"200": result}, index, format_),
             },
+            **dict(_named(others)),
             "/v1/models": {"get": _call("The models that are served", {"200": _ANY})},
+            "/v1/models/{id}": {"parameters": [_ID], "get": _call("One of them", {"200": _ANY})},
             "/v1/options": {
                 "get": _call(
                     "The schema of what may be sent for a verb",
@@ -82,6 +86,16 @@ def openapi(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _named(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The routes of other interfaces by their paths, with the first lines of their docstrings."""
+    for route in routes:
+        if isinstance(route, Route):
+            summary = (route.endpoint.__doc__ or route.name).partition("\n")[0].rstrip(".")
+            calls = {method.lower(): _call(summary, {"200": _ANY}) for method in (route.methods or set()) - {"HEAD"}}
+            parameters = [{**_ID, "name": name} for name in route.param_convertors]
+            yield route.path, {"parameters": parameters, **calls}
 
 
 def _of(name: str) -> dict[str, str]:

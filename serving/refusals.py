@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import (
@@ -16,6 +16,9 @@ from ..errors import (
     RefusedError,
     RunTimeoutError,
 )
+
+ErrorDocument = Callable[[BaseException], dict[str, Any]]
+"""An error as JSON, in the shape of an interface."""
 
 MAX_MESSAGE = 1000
 """Characters of a message that are sent; it may quote what came."""
@@ -48,10 +51,18 @@ def kind_of(error: BaseException) -> str:
 
 def error_document(error: BaseException) -> dict[str, Any]:
     """An error as JSON has it; the message of one that is a fault of this program stays in the log."""
-    known = isinstance(error, OverpaintError)
-    message = str(error) if known else "the server failed; its log has the cause"
+    return {"error": {"message": message_of(error), "type": kind_of(error), "field": field_of(error)}}
+
+
+def message_of(error: BaseException) -> str:
+    """What is said of an error."""
+    return _plain(str(error) if isinstance(error, OverpaintError) else "the server failed; its log has the cause")
+
+
+def field_of(error: BaseException) -> str | None:
+    """The option at fault, where one is."""
     field = error.field if isinstance(error, InputError) else None
-    return {"error": {"message": _plain(message), "type": kind_of(error), "field": field and _plain(field)}}
+    return field and _plain(field)
 
 
 def _plain(text: str) -> str:
