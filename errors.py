@@ -11,7 +11,8 @@
     ├── BundleError                         a bundle that is missing, altered, newer, or does not fit together
     ├── EngineError                         a backend is missing, refused a graph, or failed while it ran one
     │   ├── ModelOutputError                a graph returned NaN or infinity
-    │   └── OutOfMemoryError                the memory of the device or the host does not suffice for a call
+    │   ├── OutOfMemoryError                the memory of the device or the host does not suffice for a call
+    │   └── EngineHungError                 a call does not return, and the process that waits for it has to end
     ├── OutputError (OSError)               a result cannot be written where it was to go
     ├── CancelledError                      the work was cancelled, so that it has no result
     ├── RunTimeoutError (TimeoutError)      the work took longer than its timeout or its deadline
@@ -54,6 +55,10 @@ class ModelOutputError(EngineError):
 
 class OutOfMemoryError(EngineError):
     """The memory of the device or the host does not suffice for a call; fewer rows or a smaller size may fit."""
+
+
+class EngineHungError(EngineError):
+    """An engine's call does not return; nothing can end it but the end of its process."""
 
 
 class OutputError(OverpaintError, OSError):

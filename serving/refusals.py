@@ -9,6 +9,7 @@ from ..errors import (
     CancelledError,
     ClosedError,
     EngineError,
+    EngineHungError,
     InputError,
     ModelOutputError,
     OutOfMemoryError,
@@ -33,6 +34,7 @@ _KINDS: Mapping[type[Exception], tuple[int, str]] = {
     CancelledError: (409, "cancelled"),
     OutOfMemoryError: (503, "out_of_memory"),
     ModelOutputError: (500, "model_output"),
+    EngineHungError: (503, "engine_hung"),
     EngineError: (500, "engine"),
     OverpaintError: (500, "server"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from types import FrameType
 
@@ -11,14 +12,24 @@ from .app import create_app
 from .logs import write_lines
 from .service import Service
 from .settings import Settings
+from .supervisor import Inherited
+from .watchdog import Watchdog
+
+ANSWERS_SECONDS = 10.0
+"""For how many seconds after the last job answers are still sent."""
 
 
 class Server(uvicorn.Server):
-    """Drains at the first signal and goes on answering meanwhile, so that results are fetched; a second one ends it."""
+    """Drains at the first signal and goes on answering meanwhile, so that results are fetched; a second one ends it.
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    It also drains where its supervisor is gone.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, supervisor: Inherited | None = None) -> None:
         super().__init__(config)
         self._service = service
+        self._supervisor = supervisor
+        self._watchdog = Watchdog(service, supervisor.ready if supervisor else None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Hear a signal."""
@@ -29,6 +40,12 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether it is over."""
+        if counter % 10 == 0:
+            self._watchdog.look()
+            if self._supervisor and self._supervisor.orphaned():
+                self._service.begin_drain()
+        if self._watchdog.given_up:
+            return False  # closing would wait for what does not come
         if self._service.drained or self._service.failure is not None:
             self.should_exit = True
         return await super().on_tick(counter)
@@ -42,10 +59,19 @@ class Server(uvicorn.Server):
                 shown = f"[{host}]" if ":" in host else host
                 print(f"serving {', '.join(self._service.models)} at http://{shown}:{port}", flush=True)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and close the service."""
+        self._watchdog.close()
+        await super().shutdown(sockets)
+
 
 def run(settings: Settings) -> None:
-    """Serve until a signal; raises as `Service.load` does, and what kept the service from starting."""
+    """Serve until a signal, at the settings' address, or where a supervisor listens.
+
+    Raises as `Service.load` does, and what kept the service from starting.
+    """
     write_lines(settings.log)
+    supervisor = Inherited.of(os.environ)
     service = Service.load(settings)
     config = uvicorn.Config(
         create_app(service),
@@ -55,8 +81,8 @@ def run(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+        timeout_graceful_shutdown=max(1, round(min(settings.drain_seconds, ANSWERS_SECONDS))),
     )
-    Server(config, service).run()
+    Server(config, service, supervisor).run([supervisor.listener] if supervisor else None)
     if service.failure is not None:
         raise service.failure

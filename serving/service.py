@@ -164,6 +164,12 @@ class Service:
         late = time.monotonic() - self.settings.watchdog_seconds
         return [job.id for job in running] if signs and max(signs) < late else []
 
+    def abandon(self, error: Exception) -> None:
+        """Fail all open jobs with an error, and take no more: the process is about to end."""
+        self.begin_drain()
+        for job in self.jobs.open():
+            job.end(error=error)
+
     def begin_drain(self) -> None:
         """Take no more jobs; safe in a signal's handler."""
         if not self.draining:

@@ -16,6 +16,7 @@ from .logs import KINDS
 PREFIX = "OVERPAINT_SERVE_"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 POLICIES = ("cancel", "keep")
+ON_HANG = ("report", "exit")
 Size = tuple[int, int]
 
 
@@ -73,6 +74,8 @@ class Settings:
     drain_seconds: float = _row(60.0, "number", "seconds that open jobs have when the server is told to end")
     linger_seconds: float = _row(5.0, "number", "seconds that their results are then kept for those who ask")
     watchdog_seconds: float = _row(600.0, "number", "seconds without a sign of work after which it is unhealthy")
+    on_hang: str = _row("report", "text", "then: report it, or exit with code 70, to be started again")
+    supervise: bool = _row(False, "flag", "keep a process beside it that starts it again when it dies")
     log: str = _row("none", "text", "a line for each call and job on standard error: none, text or json")
     metrics: bool = _row(True, "flag", "count for Prometheus, at /metrics")
 
@@ -81,6 +84,8 @@ class Settings:
             object.__setattr__(self, row.name, _checked(row, getattr(self, row.name)))
         if self.on_disconnect not in POLICIES:
             raise unknown("policy", self.on_disconnect, POLICIES, "on_disconnect")
+        if self.on_hang not in ON_HANG:
+            raise unknown("policy", self.on_hang, ON_HANG, "on_hang")
         if self.log not in KINDS:
             raise unknown("kind of log", self.log, KINDS, "log")
         if not self.models:

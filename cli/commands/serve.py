@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ..common import extra
 _MARK = "setting_"
 
 
-def serve(config: Path | None, check: bool, **flags: str | None) -> None:
+def serve(config: Path | None, check: bool, **flags: str | None) -> int:
     """Serve models over HTTP: jobs of many users share the model's calls, step by step.
 
     Settings come from a TOML file, from environment variables such as OVERPAINT_SERVE_PORT, and from these options, of
@@ -26,10 +27,20 @@ def serve(config: Path | None, check: bool, **flags: str | None) -> None:
             read_facts(path)
             print(f"model {name}: {path}")
         print(settings.table())
-        return
+        return 0
     with extra("serve"):
         from ...serving.server import run
+        from ...serving.supervisor import Supervisor
+    if settings.supervise:
+        return Supervisor(settings, _worker(config, given)).run()
     run(settings)
+    return 0
+
+
+def _worker(config: Path | None, flags: dict[str, str]) -> list[str]:
+    """The command of what a supervisor starts: the same, without another supervisor."""
+    words = [sys.executable, "-m", "overpaint", "serve", *(("--config", str(config)) if config else ())]
+    return words + [f"--{name.replace('_', '-')}={text}" for name, text in {**flags, "supervise": "false"}.items()]
 
 
 def add(commands: Any) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +24,10 @@ from overpaint.serving.service import Service
 from overpaint.serving.settings import Settings
 from tests.support.engines import Counting
 from tests.support.painting import Pixels
+from tests.support.signals import hearing
+
+Started = tuple["subprocess.Popen[str]", httpx.Client]
+Start = Callable[..., Started]
 
 QUICK: dict[str, Any] = {"warm_up": (), "hosts": ("testserver", "here"), "linger_seconds": 0.0, "drain_seconds": 10.0}
 
@@ -42,6 +49,32 @@ def counting(engine: Any) -> Counting:
     while not isinstance(engine, Counting):
         engine = engine.engine
     return engine
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a server of flags, and gives its process and a client of it, once it is ready."""
+    made: list[tuple[subprocess.Popen[str], httpx.Client]] = []
+
+    def started(*flags: str, program: Sequence[str] = ("-m", "overpaint"), **options: Any) -> Started:
+        words = [sys.executable, *program, "serve", "--port", "0", *flags]
+        process = hearing(words, stdout=subprocess.PIPE, **options)
+        assert process.stdout is not None
+        client = httpx.Client(base_url=process.stdout.readline().split()[-1], timeout=60)
+        made.append((process, client))
+        end = time.monotonic() + 60
+        while client.get("/readyz").status_code != 200:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return process, client
+
+    yield started
+    for process, client in made:
+        client.close()
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 @pytest.fixture

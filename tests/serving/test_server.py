@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,38 +19,9 @@ from PIL import Image
 import overpaint
 from overpaint.cli import main
 from overpaint.serving.settings import read_settings
-from tests.serving.conftest import text
+from tests.serving.conftest import Start, text
 from tests.support.examples import EXAMPLES
-from tests.support.signals import hearing
 from tests.test_readme import ROOT, commands
-
-Start = Callable[..., tuple["subprocess.Popen[str]", httpx.Client]]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts a server of flags, and gives its process and a client of it, once it is ready."""
-    made: list[tuple[subprocess.Popen[str], httpx.Client]] = []
-
-    def started(*flags: str) -> tuple[subprocess.Popen[str], httpx.Client]:
-        words = [sys.executable, "-m", "overpaint", "serve", "--port", "0", *flags]
-        process = hearing(words, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        client = httpx.Client(base_url=process.stdout.readline().split()[-1], timeout=60)
-        made.append((process, client))
-        end = time.monotonic() + 60
-        while client.get("/readyz").status_code != 200:
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        return process, client
-
-    yield started
-    for process, client in made:
-        client.close()
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def pixels(data: bytes) -> np.ndarray[Any, Any]:
