@@ -15,6 +15,7 @@ from .commands import (
     completion,
     demo,
     export,
+    export_triton,
     export_upscaler,
     grid,
     img2img,
@@ -38,7 +39,7 @@ from .streams import tolerant
 
 COMMANDS = (
     img2img, plan, bench, demo, inpaint, outpaint, upscale, batch, grid, replay, presets, options, export,
-    export_upscaler, build, quantize, info, verify, serve,
+    export_upscaler, build, quantize, info, verify, serve, export_triton,
 )  # fmt: skip
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "shapes", "verify")
