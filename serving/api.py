@@ -52,7 +52,7 @@ class Api:
         key, waits = request.headers.get("idempotency-key", ""), flag(request, "wait")
         # A call that is repeated needs no place, and is answered when all are taken.
         known = service.jobs.knows(owner, key)
-        held: AbstractContextManager[Place | None] = nullcontext() if known else service.place()
+        held: AbstractContextManager[Place | None] = nullcontext() if known else service.place(owner)
         with held as place:
             document = await read_document(request, service.settings)
 

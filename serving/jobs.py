@@ -95,7 +95,7 @@ class Job:
                 raise cancelled()
             if self.deadline is not None and time.monotonic() > self.deadline:
                 raise RunTimeoutError("stopped: its deadline is past; give more time, or ask for less")
-            ticket.deadline, ticket.priority = self.deadline, self.order.priority
+            ticket.deadline, ticket.priority, ticket.client = self.deadline, self.order.priority, self.owner
             self._tickets = [each for each in self._tickets if not each.ended]
             self._tickets.append(ticket)
 

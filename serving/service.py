@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -22,7 +21,8 @@ from .logs import line
 from .made import Made
 from .orders import Batch, Order, Tool, prepare
 from .pace import Pace
-from .place import Place
+from .place import Place, Places
+from .pool import Pool
 from .refusals import kind_of
 from .settings import Settings
 from .store import Jobs
@@ -69,11 +69,11 @@ class Service:
         self.watcher: Watcher | None = None
         self.jobs = Jobs(self.settings.keep_jobs)
         self._pace = Pace()
-        self._places = 0
+        self._places = Places(self.settings.queue_limit, len(self.settings.api_keys))
         self._lock = threading.Lock()
         self._timers = Timers()
         self._drain_begun = 0.0
-        self._tools = ThreadPoolExecutor(self.settings.tool_threads, "overpaint-tool")
+        self._tools = Pool(self.settings.tool_threads, "overpaint-tool")
         for model in self.models.values():
             model.max_pixels = self.settings.max_pixels
 
@@ -114,8 +114,10 @@ class Service:
             raise unknown("upscaler", name, self.upscalers, "upscaler")
         return self.upscalers.get(name)
 
-    def place(self) -> Place:
-        """A place in the queue for a call whose body is yet to be read.
+    def place(self, owner: str = "") -> Place:
+        """A place in the queue for a call of an owner, whose body is yet to be read.
+
+        Who has a job leaves a place to each key that has none, as long as those are no more than half.
 
         Raises `RefusedError`: 429 where the queue is full, 503 before `start` and when draining.
         """
@@ -123,11 +125,10 @@ class Service:
             cause = "the server is going down" if self.draining else "the server is starting"
             raise self._refusal(f"{cause}; try again, or another", 503, "draining" if self.draining else "starting")
         with self._lock:
-            full = len(self.jobs) + self._places >= self.settings.queue_limit
-            self._places += not full
-        if full:
+            taken = self._places.take(owner, [job.owner for job in self.jobs.open()])
+        if not taken:
             raise self._refusal(f"{self.settings.queue_limit} jobs wait or run already; try again later", 429, "busy")
-        return Place(self._give_back)
+        return Place(owner, self._give_back)
 
     def submit(
         self, order: Order, *, owner: str = "", key: str = "", place: Place | None = None, request: str = ""
@@ -139,7 +140,7 @@ class Service:
         """
         if job := self.jobs.repeated(owner, key, order.fingerprint):
             return job
-        with place or self.place() as held:
+        with place or self.place(owner) as held:
             order = replace(order, model=self.model_name(order.model))
             limit = self.settings.timeout if order.timeout is None else order.timeout
             job = Job(order, owner, None if limit is None else held.arrived + limit, self._ended, request)
@@ -150,7 +151,8 @@ class Service:
             with self._lock:
                 if not len(self.jobs):
                     self._pace.begun()
-                self._places -= held.taken()
+                if held.taken():
+                    self._places.leave(held.owner)
                 kept = self.jobs.add(job, key)
         if kept is not job:
             return kept
@@ -207,7 +209,7 @@ class Service:
         """Cancel what is open, and release the models."""
         self.begin_drain()
         self._cancel_all()
-        self._tools.shutdown(wait=True)
+        self._tools.close()
         self._timers.close()
         for model in self.models.values():
             model.close()
@@ -218,12 +220,12 @@ class Service:
     def _busy(self) -> bool:
         """Whether jobs are open, or calls are on their way to be."""
         with self._lock:
-            return bool(self._places or len(self.jobs))
+            return bool(len(self._places) or len(self.jobs))
 
-    def _give_back(self, error: BaseException | None) -> None:
+    def _give_back(self, owner: str, error: BaseException | None) -> None:
         """A place is free again; `error` is why its call became no job."""
         with self._lock:
-            self._places -= 1
+            self._places.leave(owner)
         if error is not None and self.watcher is not None:
             self.watcher.refused(kind_of(error))
 
@@ -232,7 +234,7 @@ class Service:
             self._timers.at(job.deadline, partial(self._expire, job.id))
         try:
             if isinstance(work, Tool):
-                self._tools.submit(_run, job, work)
+                self._tools.submit(partial(_run, job, work), job.owner, job.order.priority)
             else:
                 work.start(job.end)
         except (OverpaintError, RuntimeError) as exc:  # the latter of threads after `close`

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .tickets import DECODING, DENOISING, ENCODING, WAITING, Ticket
+from .turns import by_turns
 
 PATIENCE = 64
 """After so many passes nobody who came later goes before a ticket that waits."""
@@ -52,10 +53,13 @@ class Queue:
                     tickets.remove(ticket)
 
     def admit(self) -> None:
-        """Make those active that there is room for, the most urgent first."""
+        """Make those active that there is room for, the clients by turns, of each the most urgent first."""
         with self.lock:
-            self._waiting.sort(key=_urgency)
             room = max(self._max_active - sum(not _held(ticket) for ticket in self.active), 0)
+            if not room or not self._waiting:
+                return
+            clients = [ticket.client for ticket in self.active]
+            self._waiting = by_turns(sorted(self._waiting, key=_urgency), lambda ticket: ticket.client, clients)
             self.active += self._waiting[:room]
             del self._waiting[:room]
 

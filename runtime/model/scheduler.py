@@ -38,7 +38,8 @@ class Scheduler:
     encoded first, so that they share every pass.
 
     Tickets that wait are taken by their deadlines, then by priority, then in the order in which they came; after
-    `queue.PATIENCE` passes only those that came before go ahead of one. At most `max_active` are worked on at once,
+    `queue.PATIENCE` passes only those that came before go ahead of one. That is the order of each client's; between
+    clients it takes turns. At most `max_active` are worked on at once,
     besides those that wait for their readers, and each of them takes part in every pass.
 
     A faster engine of the same precision takes over between two steps; for one that rounds otherwise nobody is admitted

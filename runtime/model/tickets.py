@@ -118,7 +118,8 @@ class Ticket(Generic[Made]):
     """One piece of work in a scheduler. `future` has its result or its error; `asyncio.wrap_future(ticket.future)`
     awaits it.
 
-    `deadline` is in seconds of `time.monotonic`; `image` is its index in a run. A `paced` one takes a step only once
+    `deadline` is in seconds of `time.monotonic`; `image` is its index in a run; between `client`s the scheduler takes
+    turns. A `paced` one takes a step only once
     its events are read. `events` may be shared by several.
     """
 
@@ -126,6 +127,7 @@ class Ticket(Generic[Made]):
     deadline: float | None = None
     priority: int = 0
     image: int = 0
+    client: str = ""
     paced: bool = False
     events: Events = field(default_factory=Events)
     future: Future[Made] = field(default_factory=Future)

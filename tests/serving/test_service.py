@@ -340,3 +340,30 @@ def test_a_model_that_is_not_served_is_named(serve: Serve, order: Make) -> None:
 def test_a_job_of_too_many_evaluations_is_refused(serve: Serve, order: Make) -> None:
     with pytest.raises(InputError, match="evaluations"):
         serve().submit(order(n=64, steps=1000))
+
+
+@pytest.mark.parametrize("verb", ["img2img", "inpaint"])
+def test_a_key_that_floods_does_not_starve_another(
+    verb: str, serve: Serve, order: Make, mask_file: bytes, slow: Slow
+) -> None:
+    service = serve(queue_limit=12, tool_threads=2, api_keys=("a-long-key", "b-long-key", "c-long-key"))
+    slow(0.02)
+    one = order_of(verb, order, mask_file, steps=20)
+    flood = [service.submit(one, owner="flood") for _ in range(10)]
+    with pytest.raises(RefusedError, match="jobs wait"):  # a place is left to each of the other keys
+        service.submit(one, owner="flood")
+    other = service.submit(order_of(verb, order, mask_file, steps=4), owner="other")
+    other.future.result(30)
+    if verb == "inpaint":  # which waits for a thread
+        assert sum(job.status == "queued" for job in flood) >= 4
+    for job in flood:
+        job.cancel()
+
+
+def test_with_one_key_nothing_is_kept_free(serve: Serve, order: Make, slow: Slow) -> None:
+    service = serve(queue_limit=4, api_keys=("a-long-key",))
+    slow(0.05)
+    jobs = [service.submit(order(seed=seed), owner="mine") for seed in range(4)]
+    assert len(service.jobs) == 4
+    for job in jobs:
+        job.cancel()

@@ -12,6 +12,7 @@ from overpaint import Pipeline, Request
 from overpaint.runtime.model.model import Model
 from overpaint.runtime.model.queue import PATIENCE
 from overpaint.runtime.model.scheduler import Scheduler
+from overpaint.runtime.model.tickets import Ticket
 
 
 def narrow(pipe: Pipeline, max_active: int = 1) -> Scheduler:
@@ -87,3 +88,23 @@ def test_served_ones_are_forgotten(fake: Pipeline, request_of: Request) -> None:
             scheduler.submit(replace(request_of, seed=seed, steps=2))
         scheduler.drain()
     assert len(scheduler._queue._served) <= 10
+
+
+def test_clients_take_turns(fake: Pipeline, request_of: Request) -> None:
+    scheduler = narrow(fake, 2)
+    short = replace(request_of, steps=2)
+    names: dict[Any, str] = {}
+
+    def arrive(client: str, name: str, **how: Any) -> None:
+        ticket = Ticket(fake.model.painting(short), client=client, **how)
+        names[scheduler.add(ticket)] = name
+
+    for number in range(6):
+        arrive("flood", f"flood {number}", priority=9)
+    scheduler.step()  # two of it are under way
+    arrive("other", "other 0")
+    arrive("other", "other 1", priority=1)
+    ended = [names[ticket] for ticket in ended_in_order(scheduler)]
+    assert set(ended[2:4]) == {"other 1", "flood 2"}
+    assert set(ended[4:6]) == {"other 0", "flood 3"}
+    assert ended[6:] == ["flood 4", "flood 5"]
