@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import aclosing
 from io import BytesIO
 from typing import Any
 
@@ -17,11 +17,10 @@ from starlette.routing import BaseRoute, Route
 
 from ..errors import InputError, RefusedError
 from ..runtime.model.tickets import ENDED
-from .bodies import read_document
 from .follow import follow, outcome
 from .jobs import Job, Notice
 from .made import MEDIA_TYPES, Made, MadePicture
-from .place import Place
+from .receive import receive
 from .refusals import RETRY_RESULT
 from .schemas import order_of
 from .service import Service
@@ -48,22 +47,11 @@ class Api:
 
     async def submit(self, request: Request) -> Response:
         """Submit a job; with ?wait=true answer with its result."""
-        service, owner, id = self._service, request.state.owner, request.state.request_id
-        key, waits = request.headers.get("idempotency-key", ""), flag(request, "wait")
-        # A call that is repeated needs no place, and is answered when all are taken.
-        known = service.jobs.knows(owner, key)
-        held: AbstractContextManager[Place | None] = nullcontext() if known else service.place(owner)
-        with held as place:
-            document = await read_document(request, service.settings)
-
-            def submitted() -> Job:
-                order = order_of(document, service.settings)
-                return service.submit(order, owner=owner, key=key, place=place, request=id)
-
-            job = await asyncio.to_thread(submitted)
+        settings, waits = self._service.settings, flag(request, "wait")
+        job, _ = await receive(self._service, request, lambda document: (order_of(document, settings), None))
         if not waits:
             return JSONResponse(job.document(), 202, {"location": f"/v1/jobs/{job.id}"})
-        made = await outcome(job, request, service.settings.on_disconnect)
+        made = await outcome(job, request, settings.on_disconnect)
         if made is None:
             return Response(status_code=CLIENT_GONE)
         return await self._answer(request, job, made)
