@@ -8,14 +8,16 @@ from typing import Any
 
 from starlette.requests import Request
 
-from .jobs import END, Job, Notice
+from .jobs import END, Job, Notice, Wish
 from .made import Made
 
 KEEP_ALIVE = 15.0
 """Seconds without news after which one is told that there are none."""
 
 
-async def follow(job: Job, previews: bool = False, keep_alive: float = KEEP_ALIVE) -> AsyncGenerator[Notice | None]:
+async def follow(
+    job: Job, previews: bool | Wish = False, keep_alive: float = KEEP_ALIVE
+) -> AsyncGenerator[Notice | None]:
     """What a job tells, to its end; None where it told nothing for a while.
 
     A reader that is slow gets the latest of each kind, so that nothing piles up.

@@ -44,6 +44,9 @@ class Notice:
 Listener = Callable[[Notice], None]
 """Is called by the threads that do the work: it must return at once."""
 
+Wish = Callable[[Mapping[str, Any]], bool]
+"""Says of a step, its `image`, `step` and `of` how many, whether a preview is wanted; is called as listeners are."""
+
 
 class Job:
     """One order on its way: queued, running, and then done, failed or cancelled.
@@ -75,7 +78,7 @@ class Job:
         self._claims = 1
         self._tickets: list[Ticket[Any]] = []
         self._scheduler: Scheduler | None = None
-        self._listeners: dict[Listener, bool] = {}
+        self._listeners: dict[Listener, bool | Wish] = {}
         self._previewing = False
         self._lock = threading.RLock()
 
@@ -164,8 +167,11 @@ class Job:
         """End it now; its rows leave the model's calls by the next step. Whether it had not ended."""
         return self.end(error=cancelled())
 
-    def listen(self, listener: Listener, previews: bool = False) -> Callable[[], None]:
-        """Have a listener told from now on, at once of the status; returns what takes it off again."""
+    def listen(self, listener: Listener, previews: bool | Wish = False) -> Callable[[], None]:
+        """Have a listener told from now on, at once of the status; returns what takes it off again.
+
+        With `previews` it is told of all that anybody wants to have decoded.
+        """
         with self._lock:
             if self.status in ENDED:
                 listener(Notice(END, self.document()))
@@ -222,10 +228,11 @@ class Job:
 
     def _preview(self, step: Step) -> None:
         """Decode a step where somebody listens, one at a time: those that come meanwhile are passed over."""
-        wanted = any(self._listeners.values())
-        if not wanted or self._previewing or step.index + 1 == step.count or self._scheduler is None:
+        if self._previewing or step.index + 1 == step.count or self._scheduler is None:
             return
         data = {"image": step.image, "step": step.step, "of": step.steps}
+        if not any(wish(data) if callable(wish) else wish for wish in self._listeners.values()):
+            return
         try:
             future = preview_of(step, self._scheduler, self.order.priority)
         except ClosedError:
