@@ -171,14 +171,15 @@ class Inpaint:
             if isinstance(source, Mask):
                 made = source
             else:
-                made = mask.read(
-                    source,
-                    self.size,
-                    channel=own.channel,
-                    invert=own.invert,
-                    resize=own.resize_mask,
-                    max_pixels=max_pixels,
-                )
+                with checks.of("mask"):
+                    made = mask.read(
+                        source,
+                        self.size,
+                        channel=own.channel,
+                        invert=own.invert,
+                        resize=own.resize_mask,
+                        max_pixels=max_pixels,
+                    )
             if made.size != self.size:
                 cause = f"a mask is of the picture's size, {self.size}, not {made.size}; read it with a size"
                 raise InputError(cause, "mask")
