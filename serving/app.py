@@ -21,16 +21,18 @@ from .about import About
 from .api import Api
 from .guard import Guard, error_response
 from .metrics import Metrics
+from .openai.errors import error_document
+from .openai.routes import PREFIX, openai
 from .refusals import ErrorDocument
 from .service import Service
 
 Dialect = Callable[[Service], Sequence[BaseRoute]]
 """Gives the routes of an interface on a service."""
 
-DIALECTS: tuple[Dialect, ...] = ()
+DIALECTS: tuple[Dialect, ...] = (openai,)
 """The interfaces of other programs that are served beside the server's own."""
 
-ERRORS: Mapping[str, ErrorDocument] = {}
+ERRORS: Mapping[str, ErrorDocument] = {PREFIX: error_document}
 """The shapes of their errors, by the beginning of their paths."""
 
 _log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""OpenAI's images API: its calls become orders, and jobs its answers."""
