@@ -49,6 +49,11 @@ def create_app(service: Service, dialects: Sequence[Dialect] = DIALECTS) -> Star
         # Before the guard: a browser asks without a key whether it may send one.
         cors = Middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
         middleware.insert(0, cors)
+    if settings.traces:
+        from .traces import Traced, Traces
+
+        service.watchers.append(Traces())
+        middleware.insert(0, Middleware(Traced))
     handlers: dict[Any, Any] = {OverpaintError: _failed, HTTPException: _no_route, Exception: _failed}
 
     @asynccontextmanager

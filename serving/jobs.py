@@ -74,6 +74,8 @@ class Job:
         """`touched` is when it last showed a sign of work."""
         self.started: float | None = None
         self.finished: float | None = None
+        self.marks: list[tuple[int, str, float]] = []
+        """When which of its tickets, by id, came to which status."""
         self._ended = ended
         self._claims = 1
         self._tickets: list[Ticket[Any]] = []
@@ -114,9 +116,12 @@ class Job:
     def heard(self, event: Event) -> None:
         """Something happened to one of its tickets."""
         with self._lock:
+            now = time.monotonic()
+            if event.step is None:
+                self.marks.append((event.ticket.id, event.status, now))
             if self.status in ENDED or event.status in ENDED:
                 return
-            self.touched = time.monotonic()
+            self.touched = now
             if event.step is None:
                 self.stage = event.status
                 if self.status != QUEUED or not self.begin():

@@ -46,7 +46,10 @@ class Metrics:
             tickets.labels(name).set_function(partial(_open_tickets, model))
             denoiser = model.stages.denoiser
             denoiser.engine = Counted(denoiser, rows.labels(name), fill.labels(name))
-        service.watcher = self
+        service.watchers.append(self)
+
+    def submitted(self, job: Job) -> None:
+        """A job was taken: `open_jobs` counts it."""
 
     def ended(self, job: Job) -> None:
         """A job has ended."""

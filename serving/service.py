@@ -32,7 +32,11 @@ _log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
-    """Is told what a service does, for metrics."""
+    """Is told what a service does, for metrics and traces."""
+
+    def submitted(self, job: Job) -> None:
+        """A job was taken; called by who submitted it."""
+        ...
 
     def ended(self, job: Job) -> None:
         """A job has ended."""
@@ -66,7 +70,7 @@ class Service:
         self.ready = self.draining = False
         self.failure: Exception | None = None
         """Why it does not start."""
-        self.watcher: Watcher | None = None
+        self.watchers: list[Watcher] = []
         self.jobs = Jobs(self.settings.keep_jobs)
         self._pace = Pace()
         self._places = Places(self.settings.queue_limit, len(self.settings.api_keys))
@@ -156,6 +160,8 @@ class Service:
                 kept = self.jobs.add(job, key)
         if kept is not job:
             return kept
+        for watcher in self.watchers:
+            watcher.submitted(job)
         self._begin(job, work)
         return job
 
@@ -226,8 +232,8 @@ class Service:
         """A place is free again; `error` is why its call became no job."""
         with self._lock:
             self._places.leave(owner)
-        if error is not None and self.watcher is not None:
-            self.watcher.refused(kind_of(error))
+        if error is not None:
+            self._refused(kind_of(error))
 
     def _begin(self, job: Job, work: Batch | Tool) -> None:
         if isinstance(work, Tool) and job.deadline is not None:
@@ -246,8 +252,8 @@ class Service:
         self._timers.at(time.monotonic() + self.settings.keep_seconds, partial(self.jobs.forget, job.id))
         if job.error is not None and not isinstance(job.error, OverpaintError):
             _log.error("job %s failed", job.id, exc_info=job.error)
-        if self.watcher is not None:
-            self.watcher.ended(job)
+        for watcher in self.watchers:
+            watcher.ended(job)
         line("job", {"request": job.request, "job": job.id, **job.summary()})
 
     def _expire(self, id: str) -> None:
@@ -260,9 +266,12 @@ class Service:
         for job in self.jobs.open():
             job.cancel()
 
+    def _refused(self, kind: str) -> None:
+        for watcher in self.watchers:
+            watcher.refused(kind)
+
     def _refusal(self, message: str, status: int, kind: str) -> RefusedError:
-        if self.watcher is not None:
-            self.watcher.refused(kind)
+        self._refused(kind)
         return RefusedError(message, status, kind, self._pace.seconds_until_room())
 
 

@@ -77,6 +77,7 @@ class Settings:
     on_hang: str = _row("report", "text", "then: report it, or exit with code 70, to be started again")
     supervise: bool = _row(False, "flag", "keep a process beside it that starts it again when it dies")
     log: str = _row("none", "text", "a line for each call and job on standard error: none, text or json")
+    traces: bool = _row(False, "flag", "spans for OpenTelemetry, of which the extra telemetry has the interface")
     metrics: bool = _row(True, "flag", "count for Prometheus, at /metrics")
 
     def __post_init__(self) -> None:

@@ -31,6 +31,9 @@ def serve(config: Path | None, check: bool, **flags: str | None) -> int:
     with extra("serve"):
         from ...serving.server import run
         from ...serving.supervisor import Supervisor
+    if settings.traces:
+        with extra("telemetry"):
+            from ...serving.traces import Traces  # noqa: F401 - said before models are loaded
     if settings.supervise:
         return Supervisor(settings, _worker(config, given)).run()
     run(settings)
