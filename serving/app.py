@@ -23,6 +23,7 @@ from .guard import Guard, error_response
 from .metrics import Metrics
 from .openai.errors import error_document
 from .openai.routes import PREFIX, openai
+from .page.routes import PUBLIC, page
 from .refusals import ErrorDocument
 from .service import Service
 
@@ -43,8 +44,8 @@ def create_app(service: Service, dialects: Sequence[Dialect] = DIALECTS) -> Star
     settings = service.settings
     metrics = Metrics(service) if settings.metrics else None
     others = [route for dialect in dialects for route in dialect(service)]
-    routes = [*Api(service).routes(), *About(service, metrics, others).routes(), *others]
-    middleware = [Middleware(Guard, settings=settings, shapes=ERRORS)]
+    routes = [*Api(service).routes(), *About(service, metrics, others).routes(), *others, *page(service)]
+    middleware = [Middleware(Guard, settings=settings, shapes=ERRORS, public=PUBLIC if settings.page else ())]
     if settings.origins:
         # Before the guard: a browser asks without a key whether it may send one.
         cors = Middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])

@@ -7,7 +7,7 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -25,13 +25,15 @@ _log = logging.getLogger(__name__)
 class Guard:
     """Lets a call through that brings a key, comes from no foreign web page, and whose body is not too large.
 
-    It leaves `request_id`, `owner`, a hash of the key, and `error_document`, the shape of errors, in the scope's state,
-    and logs each call in a line.
+    Files below `public`, the same for everybody, are read without a key. It leaves `request_id`, `owner`, a hash of the
+    key, and `error_document`, the shape of errors, in the scope's state, and logs each call in a line.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, shapes: Mapping[str, ErrorDocument]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, shapes: Mapping[str, ErrorDocument], public: Sequence[str] = ()
+    ) -> None:
         """`shapes` are those of errors by the beginning of a path; others have the server's own."""
-        self._app, self._settings, self._shapes = app, settings, shapes
+        self._app, self._settings, self._shapes, self._public = app, settings, shapes, public
         self._keys = [key.encode() for key in settings.api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +55,7 @@ class Guard:
         try:
             state = scope.setdefault("state", {})
             state["request_id"], state["error_document"] = id, shape
-            state["owner"] = self._owner(headers)
+            state["owner"] = "" if self._is_public(scope) else self._owner(headers)
             self._check_host(headers)
             self._check_origin(headers)
             self._check_length(headers)
@@ -76,6 +78,12 @@ class Guard:
         if not sum(hmac.compare_digest(given, key) for key in self._keys):
             raise RefusedError("bring a key: Authorization: Bearer KEY, or X-API-Key: KEY", 401, "unauthorized")
         return hashlib.sha256(given).hexdigest()[:16]
+
+    def _is_public(self, scope: Scope) -> bool:
+        """Whether it reads one of the public paths, or what lies below one that ends with a slash."""
+        path = scope["path"]
+        below = any(path.startswith(each) for each in self._public if len(each) > 1 and each.endswith("/"))
+        return scope["method"] in ("GET", "HEAD") and (below or path in self._public)
 
     def _check_host(self, headers: Headers) -> None:
         """A web page may have its own name lead to this machine, and a browser then takes it for the same origin."""

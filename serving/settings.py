@@ -78,6 +78,7 @@ class Settings:
     supervise: bool = _row(False, "flag", "keep a process beside it that starts it again when it dies")
     log: str = _row("none", "text", "a line for each call and job on standard error: none, text or json")
     traces: bool = _row(False, "flag", "spans for OpenTelemetry, of which the extra telemetry has the interface")
+    page: bool = _row(True, "flag", "a page to paint in, at /, which is loaded without a key")
     metrics: bool = _row(True, "flag", "count for Prometheus, at /metrics")
 
     def __post_init__(self) -> None:
