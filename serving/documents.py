@@ -32,7 +32,7 @@ def parse_json(data: bytes | str, max_depth: int) -> Document:
 def file_bytes(value: Any, field: str) -> bytes:
     """The bytes of a file that is given as base64, as a data URL, or as a part of a form.
 
-    Raises `InputError` for what is none of these; addresses of pictures elsewhere are not followed.
+    Raises `InputError` for what is none of these; addresses are followed before, where they are, by `fetch_pictures`.
     """
     if isinstance(value, bytes):
         return value
@@ -44,7 +44,7 @@ def file_bytes(value: Any, field: str) -> bytes:
             raise InputError(f"{field} is a data URL without base64; encode it so", field)
         text = value[len(head) + 1 :]
     elif "://" in value[:16]:
-        raise InputError(f"{field} is an address, which this server does not follow; send the file itself", field)
+        raise InputError(f"{field} is an address, which is not followed here (fetch_urls); send the file itself", field)
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from .bodies import FormValue, read_document
 from .documents import Document
+from .fetch import fetch_pictures
 from .jobs import Job
 from .orders import Order
 from .place import Place
@@ -36,7 +37,7 @@ async def receive(
     known = service.jobs.knows(owner, key)
     held: AbstractContextManager[Place | None] = nullcontext() if known else service.place(owner)
     with held as place:
-        document = await read_document(request, service.settings, value)
+        document = await fetch_pictures(await read_document(request, service.settings, value), service.settings)
 
         def submitted() -> tuple[Job, Answer]:
             order, answer = read(document)

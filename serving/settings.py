@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import InputError, unknown
 from ..runtime.imaging.limits import MAX_PIXELS
+from .addresses import check_hosts
 from .logs import KINDS
 
 PREFIX = "OVERPAINT_SERVE_"
@@ -67,6 +68,12 @@ class Settings:
     max_pixels: int = _row(MAX_PIXELS, "whole", "pixels of a picture that is read or made", 1)
     max_depth: int = _row(16, "whole", "levels of a JSON document", 2)
     max_images: int = _row(64, "whole", "pictures that a job makes", 1)
+    fetch_urls: tuple[str, ...] = _row(
+        (),
+        "texts",
+        "hosts whose pictures may be sent as addresses, such as *.example.com or host:8080; * is all",
+    )
+    fetch_seconds: float = _row(10.0, "number", "seconds in which a call's pictures by address have to come")
     keep_jobs: int = _row(256, "whole", "ended jobs whose results are kept")
     keep_seconds: float = _row(900.0, "number", "seconds that they are kept")
     tool_threads: int = _row(8, "whole", "jobs other than img2img that run at once", 1)
@@ -96,6 +103,7 @@ class Settings:
             raise InputError("api_keys: a key has at least 8 characters", "api_keys")
         if self.port > 65535:
             raise InputError(f"port: {self.port} is none; give 0 to 65535", "port")
+        check_hosts(self.fetch_urls, "fetch_urls")
         self.named_models()
         self.named_upscalers()
 
