@@ -11,7 +11,7 @@ from ..common import extra
 _MARK = "setting_"
 
 
-def serve(config: Path | None, check: bool, **flags: str | None) -> int:
+def serve(config: Path | None, check: bool, probe: bool, **flags: str | None) -> int:
     """Serve models over HTTP: jobs of many users share the model's calls, step by step.
 
     Settings come from a TOML file, from environment variables such as OVERPAINT_SERVE_PORT, and from these options, of
@@ -28,6 +28,12 @@ def serve(config: Path | None, check: bool, **flags: str | None) -> int:
             print(f"model {name}: {path}")
         print(settings.table())
         return 0
+    if probe:
+        from ...serving.probe import probe as ask
+
+        if cause := ask(settings):
+            print(cause, file=sys.stderr)
+        return int(bool(cause))
     with extra("serve"):
         from ...serving.server import run
         from ...serving.supervisor import Supervisor
@@ -54,6 +60,7 @@ def add(commands: Any) -> None:
     parser.set_defaults(command=serve)
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML, by the names of these options")
     parser.add_argument("--check", action="store_true", help="check the settings, print them, and serve nothing")
+    parser.add_argument("--probe", action="store_true", help="ask the server of these settings whether it is well")
     for name, row in ROWS.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",

@@ -6,7 +6,7 @@ import base64
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,16 @@ def start() -> Iterator[Start]:
     """Starts a server of flags, and gives its process and a client of it, once it is ready."""
     made: list[tuple[subprocess.Popen[str], httpx.Client]] = []
 
-    def started(*flags: str, program: Sequence[str] = ("-m", "overpaint"), **options: Any) -> Started:
+    def started(
+        *flags: str,
+        program: Sequence[str] = ("-m", "overpaint"),
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Started:
         words = [sys.executable, *program, "serve", "--port", "0", *flags]
         process = hearing(words, stdout=subprocess.PIPE, **options)
         assert process.stdout is not None
-        client = httpx.Client(base_url=process.stdout.readline().split()[-1], timeout=60)
+        client = httpx.Client(base_url=process.stdout.readline().split()[-1], headers=headers, timeout=60)
         made.append((process, client))
         end = time.monotonic() + 60
         while client.get("/readyz").status_code != 200:
