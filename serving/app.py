@@ -17,6 +17,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ..errors import OverpaintError, RefusedError
+from .a1111.errors import error_document as a1111_error
+from .a1111.routes import PREFIXES, a1111
 from .about import About
 from .api import Api
 from .guard import Guard, error_response
@@ -30,10 +32,10 @@ from .service import Service
 Dialect = Callable[[Service], Sequence[BaseRoute]]
 """Gives the routes of an interface on a service."""
 
-DIALECTS: tuple[Dialect, ...] = (openai,)
+DIALECTS: tuple[Dialect, ...] = (a1111, openai)
 """The interfaces of other programs that are served beside the server's own."""
 
-ERRORS: Mapping[str, ErrorDocument] = {PREFIX: error_document}
+ERRORS: Mapping[str, ErrorDocument] = {PREFIX: error_document, **dict.fromkeys(PREFIXES, a1111_error)}
 """The shapes of their errors, by the beginning of their paths."""
 
 _log = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import logging
@@ -18,6 +19,9 @@ from ..errors import OverpaintError, RefusedError
 from .logs import line
 from .refusals import ErrorDocument, error_document, status_of
 from .settings import Settings
+
+BASIC = "/sdapi/"
+"""How the paths begin whose callers bring their key by HTTP Basic."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +64,11 @@ class Guard:
             self._check_origin(headers)
             self._check_length(headers)
         except RefusedError as exc:
-            await error_response(exc, shape)(scope, receive, sending)
+            response = error_response(exc, shape)
+            if response.status_code == 401 and scope["path"].startswith(BASIC):
+                # Not elsewhere: a browser would ask for a name.
+                response.headers["www-authenticate"] = 'Basic realm="overpaint"'
+            await response(scope, receive, sending)
         else:
             await self._app(scope, _limited(receive, self._settings.max_body), sending)
         finally:
@@ -72,11 +80,14 @@ class Guard:
         """Who calls; raises `RefusedError` (401) for a key that is missing or wrong."""
         if not self._keys:
             return ""
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = (bearer if scheme.lower() == "bearer" else headers.get("x-api-key", "")).strip().encode()
+        given = _key(headers).encode()
         # Every key is compared, so that the time tells nothing of which.
         if not sum(hmac.compare_digest(given, key) for key in self._keys):
-            raise RefusedError("bring a key: Authorization: Bearer KEY, or X-API-Key: KEY", 401, "unauthorized")
+            raise RefusedError(
+                "bring a key: Authorization: Bearer KEY, X-API-Key: KEY, or HTTP Basic with the key as the password",
+                401,
+                "unauthorized",
+            )
         return hashlib.sha256(given).hexdigest()[:16]
 
     def _is_public(self, scope: Scope) -> bool:
@@ -104,6 +115,20 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > self._settings.max_body:
             raise too_large(self._settings.max_body)
+
+
+def _key(headers: Headers) -> str:
+    """The key that a call brings, "" for none; of HTTP Basic it is the password, whatever the user's name."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return value.strip()
+        case "basic":
+            try:
+                return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
+            except ValueError:  # also of what is no UTF-8
+                return ""
+    return headers.get("x-api-key", "").strip()
 
 
 def error_response(error: BaseException, document: ErrorDocument = error_document) -> Response:

@@ -72,6 +72,8 @@ class Job:
         self.future.set_running_or_notify_cancel()  # who waits for it may go away, and ends nothing
         self.arrived = self.touched = time.monotonic()
         """`touched` is when it last showed a sign of work."""
+        self.so_far: Callable[[], Made] | None = None
+        """Gives the pictures that are finished."""
         self.started: float | None = None
         self.finished: float | None = None
         self.marks: list[tuple[int, str, float]] = []
@@ -145,7 +147,7 @@ class Job:
                 error = error or cancelled()
                 self.status = CANCELLED if isinstance(error, CancelledError) else FAILED
                 self.future.set_exception(error)
-            tickets, self._tickets = self._tickets, []
+            tickets, self._tickets, self.so_far = self._tickets, [], None
             self.order = self.order.forgotten()
             self._tell(Notice(END, self.document()))
             self._listeners.clear()
@@ -171,6 +173,11 @@ class Job:
     def cancel(self) -> bool:
         """End it now; its rows leave the model's calls by the next step. Whether it had not ended."""
         return self.end(error=cancelled())
+
+    def stop(self) -> bool:
+        """End it now with the pictures that are finished; whether it had not ended."""
+        so_far = self.so_far
+        return self.end(so_far()) if so_far else self.cancel()
 
     def listen(self, listener: Listener, previews: bool | Wish = False) -> Callable[[], None]:
         """Have a listener told from now on, at once of the status; returns what takes it off again.

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import InputError, unknown
+from ..runtime.imaging.mask import Mask
 from ..runtime.imaging.picture import Picture
 from ..runtime.model.model import Model
 from ..runtime.model.stats import total
-from ..runtime.model.tickets import Ticket
+from ..runtime.model.tickets import DONE, Ticket
 from ..runtime.model.upscaler import Upscaler
 from ..runtime.requests import checks
 from ..runtime.requests.expand import expand
@@ -27,6 +28,7 @@ MAX_EVALUATIONS = 20_000
 VERBS = ("img2img", "inpaint", "outpaint", "upscale", "grid")
 
 Ended = Callable[[Made | None, BaseException | None], object]
+NOTHING = Made((), {}, {})
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,14 @@ class Order:
     `images` are the bytes of files or `Picture`s; `masks`, `axes`, `cell` and `upscaler`, a name, are of the verbs that
     have them; `options` the others by name. `timeout` is in seconds from the arrival on. Orders of one `fingerprint`
     ask for the same, and with `share` are worked on once. `kind`, `quality` and `strip` say how pictures are written.
+    `work` makes the work instead of the verb: a dialect's script that is no verb of its own.
     """
 
     verb: str
     model: str
     images: tuple[bytes | Picture, ...]
     prompt: str | tuple[str, ...] = ""
-    masks: tuple[bytes, ...] = ()
+    masks: tuple[bytes | Mask, ...] = ()
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     cell: int = 256
     upscaler: str = ""
@@ -54,10 +57,11 @@ class Order:
     quality: int = 95
     strip: bool = False
     fingerprint: str = ""
+    work: Callable[[Order, Model, Upscaler | None], Tool] | None = None
 
     def forgotten(self) -> Order:
         """The order without its pictures, for a job that has ended."""
-        return replace(self, images=(), masks=(), axes={}, options={})
+        return replace(self, images=(), masks=(), axes={}, options={}, work=None)
 
 
 class Batch:
@@ -78,6 +82,11 @@ class Batch:
             self._model.lane.add(ticket)
         for ticket in self._tickets:  # once all are in line: one that fails at once cancels the others
             ticket.future.add_done_callback(lambda _, ticket=ticket: self._one_ended(ticket, ended))  # type: ignore[misc]
+
+    def so_far(self) -> Made:
+        """The pictures that are finished."""
+        outputs = [ticket.future.result() for ticket in self._tickets if ticket.status == DONE]
+        return Made(tuple(map(MadePicture.of, outputs)), {}, {})
 
     def _one_ended(self, ticket: Ticket[Output], ended: Ended) -> None:
         if (error := ticket.error) is not None:
@@ -101,11 +110,12 @@ class Batch:
 
 
 class Tool:
-    """A tool, which a thread iterates over."""
+    """A tool, which a thread iterates over; `so_far` gives the pictures that are finished before its end."""
 
-    def __init__(self, steps: Any, made: Callable[[], Made]) -> None:
+    def __init__(self, steps: Any, made: Callable[[], Made], so_far: Callable[[], Made] = lambda: NOTHING) -> None:
         self._steps, self._made = steps, made
         self.evaluations: int = steps.evaluations
+        self.so_far = so_far
 
     def run(self) -> Made:
         """Do the work."""
@@ -121,6 +131,8 @@ def prepare(order: Order, model: Model, upscaler: Upscaler | None = None) -> Bat
     """
     work: Batch | Tool
     match order.verb:
+        case _ if order.work is not None:
+            work = order.work(order, model, upscaler)
         case "img2img":
             work = _img2img(order, model)
         case "inpaint":

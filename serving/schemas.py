@@ -59,7 +59,7 @@ def order_of(document: Mapping[str, Any], settings: Settings) -> Order:
         options.pop("strip_metadata", False),
         fingerprint(document, APART),
     )
-    _check_limits(order, settings)
+    check_limits(order, settings)
     if "prompts" in own:
         options["prompts"] = _shares(own["prompts"])
     return _with_places(order, own, settings)
@@ -176,7 +176,7 @@ def _with_places(order: Order, own: Mapping[str, Any], settings: Settings) -> Or
     return replace(order, images=(picture,), options={**order.options, **places})
 
 
-def _check_limits(order: Order, settings: Settings) -> None:
+def check_limits(order: Order, settings: Settings) -> None:
     """Raise `InputError` for more than the server allows."""
     count = len(order.images) * order.options.get("n", 1)
     for values in order.axes.values():

@@ -151,7 +151,7 @@ class Service:
             if other := self.jobs.equal(job):
                 return other
             work = prepare(order, job.view(self.model(order.model)), self.upscaler(order.upscaler))
-            job.total = work.evaluations
+            job.total, job.so_far = work.evaluations, work.so_far
             with self._lock:
                 if not len(self.jobs):
                     self._pace.begun()
