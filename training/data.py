@@ -131,11 +131,7 @@ def concepts(npm: Path) -> dict[str, tuple[str, list[str]]]:
     for emoji, facts in known.items():
         if facts["group"] in GROUPS and not INDISTINCT.search(facts["name"]):
             keywords = [w.replace("_", " ") for w in words.get(emoji, []) if w.isascii()]
-            found[facts["slug"].replace("_", "-")] = (
-                facts["name"],
-                facts["group"],
-                [w for w in keywords if w != facts["name"]],
-            )
+            found[facts["slug"].replace("_", "-")] = facts["name"], [w for w in keywords if w != facts["name"]]
     return found
 
 
