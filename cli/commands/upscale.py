@@ -28,7 +28,7 @@ TILES = (
 def upscale(
     image: Path,
     output: Path,
-    upscaler: Path | None,
+    upscaler: str | None,
     embeddings: list[Path],
     quality: int,
     strip_metadata: bool,
@@ -95,7 +95,7 @@ def add(commands: Any) -> None:
     add_output(parser)
     add_options(parser, "upscale", "scale")
     parser.add_argument(
-        "--upscaler", type=Path, metavar="BUNDLE", help="an exported upscaler for the first enlargement (Lanczos)"
+        "--upscaler", metavar="NAME", help="makes the first enlargement: compact, or an exported upscaler (Lanczos)"
     )
     add_options(parser, "upscale", "seed", *TILES)
     add_sampling(parser, "upscale")

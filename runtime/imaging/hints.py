@@ -7,9 +7,8 @@ import numpy as np
 from ...bundles.tensor import Array
 from ...errors import InputError
 
-# tan 22.5 degrees in 1/32768, as OpenCV's Canny rounds it: between it and its inverse a gradient is a diagonal one.
-TANGENT = 13573
-SHIFT = 15
+# tan 22.5 degrees, as OpenCV's Canny rounds it: between it and its inverse, 2 more, a gradient is a diagonal one.
+TANGENT, ONE = 13573, 1 << 15
 
 
 def canny(pixels: Array, low: int = 100, high: int = 200) -> Array:
@@ -47,8 +46,8 @@ def _ridges(dx: Array, dy: Array, size: Array) -> Array:
     def neighbour(down: int, right: int) -> Array:
         return around[1 + down : 1 + down + height, 1 + right : 1 + right + width]
 
-    x, y = abs(dx) * TANGENT, abs(dy) << SHIFT
-    steep = y > x + (abs(dx) << (SHIFT + 1))
+    x, y = abs(dx) * TANGENT, abs(dy) * ONE
+    steep = y > x + abs(dx) * 2 * ONE
     falling = (dx < 0) != (dy < 0)
     diagonal = np.where(
         falling,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ...bundles.facts import EncoderFacts, ModelFacts
-from ...bundles.format import MANIFEST
 from ...bundles.manifest import Bundle
 from ...bundles.store import Store
 from ...engines.base import Engine
 from ...engines.hot_swap import HotSwap
 from ...engines.registry import EngineOptions, open_engine
 from ...engines.select import Candidate, faster, fastest, usual_device
-from ...errors import BundleError, InputError, unknown
+from ...errors import BundleError, InputError
 from ..conditioning.encoders import PromptEncoder, TextEncoder, load_tokenizer
 from ..denoising.denoiser import Denoiser
 from ..imaging.limits import MAX_SIDE
@@ -24,6 +22,7 @@ from ..sampling.levels import ModelSchedule
 from ..sampling.names import find_schedule
 from .autoencoder import Autoencoder
 from .model import Model
+from .shipped import find_in, shipped
 from .signatures import SIGNATURES, check_signatures
 from .stages import Stages
 
@@ -130,19 +129,12 @@ def find(model: str | Path) -> Path:
 
     Raises `InputError` for a name that is neither.
     """
-    if not isinstance(model, (str, Path)) or not str(model).strip():
-        raise InputError(f"a model is a bundle's path or one of {', '.join(bundled())}, not {model!r}")
-    if str(model) in bundled():
-        return MODELS / model
-    path = Path(model).expanduser()
-    if len(path.parts) == 1 and not os.path.exists(path) and os.sep not in str(model):
-        raise unknown("model", str(model), bundled())
-    return path
+    return find_in(MODELS, "model", model)
 
 
 def bundled() -> list[str]:
     """The names of the bundles that ship with the package."""
-    return sorted(manifest.parent.name for manifest in MODELS.glob(f"*/{MANIFEST}"))
+    return shipped(MODELS)
 
 
 def read_facts(model: str | Path) -> ModelFacts:

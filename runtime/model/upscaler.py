@@ -17,7 +17,10 @@ from ...engines.select import Candidate, fastest, usual_device
 from ...errors import InputError
 from .. import nonfinite
 from ..imaging.tiles import Window, windows
+from .load import MODELS
+from .shipped import find_in, shipped
 
+UPSCALERS = MODELS / "upscalers"
 OVERLAP = 32
 
 Report = Callable[[int, int], None]
@@ -100,16 +103,16 @@ def load_upscaler(
     overlap: int = OVERLAP,
     verify: bool = True,
 ) -> Upscaler:
-    """Load an upscaler that `overpaint export-upscaler` made, from its folder.
+    """Load an upscaler: a bundled one by its name, such as "compact", or what `overpaint export-upscaler` made.
 
     `tile` (0: the bundle's usual size) and `overlap` are in pixels of the input; the other options are those of
-    `overpaint.load`. Raises `InputError` for a number that cannot be used and for an unknown engine, `BundleError` for
-    a folder that is no upscaler's or is altered, `EngineError` where the engine's library is missing.
+    `overpaint.load`. Raises `InputError` for a number that cannot be used and an unknown name or engine, `BundleError`
+    for a folder that is no upscaler's or is altered, `EngineError` where the engine's library is missing.
     """
     for name, value in (("threads", threads), ("tile", tile), ("overlap", overlap)):
         if type(value) is not int or value < 0:
             raise InputError(f"{name} must be a whole number of at least 0, not {value!r}")
-    bundle = UpscalerBundle.read(Path(path).expanduser(), verify=verify)
+    bundle = UpscalerBundle.read(find_upscaler(path), verify=verify)
     tile = tile or bundle.model.default_size[0]
     name = bundle.name_of(UPSCALER)
     graph = bundle.graph(name)
@@ -119,6 +122,16 @@ def load_upscaler(
     chosen = fastest(bundle, device) if engine == "auto" else Candidate(engine, device or usual_device(engine), None)
     options = EngineOptions(chosen.device, threads, precision, shapes)
     return Upscaler(bundle, open_engine(chosen.engine, name, graph, bundle.folder, options), tile, overlap)
+
+
+def find_upscaler(upscaler: str | Path) -> Path:
+    """The folder of an upscaler by its name among `bundled_upscalers()`, or by its path; raises `InputError` else."""
+    return find_in(UPSCALERS, "upscaler", upscaler)
+
+
+def bundled_upscalers() -> list[str]:
+    """The names of the upscalers that ship with the package."""
+    return shipped(UPSCALERS)
 
 
 def _padded(pixels: Array, multiple: int) -> Array:

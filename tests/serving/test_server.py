@@ -106,7 +106,7 @@ def test_the_settings_of_the_page_are_settings(tmp_path: Path) -> None:
     (tmp_path / "serve.toml").write_text(block)
     settings = read_settings(tmp_path / "serve.toml", {})
     assert settings.named_models() == {"tiny": "tiny", "photos": "out/my-model"}
-    assert settings.named_upscalers() == {"esrgan": "out/my-upscaler"}
+    assert settings.named_upscalers() == {"compact": "compact", "esrgan": "out/my-upscaler"}
 
 
 def test_a_missing_extra_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 import overpaint
 from overpaint.bundles.upscaler import UpscalerBundle
+from overpaint.cli import main
 from overpaint.errors import BundleError, InputError
 from overpaint.export.upscaler import export_upscaler
 from overpaint.runtime.diagnostics.calibration import Recorder
+from overpaint.runtime.model.upscaler import bundled_upscalers
 from tests.support.upscalers import compact, rrdb, run_compact, run_rrdb, write
 
 Pixels = NDArray[np.uint8]
@@ -128,3 +131,44 @@ def test_bundles_that_are_wrong(small: Path, fake_folder: Path, tmp_path: Path) 
     (copy / "upscaler.onnx").write_bytes(b"")
     with pytest.raises(BundleError, match="is altered"):
         overpaint.load_upscaler(copy, verify=False)
+
+
+COLOURS = np.array([(40, 90, 200), (200, 30, 30), (255, 255, 255)])
+
+
+def disk(side: int) -> Pixels:
+    """A blue disk with a red rim on white, antialiased."""
+    at = (np.arange(4 * side) + 0.5) / (4 * side) - 0.5
+    distance = np.hypot(*np.meshgrid(at, at))
+    colours = COLOURS[np.digitize(distance, (0.25, 0.35))]
+    return np.rint(colours.reshape(side, 4, side, 4, 3).mean((1, 3))).astype(np.uint8)
+
+
+def steepest(pixels: Pixels) -> int:
+    """The greatest step of green from one pixel to the next in a row."""
+    return int(np.abs(np.diff(pixels[..., 1].astype(int), axis=1)).max())
+
+
+def test_the_one_that_ships_draws_sharp_outlines() -> None:
+    shipped = overpaint.load_upscaler("compact")
+    assert (shipped.scale, shipped.bundle.model.name) == (4, "compact")
+    lanczos = np.asarray(Image.fromarray(disk(48)).resize((192, 192), Image.Resampling.LANCZOS))
+    assert steepest(shipped(disk(48))) > 1.5 * steepest(lanczos)
+
+
+def test_names() -> None:
+    assert bundled_upscalers() == ["compact"]
+    assert "compact" not in overpaint.bundled()
+    with pytest.raises(InputError, match="unknown upscaler 'compakt'; did you mean 'compact'"):
+        overpaint.load_upscaler("compakt")
+    with pytest.raises(InputError, match="a bundle's path or one of compact"):
+        overpaint.load_upscaler("")
+
+
+def test_command_line(tmp_path: Path) -> None:
+    small = tmp_path / "small.png"
+    Image.fromarray(disk(16)).save(small)
+    options = ["--scale", "4", "--strength", "0", "--upscaler", "compact"]
+    assert main(["upscale", str(small), "-o", str(tmp_path / "large.png"), *options]) == 0
+    with Image.open(tmp_path / "large.png") as image:
+        assert np.array_equal(np.asarray(image), overpaint.load_upscaler("compact")(disk(16)))
