@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,11 +114,11 @@ def packaged(name: str) -> Path:
     return path
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", help="a .param file, or a name of the package's")
     parser.add_argument("out", type=Path, help="the .safetensors file to write, in half precision")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     path = Path(args.network) if args.network.endswith(".param") else packaged(args.network)
     state = convert(path)
     save_file({name: values.astype(np.float16) for name, values in state.items()}, args.out)
