@@ -22,10 +22,10 @@ from tests.test_readme import ROOT
 FAKE = ("--engine", "fake", "--warm-up", "")
 
 
-def started(start: Start, folder: Path, bundle: Path, *flags: str) -> Any:
+def started(start: Start, folder: Path, bundle: Path, *flags: str, **options: Any) -> Any:
     """A server whose engine obeys `folder / "switch"`."""
     program = ("-m", "tests.support.faulty_server", str(folder / "switch"))
-    return start("--models", f"fake={bundle}", *FAKE, *flags, program=program, cwd=ROOT)
+    return start("--models", f"fake={bundle}", *FAKE, *flags, program=program, cwd=ROOT, **options)
 
 
 @pytest.mark.parametrize("fault", ["hang", pytest.param("hold", marks=pytest.mark.slow)])
