@@ -28,6 +28,7 @@ from .openai.routes import PREFIX, openai
 from .page.routes import PUBLIC, page
 from .refusals import ErrorDocument
 from .service import Service
+from .settings import Settings
 
 Dialect = Callable[[Service], Sequence[BaseRoute]]
 """Gives the routes of an interface on a service."""
@@ -47,11 +48,7 @@ def create_app(service: Service, dialects: Sequence[Dialect] = DIALECTS) -> Star
     metrics = Metrics(service) if settings.metrics else None
     others = [route for dialect in dialects for route in dialect(service)]
     routes = [*Api(service).routes(), *About(service, metrics, others).routes(), *others, *page(service)]
-    middleware = [Middleware(Guard, settings=settings, shapes=ERRORS, public=PUBLIC if settings.page else ())]
-    if settings.origins:
-        # Before the guard: a browser asks without a key whether it may send one.
-        cors = Middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
-        middleware.insert(0, cors)
+    middleware = guarded(settings)
     if settings.traces:
         from .traces import Traced, Traces
 
@@ -68,6 +65,16 @@ def create_app(service: Service, dialects: Sequence[Dialect] = DIALECTS) -> Star
         await asyncio.to_thread(service.close)
 
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
+
+
+def guarded(settings: Settings) -> list[Middleware]:
+    """What every call goes through before an application has it."""
+    middleware = [Middleware(Guard, settings=settings, shapes=ERRORS, public=PUBLIC if settings.page else ())]
+    if settings.origins:
+        # Before the guard: a browser asks without a key whether it may send one.
+        cors = Middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
+        middleware.insert(0, cors)
+    return middleware
 
 
 def _start(service: Service) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -26,9 +27,16 @@ async def read_document(request: Request, settings: Settings, value: FormValue =
     A form's field of several values, or named with "[]", is a list. Raises `InputError` for what is no document, and
     `RefusedError`, 415 for another kind of body and 408 for one that is too slow to come.
     """
+    async with in_time(settings):
+        return await _read(request, settings, value)
+
+
+@asynccontextmanager
+async def in_time(settings: Settings) -> AsyncIterator[None]:
+    """While it lasts, a body is read; raises `RefusedError` (408) where that takes too long."""
     try:
         async with asyncio.timeout(settings.body_seconds):
-            return await _read(request, settings, value)
+            yield
     except TimeoutError:
         message = f"the body did not come within {settings.body_seconds:g} seconds; send it faster"
         raise RefusedError(message, 408, "slow_body") from None

@@ -55,10 +55,16 @@ class Job:
     """
 
     def __init__(
-        self, order: Order, owner: str, deadline: float | None, ended: Callable[[Job], None], request: str = ""
+        self,
+        order: Order,
+        owner: str,
+        deadline: float | None,
+        ended: Callable[[Job], None],
+        request: str = "",
+        prefix: str = "",
     ) -> None:
-        """`request` is the id of the call that submitted it, for the log."""
-        self.id = secrets.token_hex(12)
+        """`request` is the id of the call that submitted it, for the log; its own id begins with `prefix`."""
+        self.id = prefix + secrets.token_hex(12)
         self.request = request
         self.order = order
         self.owner = owner

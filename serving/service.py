@@ -71,6 +71,8 @@ class Service:
         self.failure: Exception | None = None
         """Why it does not start."""
         self.watchers: list[Watcher] = []
+        self.prefix = ""
+        """What the ids of its jobs begin with, where there are several services."""
         self.jobs = Jobs(self.settings.keep_jobs)
         self._pace = Pace()
         self._places = Places(self.settings.queue_limit, len(self.settings.api_keys))
@@ -147,7 +149,7 @@ class Service:
         with place or self.place(owner) as held:
             order = replace(order, model=self.model_name(order.model))
             limit = self.settings.timeout if order.timeout is None else order.timeout
-            job = Job(order, owner, None if limit is None else held.arrived + limit, self._ended, request)
+            job = Job(order, owner, None if limit is None else held.arrived + limit, self._ended, request, self.prefix)
             if other := self.jobs.equal(job):
                 return other
             work = prepare(order, job.view(self.model(order.model)), self.upscaler(order.upscaler))

@@ -66,7 +66,7 @@ LAYERS: Sequence[Sequence[Part]] = (
         Part(
             "serving",
             "jobs of many users, and HTTP interfaces to them",
-            "numpy PIL starlette uvicorn prometheus_client opentelemetry httpcore2",
+            "numpy PIL ray starlette uvicorn prometheus_client opentelemetry httpcore2",
         ),
     ),
     (Part("cli", "a file a command", "numpy PIL tqdm shtab"),),
