@@ -19,7 +19,7 @@ PAGES = [
     ROOT / "README.md",
     # The bundle that export makes is what the pages after it begin with.
     *(ROOT / f"docs/{name}.md" for name in ("export", "engines", "int8", "strength", "samplers", "prompts", "editing")),
-    *(ROOT / f"docs/{name}.md" for name in ("command-line", "python", "serving")),
+    *(ROOT / f"docs/{name}.md" for name in ("command-line", "python", "serving", "scale-out")),
 ]
 EXAMPLES = ROOT / "models/examples"
 
@@ -35,6 +35,13 @@ LEFT = {
     "overpaint serve": "runs until it is stopped; tests/serving/test_server.py runs it",
     "curl ": "needs the server; tests/serving/test_server.py runs it",
     "id=$(curl ": "needs the server; tests/serving/test_server.py runs it",
+    "serve run": "runs until it is stopped; tests/serving/test_ray.py runs it",
+    "tritonserver ": "needs Triton; tests/serving/test_triton.py runs it",
+    "python -m venv out/triton-env": "is one of the lines for Triton",
+    "out/triton-env/": "needs the network",
+    "T=$(": "needs what is installed before",
+    "cp ": "needs what is installed before",
+    "PATH=": "needs Triton; tests/serving/test_triton.py runs it so",
     '{"error"': "is an answer",
     "overpaint completion": "writes into the home folder; tests/cli/test_words.py runs it",
 }
@@ -49,7 +56,11 @@ OWN = {
     "gouache.safetensors": "out/gouache.safetensors",
     "out/my-model": "out/my-model",
 }
-PYTHON_LEFT = {'engine="tensorrt_rtx"': "needs a GPU"}
+PYTHON_LEFT = {
+    'engine="tensorrt_rtx"': "needs a GPU",
+    "from ray import serve": "needs Ray; tests/serving/test_ray.py does it",
+    "import InferenceServerClient": "needs Triton; tests/serving/test_triton.py does it",
+}
 
 
 def commands(page: Path) -> list[str]:

@@ -38,7 +38,7 @@ def address() -> Iterator[str]:
         port = each.getsockname()[1]
     ray.init(num_cpus=4, include_dashboard=False, object_store_memory=200 * 2**20, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    settings = Settings(threads=1, engine="onnxruntime", warm_up=((64, 64),), queue_limit=16)
+    settings = Settings(threads=1, engine="onnxruntime", warm_up=((64, 64),), queue_limit=32)
     serve.run(build(settings, Scale(min_replicas=2, max_replicas=2, meet=4)), name="overpaint")
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
@@ -125,10 +125,10 @@ def test_where_all_are_full_a_call_is_refused(client: httpx.Client) -> None:
         return client.post("/v1/jobs", files={"image": FOX}, data=fields(seed, steps=900, strength=1))
 
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(submitted, range(40)))
+        answers = list(threads.map(submitted, range(72)))
     taken = [answer.json()["id"] for answer in answers if answer.status_code == 202]
     refused = [answer for answer in answers if answer.status_code != 202]
-    assert len(taken) == 32  # 16 of each
+    assert len(taken) == 64  # 32 of each
     assert {answer.status_code for answer in refused} == {429}
     assert all(answer.headers["retry-after"] for answer in refused)
     for id in taken:
