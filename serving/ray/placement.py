@@ -12,13 +12,11 @@ from typing import Any
 from PIL import Image
 
 from ...errors import InputError
+from ..a1111.routes import PREFIXES
 from ..documents import file_bytes
 
 SEPARATOR = "."
 """Between a replica's name and the rest of a job's id."""
-
-BY_CALLER = ("/sdapi/", "/internal/")
-"""Paths of interfaces whose calls name no job: all of one caller's go to one replica."""
 
 GRAIN = 8
 """Pixels to which sizes are rounded: a latent's side."""
@@ -46,7 +44,7 @@ def placement_of(path: str, headers: Mapping[str, str], caller: str) -> Placemen
     """
     if job := _JOB.match(path):
         return Placement(replica=job[1])
-    if path.startswith(BY_CALLER):
+    if path.startswith(PREFIXES):  # A1111's calls name no job: all of one caller's meet
         return Placement(key=f"caller {caller}", firm=True)
     if key := headers.get("idempotency-key"):
         return Placement(key=f"repeated {caller} {key}", firm=True)

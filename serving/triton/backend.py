@@ -58,9 +58,8 @@ class Backend:
         config = json.loads(args["model_config"])
         flags = {name: each["string_value"] for name, each in config.get("parameters", {}).items()}
         folder = Path(args["model_repository"]) / args["model_version"] / BUNDLE
-        service = Service.load(
-            read_settings(environment={}, flags={**flags, "models": f"{args['model_name']}={folder}"})
-        )
+        own = {"models": f"{args['model_name']}={folder}", "keep_jobs": "0"}  # nobody asks for a result later
+        service = Service.load(read_settings(environment={}, flags={**flags, **own}))
         service.start()
         return cls(service, triton)
 

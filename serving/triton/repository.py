@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import InputError
+from ...errors import InputError, unknown
 from ..settings import read_settings
 
 BUNDLE = "bundle"
 """The bundle's folder within a version."""
 
-OWN = frozenset(
-    {"models", "host", "port", "api_keys", "hosts", "origins", "on_disconnect", "linger_seconds", "metrics"}
-)
-"""Settings of the HTTP server that mean nothing here: Triton listens, and there is one model."""
+MEANT = (
+    "engine", "device", "precision", "threads", "warm_up", "upscalers", "embeddings", "queue_limit", "timeout",
+    "max_pixels", "max_depth", "max_images", "tool_threads", "drain_seconds",
+)  # fmt: skip
+"""Settings of the server that mean something here: Triton listens, and there is one model."""
 
 MODEL = '''\
 """Hands Triton's requests to overpaint, where those in flight at once share the model's calls."""
@@ -75,8 +76,8 @@ class TritonModel:
         if not self.name or not all(each.isalnum() or each in "._-" for each in self.name) or self.name[0] == ".":
             raise InputError(f"{self.name!r} names no model; use letters, digits, '.', '_' and '-'", "name")
         for name in self.settings:
-            if name in OWN:
-                raise InputError(f"the setting {name} is of overpaint's own server; leave it out", name)
+            if name not in MEANT:
+                raise unknown("setting of a model in Triton", name, MEANT, name)
         read_settings(environment={}, flags=self.settings)
 
     @property
