@@ -21,7 +21,8 @@ from benchmarks.report import publish, table, writer
 from benchmarks.steps import Timed
 from overpaint.runtime.conditioning.conditioning import TEXT
 from overpaint.runtime.conditioning.prompt.tree import Phrase
-from overpaint.runtime.denoising.denoiser import SAMPLE, TIMESTEP, Denoiser, Row
+from overpaint.runtime.denoising.denoiser import SAMPLE, TIMESTEP, Denoiser
+from overpaint.runtime.denoising.rows import Row
 from overpaint.runtime.diagnostics.bench import peak_memory
 
 MB = 1e6

@@ -12,8 +12,9 @@ from .graph import DENOISER
 from .textfile import decode
 
 # 2 brought `conditioning_channels` and `kind`, 3 `default_schedule` and `defaults`, 4 the `role` of each graph and the
-# `encoders`, with a tokenizer each; older manifests are read with what these are where nothing is said.
-FORMAT = 4
+# `encoders`, with a tokenizer each, 5 the `adapters` of a graph; older manifests are read with what these are where
+# nothing is said.
+FORMAT = 5
 MANIFEST = "bundle.json"
 # What a bundle may be, what loads it and what makes one. A manifest that does not say is a model's.
 KINDS = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from ..errors import BundleError
+from ..errors import BundleError, counted
 from .tensor import TensorSpec
 
 # What a graph is to the runtime. Another role is kept, and its graph left alone.
@@ -33,12 +33,18 @@ class File:
 
 @dataclass(frozen=True)
 class Range:
-    """The least, the usual and the greatest length of a dynamic axis, and what it must be a multiple of."""
+    """The least, the usual and the greatest length of a dynamic axis, and what it must be a multiple of.
+
+    An axis of an adapter's input is 1 long where the adapter is absent; where it `follows` another axis, it is else as
+    long as that one divided by `divisor`, rounded up.
+    """
 
     least: int
     usual: int
     most: int
     multiple: int = 1
+    follows: str = ""
+    divisor: int = 1
 
     def __str__(self) -> str:
         multiple = f", multiples of {self.multiple}" if self.multiple > 1 else ""
@@ -70,7 +76,11 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Graph:
-    """One compiled component: its role, its ONNX file, the files of external data, its signature and its receipt."""
+    """One compiled component: its role, its ONNX file, the files of external data, its signature and its receipt.
+
+    `adapters` names the inputs that belong to each kind of adapter, such as "control", in the order of the adapter's
+    outputs. They may be absent: zeros whose dynamic axes are 1 long change nothing.
+    """
 
     role: str
     file: File
@@ -81,6 +91,12 @@ class Graph:
     weights: str
     receipt: Receipt
     data: tuple[File, ...] = ()
+    adapters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """The names of the inputs that may be absent."""
+        return frozenset(name for names in self.adapters.values() for name in names)
 
     @property
     def sha256(self) -> str:
@@ -102,6 +118,7 @@ class Graph:
         lines = [f"{name}: {self.role}, {self.size / 1e6:.1f} MB, {self.precision}, weights {self.weights}"]
         lines += [f"  in   {spec}" for spec in self.inputs] + [f"  out  {spec}" for spec in self.outputs]
         lines += [f"  axis {axis}: {lengths}" for axis, lengths in self.ranges.items()]
+        lines += [f"  adapter {kind}: {counted(len(names), 'input')}" for kind, names in self.adapters.items()]
         lines += [f"  parity with {self.receipt.source}, tolerance {self.receipt.tolerance:g}:"]
         return lines + [f"    {check}" for check in self.receipt.checks]
 
@@ -134,6 +151,7 @@ def parse_graph(record: dict[str, Any]) -> Graph:
         "outputs": tuple(_spec(spec) for spec in record["outputs"]),
         "ranges": {axis: Range(**lengths) for axis, lengths in record["ranges"].items()},
         "receipt": Receipt(receipt["source"], receipt["tolerance"], checks),
+        "adapters": {kind: tuple(names) for kind, names in record.get("adapters", {}).items()},
     }
     return Graph(**{**record, **parsed})
 

@@ -132,13 +132,17 @@ def sides_of(graph: Graph, facts: Extent) -> Sides | None:
 
 def _axes(name: str, graph: Graph, facts: Extent, sizes: Sizes, batch: Range) -> dict[str, Range]:
     spans = {}
+    adapters = {axis for spec in graph.inputs if spec.name in graph.optional for axis in spec.axes}
     for axis in dict.fromkeys(axis for spec in graph.inputs for axis in spec.axes if isinstance(axis, str)):
         usual, most = graph.ranges[axis].usual, graph.ranges[axis].most
-        spans[axis] = Range(usual, usual, min(MOST_CHUNKS * usual, most))
+        spans[axis] = Range(usual, usual, most if axis in adapters else min(MOST_CHUNKS * usual, most))
     spans["rows"] = _rows(graph.role, batch)
     if sides := sides_of(graph, facts):
         for axis, index in ((sides.width, 0), (sides.height, 1)):
             spans[axis] = _span(sizes, index, sides.pixels, facts)
+    for axis in spans:
+        if followed := graph.ranges[axis].follows:
+            spans[axis] = Range(1, 1, -(-spans[followed].most // graph.ranges[axis].divisor))
     for axis, span in spans.items():
         limits = graph.ranges[axis]
         if span.least < limits.least or span.most > limits.most:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -17,12 +17,14 @@ from ..bundles.manifest import Bundle
 from ..errors import InputError, unknown
 from ..version import __version__
 from . import components, wrappers
+from .adapter_inputs import with_control, with_image_prompts
+from .adapters import CONTROL, IMAGE, image_width, residuals
 from .checkpoints.checkpoint import PICKLES, STEMS, Checkpoint, open_folder, refuse_pickle
 from .checkpoints.facts import downscale, model_facts
 from .checkpoints.load import load_text_encoder, load_unet, load_vae, round_to_half, supported, surplus
 from .checkpoints.single_file import open_single_file
 from .checkpoints.tokenizer import write_tokenizer
-from .components import Component
+from .components import Component, Config
 from .onnx import write_graph
 from .publish import check_space, publish, remove_stale
 from .verify import LIBRARIES, compare, reference
@@ -41,6 +43,8 @@ NOTES = {
 # The first opset whose attention is one operator: less memory, and faster, than its parts.
 OPSET = 23
 OPSETS = range(18, 24)
+ADAPTERS = (CONTROL, IMAGE)
+"""The kinds of adapters that a denoiser can take: ControlNets and image prompts."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def export_bundle(
     prediction_type: str | None = None,
     zero_snr: bool | None = None,
     defaults: Sequence[str] = (),
+    adapters: Collection[str] = ADAPTERS,
     overwrite: bool = False,
     report: Report = lambda stage: None,
 ) -> Bundle:
@@ -72,7 +77,8 @@ def export_bundle(
     of a file, CLIP's. A file of 2.x needs `prediction_type` where it does not say it. `zero_snr`: does the noise
     schedule end at zero terminal SNR? None is what the checkpoint says, of both. `defaults` are what users get who say
     nothing, see `bundle.parse_defaults`. `precision` is that of the arithmetic, `weights` that of the file (by default
-    the same); graphs take and give float32 either way. `report` is told each stage as it begins, and before them what
+    the same); graphs take and give float32 either way. `adapters` are those of `ADAPTERS` that the denoiser can take;
+    one that a picture does not use costs nothing. `report` is told each stage as it begins, and before them what
     of the checkpoint is left out: weights that no part needs, and settings of its scheduler that are not followed.
 
     The folder appears whole or not at all; what exports of it that were killed have left is removed. Raises
@@ -83,6 +89,9 @@ def export_bundle(
     checkpoint, bundle = Path(checkpoint), Path(bundle)
     stored = stored_precision(precision, weights)
     check_opset(opset)
+    for each in adapters:
+        if each not in ADAPTERS:
+            raise unknown("adapter", each, ADAPTERS, "adapters")
     source = supported(open_checkpoint(checkpoint, tokenizer, prediction_type, zero_snr))
     if ignored := surplus(source):
         source = replace(source, origin={**source.origin, "ignored weights": ignored})
@@ -98,7 +107,7 @@ def export_bundle(
         words = write_tokenizer(source.tokenizer, folder, source.configs["text_encoder"]["max_position_embeddings"])
         graphs = {
             part.component.name: export_graph(part, folder, precision, stored, opset, report)
-            for part in parts(source, words.length)
+            for part in parts(source, words.length, adapters)
         }
         model = replace(model, encoders=_encoders(words, graphs))
         Bundle(folder, model, graphs, f"overpaint {__version__}").write_manifest()
@@ -148,17 +157,28 @@ def _size(source: Checkpoint, weights: str) -> int:
     return count * torch.finfo(getattr(torch, weights)).bits // 8
 
 
-def parts(source: Checkpoint, chunk: int) -> Iterator[Part]:
-    """The graphs of a checkpoint whose prompts come in chunks of `chunk` tokens."""
+def parts(source: Checkpoint, chunk: int, adapters: Collection[str] = ADAPTERS) -> Iterator[Part]:
+    """The graphs of a checkpoint whose prompts come in chunks of `chunk` tokens, the denoiser ready for `adapters`."""
     text, unet, vae = (source.configs[part] for part in ("text_encoder", "unet", "vae"))
     scale = downscale(vae)
     width, height = components.latent_size(unet)
     size = (width * scale, height * scale)
     encoder = wrappers.TinyVaeEncoder if components.is_tiny(vae) else wrappers.VaeEncoder
     yield Part(components.text_encoder(text), lambda: wrappers.TextEncoder(load_text_encoder(source)))
-    yield Part(components.unet(unet, scale, chunk), lambda: wrappers.UNet(load_unet(source)))
+    denoiser = _denoiser(unet, scale, chunk, adapters)
+    others = [spec.name for spec in denoiser.inputs[3:]]
+    yield Part(denoiser, lambda: wrappers.UNet(load_unet(source), others))
     yield Part(components.vae_encoder(vae, scale, size), lambda: encoder(load_vae(source)))
     yield Part(components.vae_decoder(vae, scale, size), lambda: wrappers.VaeDecoder(load_vae(source)))
+
+
+def _denoiser(unet: Config, scale: int, chunk: int, adapters: Collection[str]) -> Component:
+    component = components.unet(unet, scale, chunk)
+    if CONTROL in adapters:
+        component = with_control(component, residuals(unet))
+    if IMAGE in adapters:
+        component = with_image_prompts(component, image_width(unet))
+    return component
 
 
 def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: int, report: Report) -> Graph:
@@ -189,4 +209,5 @@ def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: 
         weights=weights,
         receipt=receipt,
         data=tuple(File.of(folder, name) for name in data),
+        adapters=component.adapters,
     )

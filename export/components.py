@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,14 +38,20 @@ class Component:
     traced: Lengths
     checked: tuple[Lengths, ...]
     draws: Mapping[str, Draw]
+    adapters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def feeds(self, lengths: Lengths, seed: int) -> dict[str, Array]:
         """Random inputs of the given lengths, the same for the same seed."""
         rng = np.random.default_rng(seed)
         feeds = {}
+        optional = {name for names in self.adapters.values() for name in names}
         for spec in self.inputs:
             shape = tuple(lengths[axis] if isinstance(axis, str) else axis for axis in spec.axes)
-            feeds[spec.name] = np.asarray(self.draws[spec.name](rng, shape, lengths), spec.dtype)
+            absent = spec.name in optional and all(
+                lengths[axis] == 1 for axis in spec.axes[1:] if isinstance(axis, str)
+            )
+            drawn = np.zeros(shape) if absent else self.draws[spec.name](rng, shape, lengths)
+            feeds[spec.name] = np.asarray(drawn, spec.dtype)
         return feeds
 
 
@@ -77,7 +83,7 @@ def text_encoder(config: Config) -> Component:
         ),
         {
             "input_ids": ids,
-            "vectors": _normal,
+            "vectors": normal,
             "clip_skip": lambda _rng, _shape, lengths: np.array(lengths["clip_skip"]),
         },
     )
@@ -109,7 +115,7 @@ def unet(config: Config, downscale: int, chunk: int) -> Component:
             {"rows": 3, "height": least + 3, "width": least * 2 + 1, "tokens": chunk * 3},
             {"rows": 2, "height": least * 2, "width": least, "tokens": chunk},
         ),
-        {"sample": _normal, "timestep": _timestep, "encoder_hidden_states": _normal},
+        {"sample": normal, "timestep": _timestep, "encoder_hidden_states": normal},
     )
 
 
@@ -185,7 +191,8 @@ def _float(name: str, *axes: int | str) -> TensorSpec:
     return TensorSpec(name, "float32", axes)
 
 
-def _normal(rng: np.random.Generator, shape: tuple[int, ...], _: Lengths) -> Array:
+def normal(rng: np.random.Generator, shape: tuple[int, ...], _: Lengths) -> Array:
+    """Normally distributed numbers."""
     return rng.standard_normal(shape)
 
 

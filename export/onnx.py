@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from onnxscript import opset18 as op
 from torch.export import Dim
 
 from ..errors import ExportError
+from .adapters import TRANSLATIONS
 from .components import Component
 
 # A protobuf message ends at 2 GB, and one in memory is a second copy of the weights: large graphs keep them outside.
@@ -59,14 +61,14 @@ def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Mo
     }
     try:
         with _quiet(), torch.no_grad():
-            program = torch.export.export(module, args, dynamic_shapes=dynamic, strict=False)
+            program = torch.export.export(module, args, dynamic_shapes=_by_parameter(module, dynamic), strict=False)
             exported = torch.onnx.export(
                 program,
                 input_names=[spec.name for spec in component.inputs],
                 output_names=[spec.name for spec in component.outputs],
-                dynamic_shapes=names,
+                dynamic_shapes=_by_parameter(module, names),
                 opset_version=opset,
-                custom_translation_table={torch.ops.aten.group_norm.default: _group_norm},
+                custom_translation_table={torch.ops.aten.group_norm.default: _group_norm, **TRANSLATIONS},
                 verbose=False,
             )
     except RuntimeError as exc:
@@ -74,6 +76,14 @@ def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Mo
     assert exported is not None
     _check_signature(exported.model.graph, component)
     return exported.model
+
+
+def _by_parameter(module: torch.nn.Module, axes: Mapping[str, Any]) -> dict[str, Any]:
+    """The axes of inputs by the parameters of the module's `forward`: what is left goes to its `*others`."""
+    kinds = {each.name: each.kind for each in inspect.signature(module.forward).parameters.values()}
+    named = [name for name, kind in kinds.items() if kind is not inspect.Parameter.VAR_POSITIONAL]
+    made = {name: axes[name] for name in named}
+    return made | {name: tuple(axes[each] for each in list(axes)[len(named) :]) for name in kinds.keys() - made.keys()}
 
 
 def _group_norm(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from diffusers.models.activations import GEGLU
@@ -9,6 +11,8 @@ from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel
+
+from .adapters import CONTROL, KEYS, VALUES, Addend, attend_to_images
 
 
 class TextEncoder(nn.Module):
@@ -61,20 +65,37 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 
 class UNet(nn.Module):
-    """`sample` [rows, channels, height, width], `timestep` [rows], `encoder_hidden_states` [rows, tokens, dim] ->
-    `model_output` [rows, latent channels, height, width]; every row has its own timestep."""
+    """`sample` [rows, channels, height, width], `timestep` [rows], `encoder_hidden_states` [rows, tokens, dim], and
+    what `others` names -> `model_output` [rows, latent channels, height, width]; every row has its own timestep.
 
-    def __init__(self, model: UNet2DConditionModel) -> None:
+    `others` may be `adapters.residuals`, which broadcast, and `image_keys` and `image_values` [rows, tokens, width].
+    """
+
+    def __init__(self, model: UNet2DConditionModel, others: Sequence[str] = ()) -> None:
         super().__init__()
         self.model = model
+        self._others = tuple(others)
+        self._image = attend_to_images(model) if KEYS in others else []
         for feed_forward in [module for module in model.modules() if isinstance(module, FeedForward)]:
             if isinstance(feed_forward.net[0], GEGLU):
                 feed_forward.net[0] = Geglu(feed_forward.net[0].proj)
 
-    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> tuple[Tensor]:
+    def forward(
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, *others: Tensor
+    ) -> tuple[Tensor]:
         """Evaluate the denoiser once for each row."""
-        dtype = self.model.dtype
-        output = self.model(sample.to(dtype), timestep, encoder_hidden_states.to(dtype), return_dict=False)[0]
+        dtype, given = self.model.dtype, dict(zip(self._others, others, strict=True))
+        for processor in self._image:
+            processor.keys, processor.values = given[KEYS], given[VALUES]
+        addends = [Addend(array) for name, array in given.items() if name.startswith(CONTROL)]
+        output = self.model(
+            sample.to(dtype),
+            timestep,
+            encoder_hidden_states.to(dtype),
+            down_block_additional_residuals=addends[:-1] or None,
+            mid_block_additional_residual=addends[-1] if addends else None,
+            return_dict=False,
+        )[0]
         return (output.float(),)
 
 

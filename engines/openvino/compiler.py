@@ -138,6 +138,7 @@ class Compiler:
         lengths = {
             axis: length
             for spec, shape in zip(self.graph.inputs, shapes, strict=True)
+            if spec.name not in self.graph.optional
             for axis, length in zip(spec.axes, shape, strict=True)
             if isinstance(axis, str) and axis not in ("rows", "tokens")
         }

@@ -18,8 +18,9 @@ from ..sampling.brownian import BrownianNoise
 from ..sampling.noise import NoiseStream
 from ..sampling.plan import Plan
 from .blend import Blend
-from .denoiser import OUTPUT, SAMPLE, TIMESTEP, Outputs, Row
+from .denoiser import OUTPUT, SAMPLE, TIMESTEP
 from .guidance import combined
+from .rows import Outputs, Row, RowControl, RowEvaluator
 from .state import new_state
 
 
@@ -35,6 +36,20 @@ class StepHook(Protocol):
         """The latents to go on with after `evaluation`; `denoised` is the model's idea of the clean ones, `noise` what
         the evaluation drew."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class JobControl:
+    """A ControlNet's part in a job.
+
+    `net` evaluates its graph; `inputs` are what that takes besides latents, timestep and text, by name, such as the
+    hint float32 [3, height, width] of the whole picture. `weights` are those of its residuals, for each evaluation and
+    each of its conditionings; None where it does not count.
+    """
+
+    net: RowEvaluator
+    inputs: Mapping[str, Array]
+    weights: Sequence[Sequence[tuple[float, ...] | None]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +72,7 @@ class Job:
     With a `mosaic` every conditioning is one row a window, joined before anything else; its inputs of the latents'
     size, or of a multiple of it, are cut alike. `step_hooks` are called after every evaluation, in their order.
     The `motion` gives the noise of the plan's Brownian evaluations. A `blend` puts what a mask keeps into every
-    prediction. `component` is the denoiser's name in errors.
+    prediction. `controls` are the ControlNets. `component` is the denoiser's name in errors.
     """
 
     def __init__(
@@ -73,6 +88,7 @@ class Job:
         step_hooks: Sequence[StepHook] = (),
         motion: BrownianNoise | None = None,
         blend: Blend | None = None,
+        controls: Sequence[JobControl] = (),
         component: str = "the denoiser",
     ) -> None:
         self.plan = plan
@@ -87,6 +103,7 @@ class Job:
         self._mosaic = mosaic
         self._step_hooks = step_hooks
         self._blend = blend
+        self._controls = controls
         self._component = component
         self._drifted: tuple[float, ...] = ()
         self._outputs: dict[int, Array] = {}
@@ -123,10 +140,10 @@ class Job:
 
     @property
     def plain(self) -> bool:
-        """Whether nothing but the plan's arithmetic happens between evaluations: no hook, blend, window or area."""
+        """Whether a job is the denoiser and the plan's arithmetic alone: no hook, blend, window, area or ControlNet."""
         areas = any(each.area is not None for those in self.conditionings for each in those)
         others = self._step_hooks or self._blend is not None or self._mosaic or self._concat_latents is not None
-        return not (areas or others)
+        return not (areas or others or self._controls)
 
     @property
     def row_count(self) -> int:
@@ -141,13 +158,26 @@ class Job:
         if self._blend is not None:
             latents = self._blend.seen(self.evaluation, latents)
         timestep = self.state.timesteps[self.evaluation : self.evaluation + 1]
+        seen = latents
         if self._concat_latents is not None:
-            latents = namespace(self.device).concatenate([latents, self._concat_latents])
+            seen = namespace(self.device).concatenate([latents, self._concat_latents])
         return [
-            Row({**inputs, TIMESTEP: timestep})
-            for each in self.conditionings[self.evaluation]
-            for inputs in self._windows({**each.inputs, SAMPLE: latents})
+            Row({**inputs, TIMESTEP: timestep}, controls)
+            for place, each in enumerate(self.conditionings[self.evaluation])
+            for inputs, controls in zip(
+                self._windows({**each.inputs, SAMPLE: seen}), self._row_controls(place, latents), strict=True
+            )
         ]
+
+    def _row_controls(self, place: int, latents: Array) -> Sequence[Sequence[RowControl]]:
+        """The ControlNets that count for a conditioning of the next evaluation, in each window."""
+        windows: list[list[RowControl]] = [[] for _ in range(len(self._mosaic) if self._mosaic else 1)]
+        for control in self._controls:
+            if (weights := control.weights[self.evaluation][place]) is None:
+                continue
+            for own, inputs in zip(windows, self._windows({**control.inputs, SAMPLE: latents}), strict=True):
+                own.append(RowControl(control.net, inputs, weights))
+        return windows
 
     def _windows(self, inputs: Mapping[str, Array]) -> list[Mapping[str, Array]]:
         """The inputs of each window: what is as large as the picture is cut."""

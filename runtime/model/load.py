@@ -79,6 +79,7 @@ def load_model(
             by_role["denoiser"],
             min(max_rows, denoiser.ranges["rows"].most),
             max_area or AREAS[by_role["denoiser"].device],
+            denoiser.adapters,
         ),
     )
     loading = {

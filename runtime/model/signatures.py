@@ -43,10 +43,11 @@ def check_signatures(bundle: Bundle) -> None:
 
 def unfed(bundle: Bundle) -> list[str]:
     """The denoiser's inputs that no request can give: neither the latents nor what the text encoders make."""
-    given = {SAMPLE, TIMESTEP, TEXT}
+    denoiser = bundle.by_role("denoiser")
+    given = {SAMPLE, TIMESTEP, TEXT, *denoiser.optional}
     if any(encoder.pooled for encoder in bundle.model.encoders):
         given.add(POOLED)
-    return sorted({spec.name for spec in bundle.by_role("denoiser").inputs} - given)
+    return sorted({spec.name for spec in denoiser.inputs} - given)
 
 
 def _check(bundle: Bundle, name: str, inputs: set[str], outputs: set[str], optional: set[str]) -> None:

@@ -12,7 +12,7 @@ import overpaint
 from benchmarks.peers.work import Loaded, Work
 from overpaint.engines import arrays
 from overpaint.runtime.conditioning.conditioning import TEXT
-from overpaint.runtime.denoising.denoiser import Row
+from overpaint.runtime.denoising.rows import Row
 
 
 def load(bundle: Path, work: Work, **options: Any) -> Loaded:

@@ -12,7 +12,8 @@ from overpaint.bundles.profile import Profile
 from overpaint.bundles.tensor import Array
 from overpaint.engines.base import ROW_BUCKETS
 from overpaint.engines.fake import FakeEngine
-from overpaint.runtime.denoising.denoiser import Denoiser, Row
+from overpaint.runtime.denoising.denoiser import Denoiser
+from overpaint.runtime.denoising.rows import Row
 
 SIDE = Range(2, 8, 64)
 

@@ -13,8 +13,8 @@ from overpaint import EngineError, InputError, Pipeline, Request
 from overpaint.bundles.tensor import Array
 from overpaint.engines.wrapper import Wrapper
 from overpaint.runtime.conditioning.conditioning import Conditioning
-from overpaint.runtime.denoising.denoiser import Row
 from overpaint.runtime.denoising.job import Job
+from overpaint.runtime.denoising.rows import Row
 from overpaint.runtime.imaging.tiles import Mosaic
 from overpaint.runtime.sampling.noise import noise_stream
 from tests.support.bundles import fake_bundle

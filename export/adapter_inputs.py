@@ -1,0 +1,58 @@
+"""The denoiser's specification with the inputs of adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ..bundles.graph import Range
+from ..bundles.tensor import TensorSpec
+from .adapters import CONTROL, IMAGE, KEYS, MOST_IMAGE_TOKENS, VALUES, Residual
+from .components import Component, Lengths, normal
+
+
+def with_control(denoiser: Component, residuals: Sequence[Residual]) -> Component:
+    """A denoiser that also takes a ControlNet's residuals; checked with them, and without."""
+    ranges = dict(denoiser.ranges)
+    for each in residuals:
+        ranges |= each.ranges(ranges["height"], ranges["width"])
+
+    def present(lengths: Lengths) -> Lengths:
+        own: Lengths = {}
+        for each in residuals:
+            own = {**own, **each.lengths(lengths["height"], lengths["width"])}
+        return {**lengths, **own}
+
+    def absent(lengths: Lengths) -> Lengths:
+        return {**lengths, **{axis: length for each in residuals for axis, length in each.absent.items()}}
+
+    return replace(
+        denoiser,
+        inputs=(*denoiser.inputs, *(each.spec for each in residuals)),
+        ranges=ranges,
+        traced=present(denoiser.traced),
+        checked=_alternating(denoiser.checked, absent, present),
+        draws={**denoiser.draws, **{each.name: normal for each in residuals}},
+        adapters={**denoiser.adapters, CONTROL: tuple(each.name for each in residuals)},
+    )
+
+
+def with_image_prompts(denoiser: Component, width: int) -> Component:
+    """A denoiser that also takes image prompts, as keys and values [image_tokens, width] of all its layers; checked
+    with them, and without."""
+    axis = "image_tokens"
+    return replace(
+        denoiser,
+        inputs=(*denoiser.inputs, *(TensorSpec(name, "float32", ("rows", axis, width)) for name in (KEYS, VALUES))),
+        ranges={**denoiser.ranges, axis: Range(1, 1, MOST_IMAGE_TOKENS)},
+        traced={**denoiser.traced, axis: 5},
+        checked=_alternating(denoiser.checked, lambda own: {**own, axis: 1}, lambda own: {**own, axis: 4}),
+        draws={**denoiser.draws, KEYS: normal, VALUES: normal},
+        adapters={**denoiser.adapters, IMAGE: (KEYS, VALUES)},
+    )
+
+
+def _alternating(
+    checked: Sequence[Lengths], first: Callable[[Lengths], Lengths], second: Callable[[Lengths], Lengths]
+) -> tuple[Lengths, ...]:
+    return tuple((second if index % 2 else first)(lengths) for index, lengths in enumerate(checked))
