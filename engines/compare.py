@@ -14,11 +14,14 @@ SEED = 7
 
 
 def random_feeds(specs: Iterable[TensorSpec], lengths: Mapping[str, int]) -> dict[str, Array]:
-    """Random inputs of the given lengths, the same every time: unit normal, timesteps below 1000, small token ids."""
+    """Random inputs of these lengths, the same every time: unit normal, timesteps below 1000, small token ids.
+
+    An axis without a length is 1 long, as those of adapters are which a row lacks.
+    """
     rng = np.random.default_rng(SEED)
     feeds = {}
     for spec in specs:
-        shape = tuple(lengths[axis] if isinstance(axis, str) else axis for axis in spec.axes)
+        shape = tuple(lengths.get(axis, 1) if isinstance(axis, str) else axis for axis in spec.axes)
         if spec.dtype.startswith("int"):
             values = rng.integers(0, 100, shape) if shape else np.array(0)
         else:

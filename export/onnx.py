@@ -80,10 +80,9 @@ def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Mo
 
 def _by_parameter(module: torch.nn.Module, axes: Mapping[str, Any]) -> dict[str, Any]:
     """The axes of inputs by the parameters of the module's `forward`: what is left goes to its `*others`."""
-    kinds = {each.name: each.kind for each in inspect.signature(module.forward).parameters.values()}
-    named = [name for name, kind in kinds.items() if kind is not inspect.Parameter.VAR_POSITIONAL]
-    made = {name: axes[name] for name in named}
-    return made | {name: tuple(axes[each] for each in list(axes)[len(named) :]) for name in kinds.keys() - made.keys()}
+    parameters = inspect.signature(module.forward).parameters
+    others = tuple(own for name, own in axes.items() if name not in parameters)
+    return {name: own for name, own in axes.items() if name in parameters} | ({"others": others} if others else {})
 
 
 def _group_norm(

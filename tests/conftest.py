@@ -42,7 +42,7 @@ def inpainting_bundle(inpainting_checkpoint: Path, tmp_path_factory: pytest.Temp
     """The bundle of `inpainting_checkpoint`."""
     from overpaint.export import export_bundle
 
-    return export_bundle(inpainting_checkpoint, tmp_path_factory.mktemp("inpainting") / "bundle")
+    return export_bundle(inpainting_checkpoint, tmp_path_factory.mktemp("inpainting") / "bundle", adapters=())
 
 
 @pytest.fixture(scope="session")
