@@ -21,7 +21,7 @@ check: lint test
 slow: .venv/.dev
 	$(BIN)/pytest -m slow
 
-# Needs a quiet machine, a C++ compiler and half an hour; see `python -m benchmarks.peers --help` for other models and sizes.
+# Needs a quiet machine, a C++ compiler and an hour and a half; see `python -m benchmarks.peers --help` for other models and sizes.
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks.cold --write
 	$(BIN)/python -m benchmarks.steps --size 256 --steps 10 --write
@@ -29,6 +29,10 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.upscale --write
 	$(BIN)/python -m benchmarks.inpaint --write
 	$(BIN)/python -m benchmarks.sharing --write
+	$(BIN)/python -m benchmarks.serving h200 --write
+	$(BIN)/python -m benchmarks.serving engines --count 100 --arrivals 100 --write
+	$(BIN)/python -m benchmarks.serving peers --count 60 --arrivals 60 --write
+	$(BIN)/python -m benchmarks.serving server --write
 	$(BIN)/python -m benchmarks.peers --plot benchmarks/results/peers.png --write
 
 .venv/bin/python:

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 PROMPT = "fox, ink style"
-Paint = Callable[[Image.Image, str, int], Image.Image]  # picture, prompt, seed
+Paint = Callable[..., Image.Image]
+"""Of a picture, a prompt and a seed; `steps` and `strength` by name where they are not the work's."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Work:
     warmup: int
     repeats: int
     stage_repeats: int
+
+    def schedule(self, steps: int | None, strength: float | None) -> tuple[int, float]:
+        """The steps and the strength of a picture, which are the work's where nothing is said."""
+        return steps or self.steps, self.strength if strength is None else strength
 
     @property
     def executed(self) -> int:

@@ -32,7 +32,6 @@ def load(
     if compiled:
         pipe.unet = unet = torch.compile(unet, mode=compiled)
         vae.encode, vae.decode = (torch.compile(part, mode=compiled) for part in (vae.encode, vae.decode))
-    options = {"strength": work.strength, "num_inference_steps": work.steps, "guidance_scale": work.guidance}
 
     @lru_cache(maxsize=1)
     def encoded(prompt: str) -> dict[str, torch.Tensor]:
@@ -41,7 +40,11 @@ def load(
             found = pipe.encode_prompt(prompt, device, 1, work.rows > 1)
         return dict(zip(("prompt_embeds", "negative_prompt_embeds"), found, strict=True))
 
-    def paint(image: Image.Image, prompt: str, seed: int) -> Image.Image:
+    def paint(
+        image: Image.Image, prompt: str, seed: int, steps: int | None = None, strength: float | None = None
+    ) -> Image.Image:
+        count, share = work.schedule(steps, strength)
+        options = {"strength": share, "num_inference_steps": count, "guidance_scale": work.guidance}
         generator = torch.Generator().manual_seed(seed)
         return pipe(image=image, generator=generator, **encoded(prompt), **options).images[0]
 

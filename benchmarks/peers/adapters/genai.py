@@ -51,16 +51,14 @@ def load(folder: Path, work: Work, *, weights: str, precision: str) -> Loaded:
     scheduler = genai.Scheduler.from_config(folder / "scheduler/scheduler_config.json")
     pipe = genai.Image2ImagePipeline.stable_diffusion(scheduler, text, unet, vae)
     # Assembled from parts it asks for the sizes that a folder would have told it.
-    options = {
-        "strength": work.strength,
-        "num_inference_steps": work.steps,
-        "guidance_scale": work.guidance,
-        "height": work.size,
-        "width": work.size,
-    }
+    options = {"guidance_scale": work.guidance, "height": work.size, "width": work.size}
 
-    def paint(image: Image.Image, prompt: str, seed: int) -> Image.Image:
-        made = pipe.generate(prompt, ov.Tensor(np.asarray(image)[None]), generator=Noise(seed), **options)
+    def paint(
+        image: Image.Image, prompt: str, seed: int, steps: int | None = None, strength: float | None = None
+    ) -> Image.Image:
+        count, share = work.schedule(steps, strength)
+        schedule = {"num_inference_steps": count, "strength": share}
+        made = pipe.generate(prompt, ov.Tensor(np.asarray(image)[None]), generator=Noise(seed), **schedule, **options)
         return Image.fromarray(made.data[0])
 
     return Loaded(paint, dict(_stages(text, unet, vae, work)))

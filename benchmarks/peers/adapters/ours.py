@@ -17,10 +17,13 @@ from overpaint.runtime.denoising.rows import Row
 
 def load(bundle: Path, work: Work, **options: Any) -> Loaded:
     pipe = overpaint.load(bundle, **options)
-    request = {"strength": work.strength, "steps": work.steps, "guidance_scale": work.guidance}
 
-    def paint(image: Image.Image, prompt: str, seed: int) -> Image.Image:
-        return pipe(image, prompt, seed=seed, convention="diffusers", **request).images[0]
+    def paint(
+        image: Image.Image, prompt: str, seed: int, steps: int | None = None, strength: float | None = None
+    ) -> Image.Image:
+        count, share = work.schedule(steps, strength)
+        request = {"steps": count, "strength": share, "guidance_scale": work.guidance, "convention": "diffusers"}
+        return pipe(image, prompt, seed=seed, **request).images[0]
 
     facts, device = pipe.bundle.model, pipe.denoiser.engine.device
     side = work.size // facts.downscale

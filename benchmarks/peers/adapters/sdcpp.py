@@ -24,7 +24,10 @@ def load(folder: Path, work: Work, *, weights: str) -> Loaded:
         verbose=False,
     )
 
-    def paint(image: Image.Image, prompt: str, seed: int) -> Image.Image:
+    def paint(
+        image: Image.Image, prompt: str, seed: int, steps: int | None = None, strength: float | None = None
+    ) -> Image.Image:
+        count, share = work.schedule(steps, strength)
         return model.generate_image(
             prompt,
             init_image=image,
@@ -32,9 +35,9 @@ def load(folder: Path, work: Work, *, weights: str) -> Loaded:
             height=work.size,
             cfg_scale=work.guidance,
             sample_method="ddim_trailing",
-            sample_steps=work.steps,
+            sample_steps=count,
             # It runs int(steps * strength) + 1 steps.
-            strength=(work.executed - 0.5) / work.steps,
+            strength=(int(count * share) - 0.5) / count,
             seed=seed,
         )[0]
 
