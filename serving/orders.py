@@ -12,7 +12,7 @@ from ..runtime.imaging.mask import Mask
 from ..runtime.imaging.picture import Picture
 from ..runtime.model.model import Model
 from ..runtime.model.stats import total
-from ..runtime.model.tickets import DONE, Ticket
+from ..runtime.model.tickets import DONE, Ticket, Unread
 from ..runtime.model.upscaler import Upscaler
 from ..runtime.requests import checks
 from ..runtime.requests.expand import expand
@@ -72,7 +72,7 @@ class Batch:
         prepared = [model.prepare(request) for request in requests]
         self.evaluations = sum(len(each.plan) for each in prepared)
         works = [model.painting(each, together=len(prepared)) for each in prepared]
-        self._tickets = [Ticket(work, image=index) for index, work in enumerate(works)]
+        self._tickets = [Ticket(work, image=index, events=Unread()) for index, work in enumerate(works)]
         self._left = len(self._tickets)
         self._lock = threading.Lock()
 

@@ -105,6 +105,13 @@ class Events:
         return len(self._events)
 
 
+class Unread(Events):
+    """Events that nobody reads: none is kept, nor the latents of its step."""
+
+    def put(self, event: Event) -> None:
+        """Let go of an event."""
+
+
 def cancelled() -> CancelledError:
     """The error of a ticket that was cancelled."""
     return CancelledError("the work was cancelled and has no result; start it again")

@@ -367,3 +367,12 @@ def test_with_one_key_nothing_is_kept_free(serve: Serve, order: Make, slow: Slow
     assert len(service.jobs) == 4
     for job in jobs:
         job.cancel()
+
+
+def test_events_that_nobody_reads_are_not_kept(serve: Serve, order: Make, model: Model, slow: Slow) -> None:
+    slow(0.01)
+    service = serve()
+    job = service.submit(order(steps=30))
+    until(lambda: job.done >= 5)
+    assert [len(ticket.events) for ticket in model.scheduler.tickets] == [0]
+    assert len(pixels(job)) == 1
