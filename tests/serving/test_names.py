@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from overpaint.serving.app import create_app
 from overpaint.serving.service import Service
-from tests.serving.conftest import text
+from tests.serving.conftest import png, text
 
 _watched: list[str] = []
 _opened: list[str] = []
@@ -88,6 +89,7 @@ def names(secret: Path) -> list[str]:
     ]
 
 
+PICTURE = text(png(np.zeros((16, 16, 3), np.uint8)))
 WATCHED = ("secret-place", "passwd", "/proc/self/environ")
 
 
@@ -123,6 +125,35 @@ def test_a_name_that_is_not_known_is_refused(
         error = answer.json()["error"]
         assert error.get("field", error.get("param")) == field, (name, error)
         assert len(answer.content) < 3000
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("img2img", lambda name: {"override_settings": {"sd_model_checkpoint": name}}),
+        ("img2img", lambda name: {"sampler_name": name}),
+        ("img2img", lambda name: {"init_images": [name]}),
+        ("img2img", lambda name: {"mask": name}),
+        ("img2img", lambda name: {"script_name": name}),
+        ("img2img", lambda name: {"script_name": "SD upscale", "script_args": [None, 16, name, 2]}),
+        ("img2img", lambda name: {"styles": [name]}),
+        ("/internal/progress", lambda name: {"id_task": name}),
+        ("extra-single-image", lambda name: {"image": PICTURE, "upscaler_1": name}),
+        ("extra-single-image", lambda name: {"image": name}),
+        ("png-info", lambda name: {"image": name}),
+        ("options", lambda name: {"sd_model_checkpoint": name}),
+    ],
+)
+def test_a_name_of_a1111s_interface_opens_no_file(
+    path: str, more: Callable[[str], dict[str, Any]], client: TestClient, secret: Path
+) -> None:
+    for name in names(secret):
+        with untouched(*WATCHED):
+            sent = {"init_images": [PICTURE], "steps": 1, **more(name)}
+            answer = client.post(
+                path if path[0] == "/" else f"/sdapi/v1/{path}", json=sent if path == "img2img" else more(name)
+            )
+        assert answer.status_code < 500, (name, answer.text[:300])
 
 
 def test_a_prompt_that_names_files_opens_none(client: TestClient, file: bytes, secret: Path) -> None:

@@ -105,6 +105,20 @@ def test_every_verb_tells_of_its_steps_and_of_its_end(
     assert sizes
 
 
+def test_previews_are_decoded_of_the_steps_that_a_listener_wants(
+    serve: Serve, order: Make, model: Model, slow: Slow
+) -> None:
+    decoder = model.stages.vae.decoder = Counting(model.stages.vae.decoder)
+    service = serve()
+    slow(0.02)
+    job, notices = service.submit(order(steps=20)), list[Notice]()
+    job.listen(notices.append, previews=lambda step: step["step"] in (5, 10))
+    job.future.result(30)
+    shown = [notice.data["step"] for notice in notices if notice.kind == "preview"]
+    assert shown == [5, 10]
+    assert len(decoder.rows) == 3  # with the result
+
+
 def test_nothing_is_decoded_for_a_preview_where_nobody_listens(serve: Serve, order: Make, model: Model) -> None:
     decoder = model.stages.vae.decoder = Counting(model.stages.vae.decoder)
     service = serve()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +11,8 @@ import openai
 import pytest
 
 from overpaint.runtime.model.model import Model
-from overpaint.serving.service import Service
 from tests.serving.conftest import counting, png
-from tests.serving.openai.conftest import client_of, listening
+from tests.serving.openai.conftest import client_of
 
 Listen = Callable[..., str]
 Slow = Callable[[float], None]
@@ -132,24 +130,3 @@ def test_a_late_edit_and_a_failing_one_are_the_servers(listen: Listen, file: byt
     with pytest.raises(openai.APIError, match="the server failed") as failed:
         list(client.images.edit(image=file, stream=True, **EDIT))
     assert "secret" not in str(failed.value)
-
-
-@pytest.mark.parametrize("policy", ["cancel", "keep"])
-def test_a_stream_that_is_left_ends_its_job(
-    policy: str, serve: Callable[..., Service], file: bytes, slow: Slow
-) -> None:
-    service = serve(hosts=(), on_disconnect=policy)
-    slow(0.02)
-    with listening(service) as address:
-        stream = client_of(address).images.edit(image=file, stream=True, partial_images=3, **LONG)
-        next(iter(stream))
-        stream.close()
-        end = time.monotonic() + 20
-        if policy == "keep":
-            time.sleep(0.3)
-            (job,) = service.jobs.open()
-            job.cancel()
-        while service.jobs.open():
-            assert time.monotonic() < end
-            time.sleep(0.01)
-    assert [job.status for job in service.jobs.ended()] == ["cancelled"]
