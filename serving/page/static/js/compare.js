@@ -14,11 +14,18 @@ export class Compare {
     stage.controls.add(this.grip);
     this.grip.on("mouseenter", () => (stage.container.style.cursor = "ew-resize"));
     this.grip.on("mouseleave", () => (stage.container.style.cursor = ""));
-    this.grip.on("dragmove", () => stage.setSplit(this.#share(this.grip.x())));
-    this.slider.addEventListener("input", () => stage.setSplit(this.slider.value / 1000));
+    this.grip.on("dragmove", () => this.set(this.#share(this.grip.x())));
+    this.slider.addEventListener("input", () => this.set(this.slider.value / 1000));
     stage.addEventListener("split", () => this.draw());
     stage.addEventListener("view", () => this.draw());
     this.active = false;
+    this.revealing = false;
+  }
+
+  /** Where the user puts the divider: that ends a sweep. */
+  set(split) {
+    this.revealing = false;
+    this.stage.setSplit(split);
   }
 
   show(active) {
@@ -33,10 +40,11 @@ export class Compare {
       this.stage.setSplit(0);
       return;
     }
+    this.revealing = true;
     const begin = performance.now();
     const step = (now) => {
       const t = Math.min(1, (now - begin) / 700);
-      if (!this.active) return;
+      if (!this.active || !this.revealing) return;
       this.stage.setSplit((1 - t) ** 3);
       if (t < 1) requestAnimationFrame(step);
     };

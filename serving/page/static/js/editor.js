@@ -58,10 +58,12 @@ export class Editor extends EventTarget {
   }
 
   choose(tool) {
-    this.edit();
+    if (this.busy) return;
+    if (tool !== "hand") {
+      this.edit();
+      this.setMode(tool === "frame" ? "extend" : "repaint");
+    }
     this.tool = tool;
-    if (tool === "frame") this.setMode("extend");
-    else if (tool !== "hand") this.setMode("repaint");
     this.#update();
   }
 
@@ -69,7 +71,8 @@ export class Editor extends EventTarget {
     const changed = mode !== this.mode;
     this.mode = mode;
     if (mode === "extend") this.tool = "frame";
-    else if (this.tool === "frame") this.tool = "brush";
+    else if (mode === "upscale") this.tool = "hand";
+    else if (changed && this.tool !== "eraser") this.tool = "brush";
     this.#update();
     if (changed) this.#tell("mode");
     if (changed && !this.stage.showsResult) this.fit();
@@ -132,7 +135,7 @@ export class Editor extends EventTarget {
   /** Show the input or the result. */
   flip() {
     if (!this.work) return false;
-    this.stage.setSplit(this.stage.split > 0.5 ? 0 : 1);
+    this.compare.set(this.stage.split > 0.5 ? 0 : 1);
     return true;
   }
 
@@ -161,7 +164,8 @@ export class Editor extends EventTarget {
     const { stage, artwork } = this;
     const result = this.work !== null;
     for (const button of $$("[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === this.tool));
-    this.frame.show(this.mode === "extend" && !stage.showsResult && !this.busy);
+    stage.framed = this.mode === "extend";
+    this.frame.show(stage.framed && !stage.showsResult, !this.busy);
     this.compare.show(result && !this.busy);
     $("#result-bar").hidden = !result || this.busy;
     $("#brush-bar").hidden = !this.canPaint;

@@ -23,8 +23,10 @@ export class Frame extends EventTarget {
     stage.addEventListener("view", () => this.draw());
   }
 
-  show(visible) {
+  /** `editable` shows the handles too. */
+  show(visible, editable = visible) {
     this.group.visible(visible);
+    for (const handle of this.handles) handle.visible(editable);
     this.ground.visible(visible);
     this.draw();
   }

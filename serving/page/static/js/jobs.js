@@ -20,15 +20,15 @@ function formOf(order) {
   return form;
 }
 
-/** Submit; where the server is busy, wait as long as it says. */
+/** Submit; where the server is busy, or not ready yet, wait as long as it says. */
 async function submitted(order, tell, signal) {
   for (;;) {
     try {
       return await api.submit(formOf(order), signal);
     } catch (error) {
-      if (error.status !== 429) throw error;
+      if (!["busy", "starting"].includes(error.type)) throw error;
       const seconds = Math.min(error.retry ?? 2, 60);
-      tell({ kind: "busy", seconds });
+      tell({ kind: error.type, seconds });
       await wait(1000 * seconds, signal);
     }
   }
@@ -52,7 +52,7 @@ async function ended(id, tell, signal) {
 }
 
 /**
- * Run an order: `tell` gets {kind: "status" | "progress" | "preview" | "busy", ...}. Gives the pictures as
+ * Run an order: `tell` gets {kind: "status" | "progress" | "preview" | "busy" | "starting", ...}. Gives the pictures as
  * {blob, width, height, seed, parameters, notes}. Raises `ApiError`, or an AbortError when `signal` cancels it: the
  * server's job is then cancelled too.
  */

@@ -61,6 +61,8 @@ async function paint(artworks) {
     return;
   }
   const { verb } = editor;
+  // Pictures of a batch without a frame of their own grow like the one that is shown.
+  if (verb === "outpaint") for (const each of artworks) if (!each.grows) Object.assign(each.growth, editor.artwork.growth);
   const orders = await Promise.all(artworks.map((artwork) => orderOf(artwork, verbOf(artwork, verb), $("#model").value, valuesFor(artwork, verb))));
   editor.edit();
   editor.setBusy(true);

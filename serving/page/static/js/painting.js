@@ -62,6 +62,7 @@ export class Painting extends EventTarget {
 
   #told(notice, index, order) {
     if (notice.kind === "busy") this.text = `The server is busy, waiting ${seconds(notice.seconds)}`;
+    else if (notice.kind === "starting") this.text = "The server is warming up";
     else if (notice.kind === "status") this.#status(notice, index);
     else if (notice.kind === "progress") this.#progressed(notice, index);
     else if (notice.kind === "preview" && order.artwork === this.stage.artwork && notice.image === 0) this.#preview(notice, order);

@@ -1,5 +1,5 @@
 // Keyboard shortcuts, and the dialog that lists them.
-import { $, el } from "./dom.js";
+import { $, el, on } from "./dom.js";
 
 /** [keys as shown, what it does, event.key values, action's name, modifiers]. */
 const KEYS = [
@@ -58,5 +58,7 @@ export function setUpShortcuts(actions, hold) {
   $("#key-list").replaceChildren(...KEYS.flatMap(([keys, what]) => [
     el("dt", {}, ...keys.split(" ").map((key) => el("kbd", {}, key))), el("dd", {}, what),
   ]));
+  on("dialog .close", "click", ({ currentTarget }) => currentTarget.closest("dialog").close());
+  on("dialog", "click", (event) => event.target === event.currentTarget && event.target.id !== "key-dialog" && event.target.close());
   $("#open-help").addEventListener("click", () => $("#help-dialog").showModal());
 }

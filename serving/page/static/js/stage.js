@@ -23,6 +23,7 @@ export class Stage extends EventTarget {
     this.split = 0;
     this.redrawn = false;
     this.fitted = true;
+    this.framed = false;
     new ResizeObserver(() => this.#resized()).observe(container);
   }
 
@@ -41,7 +42,6 @@ export class Stage extends EventTarget {
     this.artwork = artwork;
     artwork.mask.addEventListener("drawn", this.redraw);
     this.before.image(artwork.bitmap);
-    this.shadow.setAttrs({ ...artwork.all });
     this.maskImage.image(artwork.mask.canvas);
     this.hideResult();
     if (moved) this.fit();
@@ -50,12 +50,14 @@ export class Stage extends EventTarget {
   /** Lay a picture, an image or a bitmap, over a rectangle of the input: a preview, or a result. */
   showResult(image, place) {
     this.after.setAttrs({ image, ...place, visible: true });
+    this.shadow.setAttrs(place);
     this.maskImage.visible(false);
     this.setSplit(this.split);
   }
 
   hideResult() {
     this.after.visible(false);
+    if (this.artwork) this.shadow.setAttrs(this.artwork.all);
     this.maskImage.visible(true);
     this.setSplit(0);
   }
@@ -75,7 +77,8 @@ export class Stage extends EventTarget {
 
   /** What is to be seen whole. */
   get bounds() {
-    return this.showsResult ? this.after.getClientRect({ relativeTo: this.konva }) : this.artwork.frame;
+    if (this.showsResult) return this.after.getAttrs();
+    return this.framed ? this.artwork.frame : this.artwork.all;
   }
 
   fit(room = 0) {
