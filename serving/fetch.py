@@ -129,7 +129,7 @@ class _Fetching:
         except ValueError as exc:  # also of what cannot be parsed
             cause = str(exc)
         except (OSError, httpcore2.NetworkError, httpcore2.ProtocolError):
-            cause = "its host was not found, or does not answer"
+            cause = "its host was not found, does not answer, or has no certificate that is trusted"
         raise InputError(f"the picture at this address cannot be fetched: {cause}; send the file itself", field)
 
     async def _follow(self, text: str) -> bytes:
