@@ -20,6 +20,7 @@ MANIFEST = "bundle.json"
 KINDS = {
     "model": ("overpaint.load", "overpaint export"),
     "upscaler": ("overpaint.load_upscaler", "overpaint export-upscaler"),
+    "controlnet": ("--control or overpaint.load_controlnet", "overpaint export-controlnet"),
 }
 # Before format 4 a graph's name told its role; all but this one had the role's name.
 _ROLES = {"unet": DENOISER}

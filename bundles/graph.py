@@ -14,7 +14,7 @@ from .tensor import TensorSpec
 # What a graph is to the runtime. Another role is kept, and its graph left alone.
 DENOISER, TEXT_ENCODER = "denoiser", "text_encoder"
 VAE_ENCODER, VAE_DECODER = "vae_encoder", "vae_decoder"
-UPSCALER = "upscaler"
+UPSCALER, CONTROLNET = "upscaler", "controlnet"
 
 
 @dataclass(frozen=True)
