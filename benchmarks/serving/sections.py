@@ -129,9 +129,8 @@ def engines(plan: Plan, mix: Mix, model: str, names: Sequence[str]) -> None:
         if plan.loads:
             parts += [f"### {engine}", *_poisson(f"serving-{name}-{engine}", subject, plan, mix, groups)]
         subject.close()
-    _publish(
-        f"{name}", f"{name} on engines that run here", [_jobs(plan, mix), table(CAPACITY, lines), *parts], plan, *names
-    )
+    title = f"{name} on {' and '.join(names)}"
+    _publish(f"{name}-{'-'.join(names)}", title, [_jobs(plan, mix), table(CAPACITY, lines), *parts], plan, *names)
 
 
 def _poisson(name: str, subject: Subject, plan: Plan, mix: Mix, groups: Sequence[Sequence[Run]]) -> list[str]:
