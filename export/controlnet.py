@@ -17,7 +17,7 @@ from ..bundles.tensor import TensorSpec
 from ..errors import ExportError, InputError
 from ..version import __version__
 from . import components
-from .adapters import CONTROL, Addend, Residual, residuals
+from .adapters import Addend, Residual, residuals
 from .bundle import OPSET, Part, Precision, Report, check_opset, export_graph, stored_precision
 from .checkpoints.checkpoint import PICKLES, State, check_state, read_json, read_tensors, refuse_pickle
 from .components import Component, Config, Lengths
@@ -117,10 +117,11 @@ def _output(residual: Residual) -> TensorSpec:
 
 
 def _hint_ranges(ranges: Mapping[str, Range], downscale: int) -> dict[str, Range]:
-    return {
-        f"hint_{side}": Range(*(length * downscale for length in (span.least, span.usual, span.most)), downscale)
-        for side, span in ((side, ranges[side]) for side in ("height", "width"))
-    }
+    return {f"hint_{side}": _pixels(ranges[side], downscale) for side in ("height", "width")}
+
+
+def _pixels(span: Range, downscale: int) -> Range:
+    return Range(span.least * downscale, span.usual * downscale, span.most * downscale, downscale)
 
 
 def _output_ranges(ranges: Mapping[str, Range], outputs: tuple[Residual, ...]) -> dict[str, Range]:
