@@ -57,6 +57,8 @@ def test_all_that_the_page_names_is_there() -> None:
             assert path in table, (name, path)
         for path in re.findall(r"from \"\./([^\"]+)\"", text):
             assert f"js/{path}" in table, (name, path)
+    (offered,) = re.findall(r"const EXAMPLES = \{(.*?)\};", texts()["js/sources.js"], flags=re.S)
+    assert re.findall(r"\"?([\w-]+)\"?: \"", offered) == list(EXAMPLES)
     assert {f"examples/{name}.png" for name in EXAMPLES} <= set(table)
 
 

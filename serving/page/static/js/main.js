@@ -38,12 +38,18 @@ function fail(error) {
   if (!(error instanceof api.ApiError)) console.warn(error);
 }
 
+function hint() {
+  const { verb } = editor;
+  const lost = verb === "inpaint" && editor.brush.softness > 0 && !options.values().levels;
+  $("#mode-hint").textContent = HINTS[verb] + (lost ? " Its soft edge counts with Mask levels soft." : "");
+}
+
 async function showOptions() {
   const { verb } = editor;
-  $("#mode-hint").textContent = HINTS[verb];
   for (const radio of $$("[name=mode]")) radio.checked = radio.value === editor.mode;
   try {
     await options.show(verb, $("#model").value);
+    hint();
     if (verb === "outpaint" && editor.artwork) for (const side of SIDES) options.set(side, editor.artwork.growth[side] || undefined);
   } catch (error) {
     fail(error);
@@ -66,6 +72,7 @@ async function paint(artworks) {
   const orders = await Promise.all(artworks.map((artwork) => orderOf(artwork, verbOf(artwork, verb), $("#model").value, valuesFor(artwork, verb))));
   editor.edit();
   editor.setBusy(true);
+  window.scrollTo({ top: 0, behavior: "smooth" }); // on a phone the picture is above the settings
   let last = null;
   const notes = [];
   try {
@@ -156,6 +163,7 @@ editor.addEventListener("grown", () => {
   for (const side of SIDES) options.set(side, editor.artwork.growth[side] || undefined);
 });
 options.addEventListener("change", ({ detail }) => {
+  hint();
   if (SIDES.includes(detail)) editor.setGrowth({ [detail]: Math.max(0, Number(options.values()[detail] ?? 0)) });
 });
 history.addEventListener("open", ({ detail }) => open(detail).catch(fail));

@@ -81,7 +81,7 @@ export class Sources extends EventTarget {
     strip.hidden = this.artworks.length < 2;
     strip.replaceChildren(...this.artworks.map((artwork) =>
       el("div", { className: "source" },
-        el("button", { type: "button", role: "option", "aria-selected": String(artwork === this.current), "aria-label": artwork.name, title: artwork.name, onclick: () => this.select(artwork) },
+        el("button", { type: "button", "aria-pressed": String(artwork === this.current), "aria-label": artwork.name, title: artwork.name, onclick: () => this.select(artwork) },
           el("img", { src: artwork.url, alt: "" })),
         el("button", { type: "button", className: "source-drop", "aria-label": `Leave out ${artwork.name}`, title: "Leave out", onclick: () => this.#drop(artwork) }, "×"))));
   }
