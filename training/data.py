@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,18 @@ class Pictures:
         """The pictures of the core concepts, with the concepts numbered anew."""
         core = set(CORE.read_text(encoding="utf-8").splitlines())
         kept = [i for i, name in enumerate(self.names) if name in core]
-        mask = np.isin(self.concept, kept)
-        pick = [[values[i] for i in kept] for values in (self.names, self.keywords)]
-        return Pictures(
-            self.pixels[mask], np.searchsorted(kept, self.concept[mask]), self.style[mask], *pick, self.styles
-        )
+        names, keywords = ([values[i] for i in kept] for values in (self.names, self.keywords))
+        chosen = self.pick(np.isin(self.concept, kept))
+        return replace(chosen, concept=np.searchsorted(kept, chosen.concept), names=names, keywords=keywords)
+
+    def pick(self, mask: NDArray[np.bool_]) -> Pictures:
+        """The pictures where `mask` [pictures] is true."""
+        return replace(self, pixels=self.pixels[mask], concept=self.concept[mask], style=self.style[mask])
+
+    def split(self, every: int) -> tuple[Pictures, Pictures]:
+        """All but every n-th picture, and those."""
+        held = (self.concept * len(self.styles) + self.style) % every == every - 1
+        return self.pick(~held), self.pick(held)
 
     def words(self) -> list[str]:
         """Every caption that training can show, for the tokenizer."""

@@ -17,12 +17,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from . import norm
 from .data import Pictures, caption
 from .loop import Budget, Trainer, processes, rank
+from .shapes import Shape
 from .tokenizer import LENGTH
 
 log = logging.getLogger(__name__)
 
-CHANNELS = (64, 128, 192)
-WIDTH = 128  # of the text encoder
 UNCONDITIONAL = 0.1  # part of the captions shown empty, for classifier-free guidance
 SYNONYM = 0.1  # part of the captions that name the concept by another word
 
@@ -31,29 +30,30 @@ SYNONYM = 0.1  # part of the captions that name the concept by another word
 NOISY = 0.65
 
 
-def build_unet() -> UNet2DConditionModel:
-    """Stable Diffusion's U-Net in small: cross-attention at a half and a quarter of the latents' side."""
+def build_unet(shape: Shape) -> UNet2DConditionModel:
+    """Stable Diffusion's U-Net in small: cross-attention from a half of the latents' side on."""
+    n = len(shape.unet)
     return UNet2DConditionModel(
-        sample_size=16,
+        sample_size=shape.size // 4,
         in_channels=4,
         out_channels=4,
-        layers_per_block=1,
-        block_out_channels=CHANNELS,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=WIDTH,
+        layers_per_block=shape.unet_layers,
+        block_out_channels=shape.unet,
+        down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * (n - 1)),
+        up_block_types=(*["CrossAttnUpBlock2D"] * (n - 1), "UpBlock2D"),
+        cross_attention_dim=shape.width,
         attention_head_dim=4,  # diffusers reads this as the number of heads
     )
 
 
-def build_text(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A two-layer CLIP text encoder for the tokenizer's vocabulary."""
+def build_text(tokenizer: CLIPTokenizer, shape: Shape) -> CLIPTextModel:
+    """A small CLIP text encoder for the tokenizer's vocabulary."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        projection_dim=WIDTH,
-        num_hidden_layers=2,
+        hidden_size=shape.width,
+        intermediate_size=4 * shape.width,
+        projection_dim=shape.width,
+        num_hidden_layers=shape.text_layers,
         num_attention_heads=4,
         max_position_embeddings=LENGTH,
         bos_token_id=tokenizer.bos_token_id,
@@ -117,6 +117,7 @@ class Captions:
 
 
 def train(
+    shape: Shape,
     pictures: Pictures,
     latents: torch.Tensor,
     tokenizer: CLIPTokenizer,
@@ -128,7 +129,7 @@ def train(
 ) -> nn.ModuleDict:
     """Train `unet` and `text` to predict v; `latents` are scaled, float32 [pictures, 4, h, w]."""
     torch.manual_seed(0)
-    text, unet = build_text(tokenizer), build_unet()
+    text, unet = build_text(tokenizer, shape), build_unet(shape)
     # The plain processor: torch's fused attention on a CPU spends most of a step in its backward pass.
     unet.set_attn_processor(AttnProcessor())
     if device == "cpu":

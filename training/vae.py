@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 from . import norm
 from .data import Pictures, psnr, sheet
 from .loop import Budget, Trainer, processes, rank
+from .shapes import Shape
 
 log = logging.getLogger(__name__)
 
-CHANNELS = (24, 64, 128)
 KL = 1e-5  # a mean over latent elements, against a mean over pixel elements
 
 
-def build() -> AutoencoderKL:
+def build(shape: Shape) -> AutoencoderKL:
     """A fully convolutional AutoencoderKL, so that it serves any picture size."""
-    n = len(CHANNELS)
+    n = len(shape.vae)
     vae = AutoencoderKL(
-        block_out_channels=CHANNELS,
+        block_out_channels=shape.vae,
         down_block_types=("DownEncoderBlock2D",) * n,
         up_block_types=("UpDecoderBlock2D",) * n,
-        layers_per_block=1,
+        layers_per_block=shape.vae_layers,
         latent_channels=4,
         norm_num_groups=8,
-        sample_size=64,
+        sample_size=shape.size,
         mid_block_add_attention=False,
     )
     with torch.no_grad():
@@ -89,6 +89,7 @@ def normalise(vae: AutoencoderKL, latents: torch.Tensor) -> None:
 
 
 def train(
+    shape: Shape,
     pictures: Pictures,
     work: Path,
     budget: Budget,
@@ -96,14 +97,15 @@ def train(
     device: str,
     plain: float = 0.7,
     decoder_only: bool = False,
+    held: Pictures | None = None,
 ) -> AutoencoderKL:
-    """Train on mean squared error with a little KL.
+    """Train on mean squared error with a little KL; report how well `held` or else pictures of the training do.
 
     `plain` is the part of a batch that is shown as it is; the rest is shifted, mirrored and recoloured. `decoder_only`
     continues from the trained VAE with the encoder, and so the latents, as they are.
     """
     torch.manual_seed(0)
-    vae = build().to(device, memory_format=torch.channels_last)
+    vae = build(shape).to(device, memory_format=torch.channels_last)
     if device == "cpu":
         norm.replace(vae)
     name = "vae"
@@ -129,11 +131,12 @@ def train(
             chosen[i] = disturb(chosen[i], rng)
         return reconstruct(to_model(chosen, device))
 
-    probe = pictures.pixels[:: max(1, len(pictures.pixels) // 96)][:96]
+    shown = held or pictures
+    probe = shown.pixels[:: max(1, len(shown.pixels) // 96)][:96]
 
     def report() -> None:
         restored = decode(vae, encode(vae, probe, device))
-        log.info("PSNR %.2f dB", psnr(probe, restored).mean())
+        log.info("PSNR %.2f dB%s", psnr(probe, restored).mean(), " of held-out pictures" if held else "")
         sheet(np.concatenate([probe[:24], restored[:24]]), 12, 2).save(work / f"{name}.png")
 
     trainer.run(loss, batch, report)
