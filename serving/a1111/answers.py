@@ -33,7 +33,8 @@ def answer(service: Service, reading: Reading, job: Job, made: Made) -> bytes:
     if not call.get("include_init_images"):
         shown |= {name: None for name in _BLANKED if name in shown}
     info = info_of(service, reading, order.model, made.pictures)
-    return json.dumps({"images": images, "parameters": shown, "info": json.dumps(info)}).encode()
+    body = {"images": images, "parameters": shown, "info": json.dumps(info)}
+    return json.dumps(body, default=lambda data: base64.b64encode(data).decode()).encode()
 
 
 def info_of(service: Service, reading: Reading, model: str, pictures: Sequence[MadePicture]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ Call = dict[str, Any]
 
 @dataclass(frozen=True)
 class Field:
-    """One field: its kind ("text", "whole", "number", "flag", "list", "object" or "any") and what it is where a call
+    """One field: its kind ("text", "file", "whole", "number", "flag", "list" or "object") and what it is where a call
     says nothing. One that is not served has the `idle` values, with which it asks for nothing."""
 
     kind: str
@@ -37,6 +37,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
+
+
+def _file(value: Any) -> str | bytes:
+    return value if isinstance(value, bytes) else _text(value)
 
 
 def _number(value: Any) -> float:
@@ -75,21 +79,21 @@ def _object(value: Any) -> dict[str, Any]:
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "text": _text,
+    "file": _file,
     "number": _number,
     "whole": _whole,
     "flag": _flag,
     "list": _list,
     "object": _object,
-    "any": lambda value: value,
 }
 _WORDS = {
     "text": "text",
+    "file": "base64 of a file",
     "number": "number",
     "whole": "whole number",
     "flag": "truth value",
     "list": "list",
     "object": "object",
-    "any": "value",
 }
 
 
@@ -121,7 +125,7 @@ _COMMON: Mapping[str, Field] = {
 IMG2IMG: Mapping[str, Field] = {
     **_COMMON,
     **_rows("list", init_images=None),
-    **_rows("text", mask=None),
+    **_rows("file", mask=None),
     **_rows("whole", resize_mode=0, inpainting_fill=0, inpaint_full_res_padding=0, inpainting_mask_invert=0),
     **_rows("number", mask_blur_x=4.0, mask_blur_y=4.0, mask_blur=None, image_cfg_scale=None),
     **_rows("flag", mask_round=True, inpaint_full_res=True, include_init_images=False),
@@ -137,11 +141,14 @@ TXT2IMG: Mapping[str, Field] = {
     **_idle("whole", firstphase_width=(0,), firstphase_height=(0,)),
     **_idle("text", hr_checkpoint_name=(None, "", "None", "Use same checkpoint")),
 }
+PICTURES = ("init_images", "mask", "image", "data")
+"""The fields of calls that have pictures, wherever they are within them."""
 EXTRAS: Mapping[str, Field] = {
     **_rows("whole", resize_mode=0, upscaling_resize_w=512, upscaling_resize_h=512),
     **_rows("number", upscaling_resize=2.0, extras_upscaler_2_visibility=0.0, codeformer_weight=0.0),
     **_rows("flag", show_extras_results=True, upscaling_crop=True, upscale_first=False),
-    **_rows("text", upscaler_1="None", upscaler_2="None", image=""),
+    **_rows("text", upscaler_1="None", upscaler_2="None"),
+    **_rows("file", image=""),
     **_rows("list", imageList=[]),
     **_idle("number", gfpgan_visibility=(0,), codeformer_visibility=(0,)),
 }

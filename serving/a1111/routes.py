@@ -13,6 +13,8 @@ from starlette.routing import BaseRoute, Route
 from ...errors import CancelledError, RefusedError
 from ..api import CLIENT_GONE
 from ..bodies import read_document
+from ..documents import Document
+from ..fetch import fetch_pictures
 from ..follow import outcome
 from ..jobs import Job
 from ..made import Made
@@ -21,7 +23,7 @@ from ..service import Service
 from . import lists, scripts
 from .answers import answer
 from .extras import enhanced, png_info
-from .fields import EXTRAS, IMG2IMG, TXT2IMG, read_call
+from .fields import EXTRAS, IMG2IMG, PICTURES, TXT2IMG, read_call
 from .options import Reading
 from .orders import Translator
 from .preferences import Preferences
@@ -90,7 +92,7 @@ class Dialect:
         """Img2img or txt2img, as the address says."""
         service, owner, tab = self._service, request.state.owner, request.url.path.rsplit("/", 1)[-1]
         with service.place(owner) as place:
-            document = await read_document(request, service.settings)
+            document = await self._document(request)
             call = read_call(document, _TABLES[tab])
             preferences = self._preferences.of(caller(request))
             overrides, unknown = self._preferences.checked(call["override_settings"])
@@ -131,14 +133,14 @@ class Dialect:
     async def extra_single(self, request: Request) -> Any:
         """A picture enlarged."""
         with self._service.place(request.state.owner):
-            call = read_call(await read_document(request, self._service.settings), EXTRAS)
+            call = read_call(await self._document(request), EXTRAS)
             image, text = await asyncio.to_thread(enhanced, self._service, call, call["image"])
             return {"html_info": text, "image": image}
 
     async def extra_batch(self, request: Request) -> Any:
         """Several of them."""
         with self._service.place(request.state.owner):
-            call = read_call(await read_document(request, self._service.settings), EXTRAS)
+            call = read_call(await self._document(request), EXTRAS)
             listed, most = call["imageList"], self._service.settings.max_images
             if not listed or len(listed) > most or not all(isinstance(each, dict) for each in listed):
                 raise RefusedError(f"imageList has 1 to {most} objects with data and name", 422, "invalid_input")
@@ -147,7 +149,7 @@ class Dialect:
 
     async def png_info(self, request: Request) -> Any:
         """How a picture was made."""
-        document = await read_document(request, self._service.settings)
+        document = await self._document(request)
         return await asyncio.to_thread(png_info, document.get("image"), self._service.settings.max_pixels)
 
     async def interrogate(self, request: Request) -> Any:
@@ -162,7 +164,7 @@ class Dialect:
 
     async def internal_progress(self, request: Request) -> Any:
         """The same as A1111's page reads it."""
-        document = await read_document(request, self._service.settings)
+        document = await self._document(request)
         id, seen = str(document.get("id_task") or ""), document.get("id_live_preview", -1)
         owner = request.state.owner
         task, ended = (self._tasks.find(owner, "", id), self._tasks.ended(owner, id)) if id else (None, False)
@@ -196,11 +198,15 @@ class Dialect:
 
     async def set_options(self, request: Request) -> Any:
         """Change some of them."""
-        self._preferences.change(caller(request), await read_document(request, self._service.settings))
+        self._preferences.change(caller(request), await self._document(request))
 
     async def embeddings(self, request: Request) -> Any:
         """The textual inversions of the caller's model."""
         return lists.embeddings(self._service.model(self._preferences.of(caller(request))["sd_model_checkpoint"]))
+
+    async def _document(self, request: Request) -> Document:
+        settings = self._service.settings
+        return await fetch_pictures(await read_document(request, settings), settings, PICTURES)
 
     def _task(self, request: Request) -> Task | None:
         id = request.query_params.get("id_task")

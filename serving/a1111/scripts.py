@@ -28,7 +28,10 @@ class Script:
         """
         if len(given) > len(self.arguments):
             raise InputError(f"{name} takes {len(self.arguments)} arguments, not {len(given)}", "script_args")
-        made = dict(self.arguments)
+        made = {
+            label: default.of(0, label) if isinstance(default, Choice) else default
+            for label, default in self.arguments.items()
+        }
         for (label, default), value in zip(self.arguments.items(), given, strict=False):
             if value is not None:
                 made[label] = _like(default, value, f"{name}: {label}")
