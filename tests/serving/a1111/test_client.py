@@ -95,9 +95,9 @@ def test_scripts(api: webuiapi.WebUIApi) -> None:
     assert len(loops.images) == 3
     plot = api.img2img(images=[FOX], script_name="X/Y/Z plot", script_args=[4, "4,8", None, 5, "1,7", None], **SMALL)
     assert len(plot.images) == 1
+    units = [webuiapi.ControlNetUnit(image=FOX)]
+    # Without a dict of its own the client would keep the units for its later calls.
     with pytest.raises(RuntimeError, match="ControlNet is not served"):
-        # Without a dict of its own the client would keep the units for its later calls.
-        units = [webuiapi.ControlNetUnit(image=FOX)]
         api.img2img(images=[FOX], controlnet_units=units, alwayson_scripts={}, **SMALL)
 
 
