@@ -20,7 +20,8 @@ MANIFEST = "bundle.json"
 KINDS = {
     "model": ("overpaint.load", "overpaint export"),
     "upscaler": ("overpaint.load_upscaler", "overpaint export-upscaler"),
-    "controlnet": ("--control or overpaint.load_controlnet", "overpaint export-controlnet"),
+    "controlnet": ("overpaint.load_controlnet", "overpaint export-controlnet"),
+    "image-prompt": ("overpaint.load_image_prompt", "overpaint export-image-prompt"),
 }
 # Before format 4 a graph's name told its role; all but this one had the role's name.
 _ROLES = {"unet": DENOISER}

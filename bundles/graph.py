@@ -15,6 +15,7 @@ from .tensor import TensorSpec
 DENOISER, TEXT_ENCODER = "denoiser", "text_encoder"
 VAE_ENCODER, VAE_DECODER = "vae_encoder", "vae_decoder"
 UPSCALER, CONTROLNET = "upscaler", "controlnet"
+IMAGE_ENCODER, IMAGE_PROJECTION = "image_encoder", "image_projection"
 
 
 @dataclass(frozen=True)

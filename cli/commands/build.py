@@ -25,8 +25,8 @@ def build(
     """Build engines for a bundle, and print each with its size and the seconds it took."""
     from tqdm import tqdm
 
+    from ...bundles.kinds import open_bundle
     from ...bundles.sizes import Sizes, parse_batch
-    from ...bundles.upscaler import open_bundle
     from ...errors import InputError
     from ...export.tensorrt import build as run
     from ...export.tensorrt import target

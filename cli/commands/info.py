@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def info(bundle: str, engines: bool) -> None:
     """Print what is inside a bundle, every file compared with its hash, or which engines can run it here."""
-    from ...bundles.upscaler import open_bundle
+    from ...bundles.kinds import open_bundle
     from ...engines.select import candidates
     from ...runtime.model.load import find
 

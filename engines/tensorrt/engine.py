@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ...bundles.graph import Graph, Range
+from ...bundles.kinds import open_bundle
 from ...bundles.profile import Profile, lengths_of
 from ...bundles.sizes import advice
 from ...bundles.store import Key, Store
 from ...bundles.tensor import Array
-from ...bundles.upscaler import open_bundle
 from ...errors import EngineError, InputError
 from ..arrays import device_lock
 from ..base import ROW_BUCKETS, BaseEngine, check_feeds, check_precision

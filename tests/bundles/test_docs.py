@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import overpaint
-from overpaint.bundles import facts, format, graph, manifest, store, tensor, upscaler
+from overpaint.bundles import controlnet, facts, format, graph, image_prompt, manifest, store, tensor, upscaler
 from overpaint.runtime.model.signatures import ENCODER, ENCODER_OPTIONAL, SIGNATURES
 from overpaint.runtime.sampling.flow import FlowSchedule
 from overpaint.runtime.sampling.levels import ModelSchedule
@@ -18,6 +18,7 @@ CLASSES = [
     manifest.Bundle,
     *(facts.ModelFacts, facts.EncoderFacts, facts.Tokenizer, facts.Defaults),
     *(graph.Graph, graph.File, graph.Range, graph.Receipt, graph.Check),
+    *(controlnet.ControlNetFacts, image_prompt.ImagePromptFacts),
     *(tensor.TensorSpec, upscaler.UpscalerFacts, store.Key, ModelSchedule, FlowSchedule),
 ]
 
@@ -34,7 +35,10 @@ def test_every_dataclass_of_a_manifest_is_looked_at() -> None:
 
 def test_the_page_has_the_roles_and_the_formats() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (`.*)$", PAGE, flags=re.M))
-    assert rows.keys() == {*SIGNATURES, graph.TEXT_ENCODER, graph.UPSCALER}
+    assert rows.keys() == {
+        *SIGNATURES,
+        *(graph.TEXT_ENCODER, graph.UPSCALER, graph.CONTROLNET, graph.IMAGE_ENCODER, graph.IMAGE_PROJECTION),
+    }
     for role, (inputs, outputs) in SIGNATURES.items():
         assert all(f"`{name}`" in rows[role] for name in inputs | outputs)
     assert all(f"`{name}`" in rows[graph.TEXT_ENCODER] for name in ENCODER | ENCODER_OPTIONAL)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from overpaint.bundles.graph import Range
+from overpaint.bundles.kinds import open_bundle
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.sizes import Sizes, profiles
-from overpaint.bundles.upscaler import UpscalerBundle, open_bundle
+from overpaint.bundles.upscaler import UpscalerBundle
 from overpaint.cli import main
 from overpaint.errors import BundleError, ExportError, InputError
 from overpaint.export.upscaler import export_upscaler, load_upscaler
