@@ -136,7 +136,7 @@ def _names(name: str, model: Model) -> tuple[str, ...]:
 def _checked(key: str, value: Any) -> Any:
     if key in (NOISE, FORMAT):
         known = SOURCES if key == NOISE else FORMATS
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise unknown(key, str(value)[:64], known, key)
         return value
     least, most = {CLIP_SKIP: (1, 12), QUALITY: (1, 100), DELTA: (-(2**63), 2**63)}[key]

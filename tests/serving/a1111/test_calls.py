@@ -57,6 +57,7 @@ KEYS = {"one": "one-one-one", "two": "two-two-two"}
         ({"override_settings": {"tiling": True}}, 400, "tiling"),
         ({"override_settings": {"sd_model_checkpoint": "other"}}, 400, "checkpoint"),
         ({"override_settings": {"CLIP_stop_at_last_layers": 20}}, 400, "CLIP_stop"),
+        ({"override_settings": {"randn_source": {}}}, 400, "randn_source"),
         ({"script_name": "Loopback", "script_args": [2, 0.3, "Linear", "CLIP"]}, 400, "interrogated"),
         ({"script_name": "Loopback", "script_args": [99]}, 400, "99 passes"),
         ({"script_name": "Loopback", "script_args": [1] * 9}, 400, "takes 4 arguments"),
