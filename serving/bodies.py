@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from ..errors import InputError, RefusedError
@@ -52,8 +53,9 @@ async def _read(request: Request, settings: Settings, value: FormValue) -> Docum
 
 
 async def _form(request: Request, settings: Settings, value: FormValue) -> Document:
+    form = await _parsed(request, settings)
     made: Document = {}
-    async with request.form(max_files=settings.max_images, max_part_size=settings.max_body) as form:
+    try:
         for name in form:
             own, listed = name.removesuffix("[]"), name.endswith("[]")
             values = [
@@ -63,4 +65,20 @@ async def _form(request: Request, settings: Settings, value: FormValue) -> Docum
             if own in made:
                 raise InputError(f"{own} is given twice, also as {name!r}; give it once", own)
             made[own] = values if listed or len(values) > 1 else values[0]
+    finally:
+        await form.close()
     return made
+
+
+async def _parsed(request: Request, settings: Settings) -> FormData:
+    """The fields of a form. Files stay in memory, where the body's limit bounds them: a full disk fails no call."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == PLAIN_FORM:
+        return await request.form()
+    parser = MultiPartParser(
+        request.headers, request.stream(), max_files=settings.max_images, max_part_size=settings.max_body
+    )
+    parser.spool_max_size = settings.max_body
+    try:
+        return await parser.parse()
+    except MultiPartException as exc:
+        raise InputError(f"the form cannot be read ({exc.message}); correct it") from None

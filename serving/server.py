@@ -18,6 +18,9 @@ from .watchdog import Watchdog
 ANSWERS_SECONDS = 10.0
 """For how many seconds after the last job answers are still sent."""
 
+KEEP_ALIVE_SECONDS = 75
+"""For how long an idle connection is kept: longer than proxies do, so that none sends into one that just closed."""
+
 
 class Server(uvicorn.Server):
     """Drains at the first signal and goes on answering meanwhile, so that results are fetched; a second one ends it.
@@ -81,6 +84,7 @@ def run(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         lifespan="on",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(min(settings.drain_seconds, ANSWERS_SECONDS))),
     )
     Server(config, service, supervisor).run([supervisor.listener] if supervisor else None)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import FrameType
 
 from ..errors import InputError
@@ -95,7 +96,8 @@ class Inherited:
 
     def ready(self) -> None:
         """Tell the supervisor, once."""
-        os.write(self._told, b"1")
+        with suppress(BrokenPipeError):  # it is gone, see `orphaned`
+            os.write(self._told, b"1")
         os.close(self._told)
 
     def orphaned(self) -> bool:

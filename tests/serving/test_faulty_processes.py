@@ -81,7 +81,7 @@ def test_systemd_is_told(start: Start, fake_folder: Path, tmp_path: Path) -> Non
 
 def worker_of(process: Any) -> psutil.Process:
     """The process that a supervisor has serve, once there is one."""
-    until(lambda: bool(psutil.Process(process.pid).children()), 20)
+    until(lambda: bool(psutil.Process(process.pid).children()), 60)
     (worker,) = psutil.Process(process.pid).children()
     return worker
 
@@ -110,7 +110,7 @@ def kills(start: Start, bundle: Path, file: bytes, times: int) -> Counter[str]:
             worker = worker_of(process)
             id = client.post("/v1/jobs", json=document).json()["id"]
             calls = [threads.submit(call, seed) for seed in range(4)]
-            until(lambda: client.get(f"/v1/jobs/{id}").json()["status"] == "running")  # noqa: B023
+            until(lambda: client.get(f"/v1/jobs/{id}").json()["status"] == "running", 60)  # noqa: B023
             time.sleep(0.02 * (number % 5))
             worker.kill()
             seen.update(each.result() for each in calls)
