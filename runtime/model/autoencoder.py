@@ -68,13 +68,13 @@ class Autoencoder:
         return exhaust(self.encoding(pixels, progress))
 
     def encoding(self, pixels: Array, progress: ProgressCallback = no_progress) -> Units[tuple[Moments, bool]]:
-        """`encode` in units, a window or the whole of a small picture each."""
+        """`encode` in units, a window each; a small picture is one with what its caller does next, so that a newcomer
+        misses no pass for that."""
         if not self._whole(*pixels.shape[:2]):
             return (yield from self._encoding(pixels, progress)), False
         made = self._cache.get_sketched(
             sketch(pixels), lambda: content(pixels), lambda: exhaust(self._encoding(pixels, progress))
         )
-        yield
         return made
 
     def forget_nonfinite(self) -> None:

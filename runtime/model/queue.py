@@ -51,6 +51,7 @@ class Queue:
             for tickets in (self.active, self._waiting):
                 if ticket in tickets:
                     tickets.remove(ticket)
+            self._served.discard(ticket.id)
 
     def admit(self) -> None:
         """Make those active that there is room for, the clients by turns, of each the most urgent first."""

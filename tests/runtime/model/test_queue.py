@@ -90,6 +90,16 @@ def test_served_ones_are_forgotten(fake: Pipeline, request_of: Request) -> None:
     assert len(scheduler._queue._served) <= 10
 
 
+def test_a_newcomer_is_encoded_in_two_units(fake: Pipeline, request_of: Request) -> None:
+    """Its prompt, and its picture with the job that is made of it: between passes that are short it misses one."""
+    scheduler, log = fake.model.scheduler, list[int]()
+    run = scheduler._worker._run_unit
+    scheduler._worker._run_unit = lambda ticket, events: (log.append(ticket.id), run(ticket, events))[1]  # type: ignore[method-assign, func-returns-value]
+    ticket = scheduler.submit(replace(request_of, guidance_scale=1.0, prompt="q r s"))
+    scheduler.step()
+    assert log == [ticket.id] * 2
+
+
 def test_clients_take_turns(fake: Pipeline, request_of: Request) -> None:
     scheduler = narrow(fake, 2)
     short = replace(request_of, steps=2)
