@@ -113,7 +113,12 @@ def build(settings: Settings, scale: Scale | None = None) -> Any:
         before = Door(settings, answer, Failures((BackPressureError,), (RayActorError,)))
         return Starlette(routes=[Mount("/", before)], middleware=guarded(settings))
 
-    ingress = serve.deployment(serve.ingress(door)(), name=DOOR, max_ongoing_requests=DOOR_CALLS)
+    ingress = serve.deployment(
+        serve.ingress(door)(),
+        name=DOOR,
+        max_ongoing_requests=DOOR_CALLS,
+        ray_actor_options={"num_cpus": 0},  # it waits for others; the CPUs are theirs
+    )
     return ingress.bind(painter.bind(settings))
 
 

@@ -79,9 +79,14 @@ def test_a_replica_that_is_killed_under_load_loses_no_call(client: httpx.Client)
         time.sleep(0.05 * seed)
         return client.post("/v1/jobs?wait=true", files={"image": FOX}, data=fields(seed, steps=30, strength=0.8))
 
-    with ThreadPoolExecutor(len(seeds)) as threads:
+    def heard(id: str) -> str:
+        with client.stream("GET", f"/v1/jobs/{id}/events?previews=false") as events:
+            return "".join(events.iter_text())
+
+    with ThreadPoolExecutor(len(seeds) + 1) as threads:
         waiting = [threads.submit(painted, seed) for seed in seeds]
         left = client.post("/v1/jobs", files={"image": FOX}, data=fields(99, steps=900, strength=1)).json()["id"]
+        hearing = threads.submit(heard, left)
         time.sleep(1.5)
         victim = left.partition(".")[0]
         ray.kill(replicas()[victim], no_restart=True)
@@ -92,6 +97,7 @@ def test_a_replica_that_is_killed_under_load_loses_no_call(client: httpx.Client)
         alone = pipe(FOX, "fox, ink style", seed=seed, steps=30, strength=0.8).images[0]
         distance = pixels(answers[seed].content).astype(int) - np.asarray(alone, dtype=int)
         assert np.abs(distance).max() <= 2
+    assert "replica_lost" in hearing.result().rpartition("event: end")[2]
     lost = client.get(f"/v1/jobs/{left}")
     assert (lost.status_code, lost.json()["error"]["type"]) == (410, "replica_lost")
     end = time.monotonic() + 120
