@@ -27,9 +27,9 @@ export function paintSegment(levels, width, height, from, to, softness, erase) {
       const py = y + 0.5 - from.y;
       const t = length2 ? Math.min(1, Math.max(0, (px * dx + py * dy) / length2)) : 0;
       const radius = from.radius + t * (to.radius - from.radius);
-      const ramp = Math.max(radius * softness, 1);
-      const inside = (radius + 0.5 - Math.hypot(px - t * dx, py - t * dy)) / ramp;
-      if (inside <= 0) continue;
+      const away2 = (px - t * dx) ** 2 + (py - t * dy) ** 2;
+      if (away2 >= (radius + 0.5) ** 2) continue;
+      const inside = (radius + 0.5 - Math.sqrt(away2)) / Math.max(radius * softness, 1);
       const level = Math.round(255 * Math.min(1, inside));
       const at = y * width + x;
       levels[at] = erase ? Math.min(levels[at], 255 - level) : Math.max(levels[at], level);
@@ -67,14 +67,11 @@ export function paste(levels, width, box, part) {
 /** Levels within a rectangle as RGBA pixels of a colour, the level its alpha. */
 export function tinted(levels, width, box, [red, green, blue]) {
   const made = new ImageData(box.right - box.left, box.bottom - box.top);
+  const pixels = new Uint32Array(made.data.buffer);
+  const colour = (blue << 16) | (green << 8) | red;
   let at = 0;
   for (let y = box.top; y < box.bottom; y++) {
-    for (let x = box.left; x < box.right; x++, at += 4) {
-      made.data[at] = red;
-      made.data[at + 1] = green;
-      made.data[at + 2] = blue;
-      made.data[at + 3] = levels[y * width + x];
-    }
+    for (let x = box.left; x < box.right; x++) pixels[at++] = (levels[y * width + x] << 24) | colour;
   }
   return made;
 }
