@@ -41,7 +41,7 @@ def test_tiny_paints_for_a_client_what_it_paints_alone(start: Start) -> None:
     assert process.wait(20) == 0
 
 
-@pytest.mark.parametrize("repeat", range(3))
+@pytest.mark.parametrize("repeat", [0, 1, *(pytest.param(each, marks=pytest.mark.slow) for each in range(2, 20))])
 def test_at_a_signal_it_takes_no_more_and_loses_nothing(
     repeat: int, start: Start, fake_folder: Path, file: bytes
 ) -> None:
