@@ -16,6 +16,8 @@ from overpaint.serving.orders import Order
 
 SAMPLERS = ("ddim", "euler", "euler_a", "dpmpp_2m", "unipc", "heun")
 STRENGTHS = (0.3, 0.5, 0.75, 1.0)
+WARM = 24
+"""Jobs that come at once before any that count: engines make graphs for the numbers of rows that they meet."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SHORT = 4
 """Evaluations of a short job at most."""

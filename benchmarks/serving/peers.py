@@ -12,7 +12,7 @@ from benchmarks.report import publish, table
 
 from .client import Call, Server, calls, overpaint, peer, send
 from .figures import quantile
-from .load import SHORT, Mix, at_once, poisson
+from .load import SHORT, WARM, Mix, at_once, poisson
 from .sections import Plan, busy, say
 
 GUIDANCE = 7.0
@@ -44,7 +44,7 @@ def compare(plan: Plan, mix: Mix, only: Sequence[str] | None) -> None:
     started = {name: start() for name, start in servers(mix.size).items() if not only or name in only}
     try:
         for server in started.values():
-            send(server, calls(6, mix.size, mix.steps, GUIDANCE, 1000), at_once(6))
+            send(server, calls(WARM, mix.size, mix.steps, GUIDANCE, 1000), at_once(WARM))
         rows, capacity = _at_once(plan, mix, started)
         for share in plan.loads:
             times = poisson(plan.arrivals, share * capacity, plan.seed)
@@ -58,8 +58,8 @@ def compare(plan: Plan, mix: Mix, only: Sequence[str] | None) -> None:
     body = (
         f"tiny in float32, {mix.size} x {mix.size} pixels, {mix.steps[0]} to {mix.steps[1]} executed steps, guidance "
         f"{GUIDANCE:g}, the checkpoint's sampler, no masks, no previews; every call sends a PNG and gets one. The "
-        "others stand behind the same call in an application of 60 lines with a lock around each picture: none of them "
-        f"offers more. At once are {plan.count} calls, medians of {plan.repeats} runs of each server in turn; shares "
+        "others stand behind the same call in an application of 60 lines with a lock around each picture. "
+        f"At once are {plan.count} calls, medians of {plan.repeats} runs of each server in turn; shares "
         f"are of the {capacity:.3g} pictures a second that overpaint made of these, as a Poisson process of "
         f"{plan.arrivals} calls, the same for each. Short are those of at most {SHORT} steps."
     )
@@ -78,7 +78,7 @@ def _at_once(plan: Plan, mix: Mix, started: dict[str, Server]) -> tuple[list[lis
         for name in list(started)[:: -1 if repeat % 2 else 1]:
             runs[name].append((those, send(started[name], those, times)))
             say(f"at once: {name} {plan.count / max(runs[name][-1][1]):.3g}/s")
-    middle = {name: sorted(each, key=lambda run: max(run[1]))[len(each) // 2] for name, each in runs.items()}
+    middle = {name: sorted(each, key=lambda run: max(run[1]))[(len(each) - 1) // 2] for name, each in runs.items()}
     rows = [_row("at once", name, those, times, took) for name, (those, took) in middle.items()]
     first = next(iter(runs.values()))
     return rows, plan.count / median(max(took) for _, took in first)
@@ -88,4 +88,4 @@ def _row(load: str, name: str, those: Sequence[Call], times: Sequence[float], to
     short = [each for call, each in zip(those, took, strict=True) if call.executed <= SHORT]
     last = max(at + each for at, each in zip(times, took, strict=True))
     figures = [len(took) / last, *(quantile(took, share) for share in (0.5, 0.95, 0.99)), quantile(short, 0.95)]
-    return [load, name, *(f"{value:.3g}" for value in figures)]
+    return [load, name, *("-" if value != value else f"{value:.3g}" for value in figures)]

@@ -15,7 +15,7 @@ from overpaint.runtime.model.scheduler import MAX_ACTIVE
 from . import cases
 from .drive import WAYS, Run, Subject
 from .figures import HEADER, prompt, quantile, ratios, row, short_seconds
-from .load import SHORT, Mix, at_once, items, poisson
+from .load import SHORT, WARM, Mix, at_once, items, poisson
 from .plot import draw
 
 GUIDANCE = {"guidance 7": (7.0,), "none": (1.0,), "mixed": (1.0, 7.0)}
@@ -46,7 +46,7 @@ def busy() -> str:
 
 def saturated(subject: Subject, plan: Plan, mix: Mix) -> list[list[Run]]:
     """Runs of each way with all jobs at once, in turn; the same jobs, with seeds of their own in every repeat."""
-    subject.run("overpaint", items(subject.model, 8, mix, seed=99), at_once(8))
+    subject.run("overpaint", items(subject.model, WARM, mix, seed=99), at_once(WARM))
     groups = []
     for repeat in range(plan.repeats):
         ways = list(WAYS)[:: -1 if repeat % 2 else 1]
