@@ -78,6 +78,7 @@ class Service:
         self._places = Places(self.settings.queue_limit, len(self.settings.api_keys))
         self._lock = threading.Lock()
         self._timers = Timers()
+        self._sweeps = False
         self._drain_begun = 0.0
         self._tools = Pool(self.settings.tool_threads, "overpaint-tool")
         for model in self.models.values():
@@ -251,12 +252,23 @@ class Service:
     def _ended(self, job: Job) -> None:
         self.jobs.end(job)
         self._pace.ended()
-        self._timers.at(time.monotonic() + self.settings.keep_seconds, partial(self.jobs.forget, job.id))
+        self._sweep(due=False)
         if job.error is not None and not isinstance(job.error, OverpaintError):
             _log.error("job %s failed", job.id, exc_info=job.error)
         for watcher in self.watchers:
             watcher.ended(job)
         line("job", {"request": job.request, "job": job.id, **job.summary()})
+
+    def _sweep(self, due: bool = True) -> None:
+        """Let go of jobs that ended long ago, now and whenever the next one is due: by one timer for all of them."""
+        kept = self.settings.keep_seconds
+        with self._lock:
+            if self._sweeps and not due:
+                return
+            oldest = self.jobs.forget_before(time.monotonic() - kept)
+            self._sweeps = oldest is not None
+        if oldest is not None:
+            self._timers.at(oldest + kept, self._sweep)
 
     def _expire(self, id: str) -> None:
         """End a job that no thread has begun with: once it has tickets, these have its deadline."""

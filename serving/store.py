@@ -96,11 +96,14 @@ class Jobs:
             while len(self._ended) > self._keep:
                 self._forget(next(iter(self._ended)))
 
-    def forget(self, id: str) -> None:
-        """Let go of a job that has ended."""
+    def forget_before(self, moment: float) -> float | None:
+        """Let go of the jobs that ended before a moment of `time.monotonic`; when the first one left ended, or None."""
         with self._lock:
-            if id in self._ended:
+            for id, job in list(self._ended.items()):
+                if job.finished is not None and job.finished > moment:
+                    return job.finished
                 self._forget(id)
+        return None
 
     def _forget(self, id: str) -> None:
         job = self._ended.pop(id)
