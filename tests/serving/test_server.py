@@ -38,7 +38,7 @@ def test_tiny_paints_for_a_client_what_it_paints_alone(start: Start) -> None:
     assert made.status_code == 200, made.text
     assert np.array_equal(pixels(made.content), np.asarray(overpaint.load("tiny")(fox, **options).images[0]))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("repeat", [0, 1, *(pytest.param(each, marks=pytest.mark.slow) for each in range(2, 20))])
