@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .runtime.execution.run import Run
     from .runtime.execution.snapshots import RunSnapshot
     from .runtime.imaging.picture import Picture, read
+    from .runtime.model.controlnet import ControlNet, load_controlnet
     from .runtime.model.load import bundled
     from .runtime.model.model import Model
     from .runtime.model.tickets import Ticket
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .runtime.pipeline import Pipeline, load
     from .runtime.provenance.infotext import Infotext, from_infotext
     from .runtime.replay import Replay, replay
+    from .runtime.requests.controls import Control
     from .runtime.requests.places import InpaintMask, Region
     from .runtime.requests.presets import Preset, preset
     from .runtime.requests.request import Request
@@ -61,8 +63,11 @@ _HOMES = {
     "OverpaintError": ".errors",
     "RefusedError": ".errors",
     "RunTimeoutError": ".errors",
+    "Control": ".runtime.requests.controls",
     "InpaintMask": ".runtime.requests.places",
     "RunSnapshot": ".runtime.execution.snapshots",
+    "ControlNet": ".runtime.model.controlnet",
+    "load_controlnet": ".runtime.model.controlnet",
     "Preset": ".runtime.requests.presets",
     "Replay": ".runtime.replay",
     "Model": ".runtime.model.model",
@@ -91,6 +96,8 @@ __all__ = [
     "BundleError",
     "CancelledError",
     "ClosedError",
+    "Control",
+    "ControlNet",
     "EngineError",
     "EngineHungError",
     "ExportError",
@@ -121,6 +128,7 @@ __all__ = [
     "bundled",
     "from_infotext",
     "load",
+    "load_controlnet",
     "load_upscaler",
     "options_schema",
     "preset",

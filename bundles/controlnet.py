@@ -15,7 +15,8 @@ class ControlNetFacts:
     """What the runtime has to know of a ControlNet.
 
     The base model has to have its `latent_channels`, `downscale` and `text_width`, and residuals of its `channels`.
-    Its hints are blue, green, red where it is `bgr`. `control_types` are what a union model tells hints apart by, in
+    Its hints are blue, green, red where it is `bgr`, which its graph sees to. `preprocessor` makes them of a picture
+    where a request names no other. `control_types` are what a union model tells hints apart by, in
     the order of its input.
     """
 
@@ -25,6 +26,7 @@ class ControlNetFacts:
     text_width: int
     channels: tuple[int, ...]
     bgr: bool = False
+    preprocessor: str = "none"
     control_types: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
 

@@ -70,8 +70,10 @@ def _row(array: Array, index: int) -> Array:
 
 
 def _length(axis: str, lengths: Mapping[str, int], ranges: Mapping[str, Range]) -> int:
-    """The length of an output's axis: an input's own, or in the ratio that the usual lengths have."""
+    """The length of an output's axis: an input's own, one that follows another, or one in the ratio of the usual."""
     if axis in lengths:
         return lengths[axis]
+    if ranges[axis].follows:
+        return -(-lengths[ranges[axis].follows] // ranges[axis].divisor)
     kin = next(name for name in lengths if name.rsplit("_", 1)[-1] == axis.rsplit("_", 1)[-1])
     return lengths[kin] * ranges[axis].usual // ranges[kin].usual

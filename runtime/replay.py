@@ -193,8 +193,11 @@ def _changed(record: Record, pipe: Pipeline, call: Any) -> Iterator[str]:
     graphs = {name: graph.sha256 for name, graph in pipe.bundle.graphs.items()}
     yield from _compared("graph", record.model["graphs"], graphs)
     yield from _compared("embedding", record.embeddings, pipe.text.embeddings)
-    # Where the model lies makes no difference.
-    yield from _compared("loading option", {**record.loading, "model": None}, {**pipe.loading, "model": None})
+    # Where model and ControlNets lie makes no difference.
+    where = {"model": None, "controlnets": None}
+    yield from _compared("loading option", {**record.loading, **where}, {**pipe.loading, **where})
+    nets = pipe.model.stages.controlnets
+    yield from _compared("ControlNet", record.controlnets, {name: nets.get(name).sha256 for name in record.controlnets})
     if isinstance(call, Request) and record.plan != plan_hash(pipe.plan(call)):
         yield "the table of the sampler's steps is another"
 

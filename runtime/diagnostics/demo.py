@@ -13,7 +13,7 @@ from ..imaging.output import check_writable, write
 from ..imaging.picture import Picture
 from ..imaging.picture import read as read_picture
 from ..imaging.sheet import Row, contact_sheet
-from ..model.load import MODELS
+from ..model.shipped import MODELS
 from ..pipeline import Pipeline, load
 
 EXAMPLES = MODELS / "examples"

@@ -12,7 +12,7 @@ from ...engines.arrays import namespace, to_device
 from ..conditioning.conditioning import Conditioning
 from ..conditioning.prompt.tree import Phrase
 from ..denoising.blend import Blend
-from ..denoising.job import Job, StepHook
+from ..denoising.job import Job, JobControl, StepHook
 from ..denoising.state import lincomb
 from ..denoising.step_hooks import Drift, Keep, ThroughPixels
 from ..imaging.mask import HALF, to_latents
@@ -25,6 +25,7 @@ from ..requests.request import Request
 from ..sampling.brownian import BrownianNoise
 from ..sampling.noise import NoiseStream, centred, noise_stream, slerp
 from ..units import Units
+from .hints import HINT
 from .planning import PreparedRequest
 from .stages import Stages
 from .stats import RunStats
@@ -75,6 +76,7 @@ class JobBuilder:
             step_hooks=self._step_hooks(clean, first),
             motion=BrownianNoise(self._stream, request.seed),
             blend=self._blend(clean),
+            controls=self._controls(conditionings),
             component=self._stages.denoiser_name,
         )
 
@@ -91,6 +93,18 @@ class JobBuilder:
             return Conditioning(each.weight, inputs[each.phrase], area)
 
         return [tuple(map(conditioning, those)) for those in evaluations]
+
+    def _controls(self, conditionings: Sequence[Sequence[Conditioning]]) -> list[JobControl]:
+        """The ControlNets that count in some evaluation, with their hints on the denoiser's device."""
+        made = []
+        rows = [[each.weight for each in those] for those in conditionings]
+        for each in self._prepared.controls:
+            count = len(each.net.bundle.model.channels)
+            weights = each.control.residual_weights(self._prepared.plan, rows, count)
+            if any(own is not None for those in weights for own in those):
+                inputs = {HINT: to_device(each.hint, self._device)}
+                made.append(JobControl(each.net.denoiser, inputs, weights))
+        return made
 
     def _encode_text(self, phrase: Phrase) -> Units[dict[str, Array]]:
         request, stats = self._request, self._stats

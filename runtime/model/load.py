@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,21 +16,18 @@ from ...engines.registry import EngineOptions, open_engine
 from ...engines.select import Candidate, faster, fastest, usual_device
 from ...errors import BundleError, InputError
 from ..conditioning.encoders import PromptEncoder, TextEncoder, load_tokenizer
-from ..denoising.denoiser import Denoiser
+from ..denoising.denoiser import AREAS, Denoiser
 from ..imaging.limits import MAX_SIDE
 from ..sampling.flow import FlowSchedule, schedule_from_config
 from ..sampling.levels import ModelSchedule
 from ..sampling.names import find_schedule
 from .autoencoder import Autoencoder
+from .controlnet import ControlNet, ControlNets, load_controlnet
 from .model import Model
-from .shipped import find_in, shipped
+from .shipped import MODELS, find_in, shipped
 from .signatures import SIGNATURES, check_signatures
 from .stages import Stages
 
-MODELS = Path(__file__).parents[2] / "models"
-# 64 x 64 latents are a row of 512 x 512 pixels in Stable Diffusion. The two of guidance share the reading of weights,
-# 6 % of a step on two cores with AMX; on two without it larger calls were no faster a row.
-AREAS = {"cpu": 2 * 4096, "cuda": 16 * 4096}
 CPU_TILE = 1024
 
 
@@ -45,14 +43,16 @@ def load_model(
     max_area: int | None = None,
     vae_tile: int = CPU_TILE,
     verify: bool = True,
+    controlnets: Mapping[str, str | Path | ControlNet] | None = None,
 ) -> Model:
     """Load a bundle: a folder's path, or the name of one that ships with the package.
 
     `engine` "auto" takes the fastest that can run here; `device`, `precision`, `shapes` and `threads` are those of
     `engines.registry.EngineOptions`. `max_rows` and `max_area` (latent positions; None: what suits the device) bound
     an engine call; pictures above `vae_tile` squared pixels go through the VAE in tiles; `verify` compares every file
-    with its hash. Raises `InputError` for an unknown name or engine, `BundleError` for a bundle that cannot be used,
-    `EngineError` where the engine's library is missing.
+    with its hash. `controlnets` are added by the names that requests have for them, see `Model.add_controlnet`. Raises
+    `InputError` for an unknown name or engine, `BundleError` for a bundle that cannot be used, `EngineError` where the
+    engine's library is missing.
     """
     limits = {"threads": (threads, 0), "max_rows": (max_rows, 1), "vae_tile": (vae_tile, 1)}
     if max_area is not None:
@@ -82,11 +82,28 @@ def load_model(
             denoiser.adapters,
         ),
     )
+    stages.controlnets = ControlNets(
+        bundle,
+        partial(
+            load_controlnet,
+            engine=engine,
+            device=device,
+            precision=precision,
+            shapes=shapes,
+            threads=threads,
+            max_rows=max_rows,
+            max_area=max_area,
+            verify=verify,
+        ),
+    )
     loading = {
         "model": str(model), "engine": engine, "device": device, "precision": precision, "shapes": shapes,
         "threads": threads, "max_rows": max_rows, "max_area": max_area, "vae_tile": vae_tile,
     }  # fmt: skip
-    return Model(stages, schedule, loading)
+    model_ = Model(stages, schedule, loading)
+    for name, net in (controlnets or {}).items():
+        model_.add_controlnet(name, net)
+    return model_
 
 
 def _text_encoder(bundle: Bundle, facts: EncoderFacts, engine: Engine) -> TextEncoder:

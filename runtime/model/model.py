@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from PIL import Image
@@ -30,6 +31,7 @@ from ..sampling.levels import ModelSchedule
 from ..sampling.noise import NoiseStream
 from ..sampling.plan import Plan
 from ..units import Units
+from .controlnet import ControlNet
 from .lane import Lane
 from .painting import Painting
 from .planning import Planner, PreparedRequest
@@ -62,7 +64,7 @@ class Model:
         """What `load` was given, for the records of what is made."""
         self.max_pixels = MAX_PIXELS
         """The most pixels of a picture or a mask that is read from a file."""
-        self._planner = Planner(stages.bundle, schedule)
+        self._planner = Planner(stages.bundle, schedule, stages.controlnets)
         self.scheduler = Scheduler(stages, self.painting, max_active)
         self.lane: Lane = self.scheduler
         """The way that runs, tools and stages take to the scheduler."""
@@ -86,8 +88,18 @@ class Model:
     def maker(self) -> Maker:
         """What records say of the model."""
         bundle = self.bundle
+        nets = self.stages.controlnets.hashes
         hashes = {name: graph.sha256 for name, graph in bundle.graphs.items()}
-        return Maker(bundle.model.name, hashes, self.loading, self.labels, self.stages.text.embeddings)
+        return Maker(bundle.model.name, hashes, self.loading, self.labels, self.stages.text.embeddings, nets)
+
+    def add_controlnet(self, name: str, net: ControlNet | str | Path) -> None:
+        """Have requests call a ControlNet `name`; a path or a bundled one's name is loaded as the model was.
+
+        Raises `InputError` for one of another family, and a name that is taken.
+        """
+        self.stages.controlnets.add(name, net)
+        place = str(net.bundle.folder if isinstance(net, ControlNet) else net)
+        self.loading = {**self.loading, "controlnets": {**self.loading.get("controlnets", {}), name: place}}
 
     def read(self, source: Source, *, reduce: bool = False) -> Picture:
         """A picture of at most `max_pixels`, as `imaging.picture.read` reads it; a `Picture` as it is."""
@@ -234,6 +246,7 @@ class Model:
         self.scheduler.close()
         for engine in self.engines.values():
             engine.close()
+        self.stages.controlnets.close()
 
     def _call(self, function: Callable[[], _Made]) -> _Made:
         """One unit of work through the scheduler."""

@@ -23,6 +23,8 @@ from ..sampling.flow import FlowSchedule
 from ..sampling.levels import ModelSchedule
 from ..sampling.passes import join
 from ..sampling.plan import Plan
+from .controlnet import ControlNets
+from .hints import PreparedControl, prepared_controls
 from .signatures import unfed
 
 # How many times more or fewer pixels than usual deserve a note.
@@ -45,13 +47,17 @@ class PreparedRequest:
     parameters: str
     inpaint_mask: InpaintMask | None = None
     regions: tuple[Region, ...] = ()
+    controls: tuple[PreparedControl, ...] = ()
 
 
 class Planner:
     """Plans and prepares requests for a bundle's model; nothing runs."""
 
-    def __init__(self, bundle: Bundle, schedule: ModelSchedule | FlowSchedule) -> None:
+    def __init__(
+        self, bundle: Bundle, schedule: ModelSchedule | FlowSchedule, controlnets: ControlNets | None = None
+    ) -> None:
         self._bundle = bundle
+        self._controlnets = controlnets or ControlNets()
         self._facts = bundle.model
         self._schedule = schedule
         self._unfed = unfed(bundle)
@@ -99,6 +105,11 @@ class Planner:
             )
         prompts = parse_prompts(request)
         plan = self.plan(request)
+        inpaint_mask, mask = request.inpaint_mask, None
+        if inpaint_mask is not None:
+            mask = self._fitted(request, inpaint_mask.mask)
+            inpaint_mask = replace(inpaint_mask, mask=mask)
+        controls = prepared_controls(request.controls, self._controlnets, picture, placement.size, facts.multiple, mask)
         model_hash = self._bundle.by_role("denoiser").sha256
         return PreparedRequest(
             request,
@@ -106,10 +117,10 @@ class Planner:
             placement,
             plan,
             prompts,
-            parameters_text(request, plan, placement.size, facts, model_hash),
-            request.inpaint_mask
-            and replace(request.inpaint_mask, mask=self._fitted(request, request.inpaint_mask.mask)),
+            parameters_text(request, plan, placement.size, facts, model_hash, [each.text for each in controls]),
+            inpaint_mask,
             tuple(replace(region, mask=self._fitted(request, region.mask)) for region in request.regions),
+            controls,
         )
 
     def check_size(self, size: tuple[int, int], window: int = 0) -> None:
@@ -138,6 +149,7 @@ class Planner:
             )
         if request.colour_match and len(prepared.plan):
             notes.append(f"the colours are matched to the input's ({request.colour_match})")
+        notes += [control.note for control in prepared.controls if control.note]
         if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale):
             notes.append("guidance at most 1 heeds neither the negative prompt nor the rescaling")
         return tuple(notes)

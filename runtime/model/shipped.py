@@ -8,6 +8,8 @@ from pathlib import Path
 from ...bundles.format import MANIFEST
 from ...errors import InputError, unknown
 
+MODELS = Path(__file__).parents[2] / "models"
+
 
 def shipped(place: Path) -> list[str]:
     """The names of the bundles in a folder."""

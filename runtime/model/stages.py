@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...bundles.facts import ModelFacts
 from ...bundles.manifest import Bundle
@@ -11,6 +11,7 @@ from ...engines.base import Engine
 from ..conditioning.encoders import PromptEncoder, TextEncoder
 from ..denoising.denoiser import Denoiser
 from .autoencoder import Autoencoder
+from .controlnet import ControlNets
 
 
 @dataclass(eq=False)
@@ -21,6 +22,7 @@ class Stages:
     prompts: PromptEncoder
     vae: Autoencoder
     denoiser: Denoiser
+    controlnets: ControlNets = field(default_factory=ControlNets)
 
     @property
     def facts(self) -> ModelFacts:
@@ -39,16 +41,15 @@ class Stages:
 
     @property
     def all_engines(self) -> list[Engine]:
-        """The engines of all stages."""
-        encoders = [encoder.engine for encoder in self.prompts.encoders]
-        return [*encoders, self.denoiser.engine, self.vae.encoder, self.vae.decoder]
+        """The engines of all stages, those of ControlNets last."""
+        return [*self.engines.values(), *(net.denoiser.engine for net in self.controlnets.loaded)]
 
     @property
     def engines(self) -> Mapping[str, Engine]:
-        """What runs each graph, by the graph's name."""
-        encoders = [encoder.facts.graph for encoder in self.prompts.encoders]
-        others = [self.bundle.name_of(role) for role in ("denoiser", "vae_encoder", "vae_decoder")]
-        return dict(zip((*encoders, *others), self.all_engines, strict=True))
+        """What runs each of the bundle's graphs, by the graph's name."""
+        encoders = {encoder.facts.graph: encoder.engine for encoder in self.prompts.encoders}
+        others = {"denoiser": self.denoiser.engine, "vae_encoder": self.vae.encoder, "vae_decoder": self.vae.decoder}
+        return {**encoders, **{self.bundle.name_of(role): engine for role, engine in others.items()}}
 
     @property
     def device(self) -> str:

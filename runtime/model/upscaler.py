@@ -17,8 +17,7 @@ from ...engines.select import Candidate, fastest, usual_device
 from ...errors import InputError
 from .. import nonfinite
 from ..imaging.tiles import Window, windows
-from .load import MODELS
-from .shipped import find_in, shipped
+from .shipped import MODELS, find_in, shipped
 
 UPSCALERS = MODELS / "upscalers"
 OVERLAP = 32

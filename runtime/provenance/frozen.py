@@ -23,6 +23,7 @@ from ..imaging.picture import Picture
 # `make(pipe) -> Output`, and gives its output the `recorder` of what it has made.
 HOMES: Mapping[str, str] = {
     "ToolCall": "..tools.tool_call",
+    "Control": "..requests.controls",
     "InpaintMask": "..requests.places",
     "Region": "..requests.places",
     "Request": "..requests.request",

@@ -18,6 +18,8 @@ from ..imaging.resize import MODES as RESIZE_MODES
 from ..requests.expand import ALIASES
 from ..requests.option import TOOLS
 from ..sampling.names import a1111_eta, find_a1111_sampler, find_sampler, find_schedule
+from .control_texts import NAME as CONTROLNET
+from .control_texts import read_control
 from .infotext_rules import COMMON, MASKED, OF_METHOD, OF_SOME, OF_VERB, SAMPLING, SILENT, ULTIMATE, USUAL, Rule, size
 
 # Samplers for which "Automatic" is no uniform schedule since A1111 1.9, where schedules became an option of their own;
@@ -110,6 +112,15 @@ class _Reading:
                 yield option, self._converted(name, convert)
         yield from self._sampling().items()
         yield from self._sized().items()
+        if "controls" not in self.given and self._controlnets:
+            yield "controls", tuple(self._converted(name, read_control) for name in self._controlnets)
+            self.notes.append("its ControlNets follow the picture that is repainted: an infotext has none of their own")
+
+    @property
+    def _controlnets(self) -> list[str]:
+        """The names of the pairs that each have a ControlNet, in their order."""
+        named = (name for name, text in self.pairs.items() if CONTROLNET.fullmatch(name) and "Model: " in text)
+        return sorted(named, key=lambda name: int(name.split()[1]))
 
     @property
     def _rules(self) -> Mapping[str, Rule]:
@@ -174,13 +185,19 @@ class _Reading:
 
     def _unusable(self, name: str, cause: InputError) -> InputError:
         rule = self._rules.get(name)
-        option = rule[0] if rule else SAMPLING.get(name, "size")
+        option = rule[0] if rule else SAMPLING.get(name, "controls" if CONTROLNET.fullmatch(name) else "size")
         mend = "; give --sampler to replace it" if option == "sampler" else f" (the option {option} replaces it)"
         return InputError(f"the infotext's {name} cannot be followed: {cause}{mend}")
 
     def _left(self) -> Iterator[str]:
         """A note on every pair that is not followed."""
-        known = {*self._rules, *SAMPLING, *SILENT, *([] if self.verb in ("outpaint", "upscale") else ["Size"])}
+        known = {
+            *self._rules,
+            *SAMPLING,
+            *SILENT,
+            *self._controlnets,
+            *([] if self.verb in ("outpaint", "upscale") else ["Size"]),
+        }
         for name, value in self.pairs.items():
             if name in known or (name, value) in USUAL:
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...bundles.facts import ModelFacts
 from ...version import __version__
@@ -11,12 +11,21 @@ from ..requests.defaults import sampling
 from ..requests.request import Request
 from ..sampling.names import SCHEDULES, a1111_eta, a1111_labels, find_schedule, resolve
 from ..sampling.plan import Plan
+from .control_texts import ControlText
 
 A1111_NOISE = {"cpu": "CPU", "gpu": "NV"}
 
 
-def parameters_text(request: Request, plan: Plan, size: tuple[int, int], facts: ModelFacts, model_hash: str) -> str:
-    """The text for a request with a number for everything; `size` is the result's (width, height)."""
+def parameters_text(
+    request: Request,
+    plan: Plan,
+    size: tuple[int, int],
+    facts: ModelFacts,
+    model_hash: str,
+    controls: Sequence[ControlText] = (),
+) -> str:
+    """The text for a request with a number for everything; `size` is the result's (width, height), `controls` are its
+    ControlNets."""
     named = resolve(*sampling(facts, request.sampler, request.schedule, request.convention))[1]
     # A program's own timesteps are no schedule that has a name.
     own = "" if named is None and plan.sampler in request.habit.by_timesteps else plan.schedule
@@ -36,10 +45,15 @@ def parameters_text(request: Request, plan: Plan, size: tuple[int, int], facts: 
             model=facts.name,
             denoising_strength=None if request.passes else request.strength,
             clip_skip=request.clip_skip + 1,
-            extra=(*extra.items(), *_extra(request, plan)),
+            extra=(*extra.items(), *_extra(request, plan), *_controls(controls)),
             version=f"overpaint {__version__}",
         )
     )
+
+
+def _controls(controls: Sequence[ControlText]) -> Iterator[tuple[str, str]]:
+    for index, control in enumerate(controls):
+        yield f"ControlNet {index}", str(control)
 
 
 def _extra(request: Request, plan: Plan) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ _SMALL = 2**20
 @dataclass(frozen=True)
 class Maker:
     """What of a loaded model goes into a record: its name, the hashes of its graphs, what `load` was given, the labels
-    of the engines, and the hashes of the textual inversions; each by name."""
+    of the engines, and the hashes of the textual inversions and of the ControlNets; each by name."""
 
     name: str
     graphs: Mapping[str, str]
     loading: Mapping[str, Any]
     engines: Mapping[str, str]
     embeddings: Mapping[str, str]
+    controlnets: Mapping[str, str] = field(default_factory=dict)
 
 
 class RecordText:
@@ -82,8 +83,15 @@ def recorder(maker: Maker, call: Any, image: Image.Image, plan: Plan | None = No
         embeddings=dict(maker.embeddings),
         plan=None if plan is None else plan_hash(plan),
         together=together,
+        controlnets={name: maker.controlnets[name] for name in _nets(call) if name in maker.controlnets},
     )
     return _Recorder(make, call, _hashed(image))
+
+
+def _nets(call: Any) -> list[str]:
+    """The names of the ControlNets of a request, or of a tool's call."""
+    options = dict(getattr(call, "options", ()))
+    return [control.net for control in getattr(call, "controls", None) or options.get("controls") or ()]
 
 
 def _hashed(image: Image.Image) -> Callable[[], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ class Record:
 
     `call` is the request, or a tool's options, as JSON; `model` the bundle's name and hashes by graph;
     `loading` what `overpaint.load` was given; `engines` their labels by graph; `embeddings` the hashes of textual
-    inversions by name; `plan` the hash of the table; `together` how many pictures the run had; `result` the hash of the
-    picture's pixels.
+    inversions by name, `controlnets` those of the request's ControlNets; `plan` the hash of the table; `together` how
+    many pictures the run had; `result` the hash of the picture's pixels.
     """
 
     version: str
@@ -34,9 +34,10 @@ class Record:
     plan: str | None
     together: int
     result: str
+    controlnets: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tables = (self.model, self.loading, self.engines, self.embeddings)
+        tables = (self.model, self.loading, self.engines, self.embeddings, self.controlnets)
         if not all(isinstance(table, dict) for table in tables) or not isinstance(self.model.get("graphs"), dict):
             raise damaged()
         if not isinstance(self.model.get("name"), str) or not isinstance(self.together, int):
@@ -46,7 +47,10 @@ class Record:
 
     def text(self) -> str:
         """The record as it is written into files."""
-        return json.dumps({"format": FORMAT, **{field.name: getattr(self, field.name) for field in fields(self)}})
+        data = {each.name: getattr(self, each.name) for each in fields(self)}
+        if not self.controlnets:  # which an older version does not know
+            del data["controlnets"]
+        return json.dumps({"format": FORMAT, **data})
 
     @classmethod
     def read(cls, text: str) -> Record:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import unknown
 from .option import TOOLS, Option
+from .table.adapters import ADAPTERS
 from .table.calls import CALL, FILE
 from .table.canvas import CANVAS
 from .table.inpainting import INPAINTING
@@ -21,6 +22,7 @@ from .table.upscaling import UPSCALING
 SECTIONS: Mapping[str, tuple[Option, ...]] = MappingProxyType(
     {
         "prompting": PROMPTING,
+        "adapters": ADAPTERS,
         "sampling": SAMPLING,
         "noise": NOISE,
         "canvas": CANVAS,
@@ -33,7 +35,7 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = MappingProxyType(
 )
 TABLE: tuple[Option, ...] = tuple(option for options in SECTIONS.values() for option in options)
 # The fields of a `Request`, which all tools work with.
-_REQUEST = (*PROMPTING, *SAMPLING, *NOISE, *CANVAS)
+_REQUEST = (*PROMPTING, *ADAPTERS, *SAMPLING, *NOISE, *CANVAS)
 
 
 @cache

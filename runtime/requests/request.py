@@ -8,13 +8,13 @@ from typing import TypeVar
 
 from ...errors import InputError, counted
 from ..sampling.strength import from_noise
-from .sections import Canvas, Noise, Prompting, Sampling, Section, Subject
+from .sections import Adapters, Canvas, Noise, Prompting, Sampling, Section, Subject
 
 Part = TypeVar("Part", bound=Section)
 
 
 @dataclass(frozen=True)
-class Request(Canvas, Noise, Sampling, Prompting, Subject):
+class Request(Adapters, Canvas, Noise, Sampling, Prompting, Subject):
     """One picture to repaint: the fields of all sections (`requests.sections`), each by its own name.
 
     A section by itself is `sampling`, `prompting`, `noising` or `canvas`. `strength`, `steps` and `guidance_scale` are

@@ -10,6 +10,7 @@ from ..imaging.limits import MAX_SIDE
 from ..imaging.picture import Picture
 from ..sampling.names import resolve
 from . import checks
+from .controls import Control
 from .options import default, fields_of
 from .places import InpaintMask, Region
 
@@ -72,6 +73,21 @@ class Prompting(Section):
             raise InputError(
                 "a prompt is given twice, whole and by steps; give one of prompt, prompts and pass_prompts", "prompts"
             )
+
+
+@dataclass(frozen=True)
+class Adapters(Section):
+    """What steers the model beside the prompt: the ControlNets `controls`."""
+
+    controls: tuple[Control, ...] = default("controls")
+
+    def check(self) -> None:
+        """Raise `InputError` for what is no control."""
+        super().check()
+        with checks.of("controls"):
+            for control in checks.several("controls", self.controls):
+                if not isinstance(control, Control):
+                    raise InputError(f"controls are of Control, not {control!r}; make one with overpaint.Control")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from .controls import Control
 from .defaults import Times
 from .places import InpaintMask, Region
 
@@ -49,6 +50,7 @@ class Common(Aliases, total=False):
     seed_resize_from: tuple[int, int] | None
     eta_noise_seed_delta: int | None
     colour_match: str | None
+    controls: tuple[Control, ...] | None
 
 
 class Painting(Common, total=False):

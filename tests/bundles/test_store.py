@@ -12,7 +12,7 @@ from overpaint import EngineError, OutputError
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.store import Key, Store
 from overpaint.engines.ort.engine import optimized_graph
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 KEY = Key("unet", "0" * 64, "dynamic", "float16", "library", "1.0", "sm_90")
 

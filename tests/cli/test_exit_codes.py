@@ -9,7 +9,7 @@ from overpaint import BundleError, EngineError, InputError, OutputError
 from overpaint.cli import main
 from overpaint.engines import select
 from overpaint.errors import NoBundleError, NoEngineError, NoPlaceError
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 PAINT = ("img2img", str(MODELS / "examples/fox.png"), "fox", "-o")
 

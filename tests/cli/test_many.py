@@ -10,7 +10,7 @@ from overpaint.cli import main
 from overpaint.cli.commands import grid
 from overpaint.runtime.imaging.metadata import parse_parameters, read_parameters
 from overpaint.runtime.model import load as loading
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 FOX = MODELS / "examples/fox.png"
 FAST = ("--engine", "onnxruntime", "--steps", 4)

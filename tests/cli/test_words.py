@@ -8,7 +8,7 @@ import pytest
 from overpaint.cli import _parser, main
 from overpaint.cli.parser import CommandParser
 from overpaint.runtime.model import load as loading
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 from overpaint.runtime.requests.presets import PRESETS
 from overpaint.runtime.sampling.names import SCHEDULES
 from overpaint.runtime.sampling.samplers import SAMPLERS

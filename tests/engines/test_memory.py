@@ -10,7 +10,7 @@ import pytest
 from overpaint.bundles.manifest import Bundle
 from overpaint.engines.openvino import engine as engine_module
 from overpaint.engines.registry import EngineOptions, open_engine
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 ROOT = Path(__file__).parents[2]
 RUNS = """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 AUDIT = """
 import os, sys

@@ -12,7 +12,7 @@ from PIL import Image
 
 import overpaint
 from overpaint.engines.compare import psnr
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 from tests.support.examples import EXAMPLES
 
 CHECKPOINT = MODELS / "tiny-checkpoint"

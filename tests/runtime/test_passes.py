@@ -13,7 +13,7 @@ from overpaint import InputError, Pipeline
 from overpaint.bundles.tensor import Array
 from overpaint.engines.compare import psnr
 from overpaint.runtime.imaging.lab import to_lab
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 from overpaint.runtime.sampling.noise import noise_stream, slerp
 from overpaint.runtime.sampling.passes import loopback
 from tests.runtime.test_parity import CHECKPOINT, SCHEDULERS

@@ -46,7 +46,7 @@ def altered(path: Path, **changes: Any) -> Path:
     """The file with a record that says something else."""
     data = json.loads(read_record(path) or "")
     for name, value in changes.items():
-        data[name] = {**data[name], **value} if isinstance(value, dict) and isinstance(data[name], dict) else value
+        data[name] = {**data[name], **value} if isinstance(value, dict) and isinstance(data.get(name), dict) else value
     write(path, Image.open(path), record=json.dumps(data))
     return path
 

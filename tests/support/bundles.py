@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from overpaint.bundles.controlnet import ControlNetBundle, ControlNetFacts
 from overpaint.bundles.facts import EncoderFacts, ModelFacts
 from overpaint.bundles.facts import Tokenizer as TokenizerFacts
 from overpaint.bundles.graph import Check, File, Graph, Range, Receipt
@@ -53,17 +56,23 @@ SMALL = {
     "pixel_width": RANGES["width"],
 }
 Axes = tuple[int | str, ...]
+# What a ControlNet gives: of each residual its channels, and how many latents a position is.
+RESIDUALS = {"control_down_0": (8, 1), "control_down_1": (8, 2), "control_mid": (16, 2)}
 
 
-def fake_bundle(folder: Path, conditioning_channels: int = 0, inputs: Mapping[str, Axes] | None = None) -> Bundle:
+def fake_bundle(
+    folder: Path, conditioning_channels: int = 0, inputs: Mapping[str, Axes] | None = None, control: bool = False
+) -> Bundle:
     """Write and read back a bundle whose graphs are empty files; its U-Net takes so many channels beside latents, and
-    float32 inputs of these axes besides."""
+    float32 inputs of these axes besides; with `control` the residuals of ControlNets."""
     (folder / "tokenizer").mkdir(parents=True)
     words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="z"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer/tokenizer.json"))
     graphs = {name: _graph(folder, name, conditioning_channels, inputs or {}) for name in SIGNATURES}
+    if control:
+        graphs["unet"] = _controlled(graphs["unet"])
     facts = TokenizerFacts(File.of(folder, "tokenizer/tokenizer.json"), LENGTH, 1, 2, 0)
     scheduler = {
         "prediction_type": "epsilon",
@@ -87,6 +96,49 @@ def fake_bundle(folder: Path, conditioning_channels: int = 0, inputs: Mapping[st
     )
     Bundle(folder, model, graphs, "test").write_manifest()
     return Bundle.read(folder)
+
+
+def fake_controlnet(folder: Path, **facts: Any) -> ControlNetBundle:
+    """Write and read back a ControlNet for `fake_bundle(control=True)`, but for the `facts` that are given."""
+    folder.mkdir(parents=True)
+    (folder / "controlnet.onnx").write_bytes(hashlib.sha256(folder.name.encode()).digest())
+    own = {"latent_channels": CHANNELS, "downscale": DOWNSCALE, "text_width": DIM}
+    model = ControlNetFacts(folder.name, **{**own, "channels": tuple(c for c, _ in RESIDUALS.values()), **facts})
+    channels = dict(zip(RESIDUALS, model.channels, strict=True))
+    unet = SIGNATURES["unet"][0] | {"hint": ("float32", ("rows", 3, "hint_height", "hint_width"))}
+    sides = {f"hint_{side}": RANGES[side] for side in ("height", "width")}
+    graph = Graph(
+        "controlnet",
+        File.of(folder, "controlnet.onnx"),
+        tuple(TensorSpec(key, dtype, axes) for key, (dtype, axes) in unet.items()),
+        tuple(TensorSpec(key, "float32", ("rows", channels[key], *_axes(key)[1:])) for key in RESIDUALS),
+        RANGES | SMALL | sides | _residual_ranges(),
+        "float32",
+        "float32",
+        Receipt("test", 1e-4, (Check({"rows": 1}, 0.0),)),
+    )
+    ControlNetBundle(folder, model, {"controlnet": graph}, "test").write_manifest()
+    return ControlNetBundle.read(folder)
+
+
+def _controlled(unet: Graph) -> Graph:
+    """The graph with the residuals of ControlNets among its inputs."""
+    inputs = tuple(TensorSpec(key, "float32", ("rows", *_axes(key))) for key in RESIDUALS)
+    ranges = {**unet.ranges, **_residual_ranges()}
+    return replace(unet, inputs=(*unet.inputs, *inputs), ranges=ranges, adapters={"control": tuple(RESIDUALS)})
+
+
+def _axes(name: str) -> tuple[str, str, str]:
+    return f"{name}_channels", f"{name}_height", f"{name}_width"
+
+
+def _residual_ranges() -> dict[str, Range]:
+    made: dict[str, Range] = {}
+    for name, (channels, divisor) in RESIDUALS.items():
+        made[f"{name}_channels"] = Range(1, 1, channels)
+        for side in ("height", "width"):
+            made[f"{name}_{side}"] = Range(1, 1, 256, follows=side, divisor=divisor)
+    return made
 
 
 def edit_manifest(folder: Path, **changes: object) -> None:

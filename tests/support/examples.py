@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 NAMES = ("cat", "fox", "hamburger-sketch", "house-sketch", "octopus", "pizza", "rocket", "strawberry")
 EXAMPLES = [MODELS / f"examples/{name}.png" for name in NAMES]

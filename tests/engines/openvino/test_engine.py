@@ -22,7 +22,7 @@ from overpaint.engines.openvino import engine as engine_module
 from overpaint.engines.openvino.compiler import Compiled, Compiler
 from overpaint.engines.registry import EngineOptions, open_engine
 from overpaint.errors import OutOfMemoryError
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 NAME = "vae_decoder"
 

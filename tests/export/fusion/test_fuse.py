@@ -23,7 +23,7 @@ from overpaint.errors import EngineError, ExportError
 from overpaint.export.fusion.fuse import Fused, build_onnxruntime, fuse
 from overpaint.export.fusion.geglu import count_geglus
 from overpaint.export.fusion.skip_norm import count_bias_adds
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 TINY = MODELS / "tiny"
 FLOAT = onnx.TensorProto.FLOAT

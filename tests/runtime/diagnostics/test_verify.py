@@ -12,7 +12,7 @@ from overpaint.engines import select
 from overpaint.engines.openvino import engine as engine_module
 from overpaint.engines.select import Candidate, candidates, fastest
 from overpaint.runtime.diagnostics.verify import _chosen, verify
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 
 @pytest.fixture(scope="module")

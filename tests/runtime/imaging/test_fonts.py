@@ -13,7 +13,7 @@ from overpaint.errors import InputError
 from overpaint.runtime.imaging import fonts
 from overpaint.runtime.imaging.cmap import covered
 from overpaint.runtime.imaging.sheet import Row, contact_sheet
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 CATS = "猫狐"
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from overpaint.cli import main
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 FOX = MODELS / "examples/fox.png"
 

@@ -12,7 +12,7 @@ from PIL import Image
 import overpaint
 from overpaint.bundles.manifest import Bundle
 from overpaint.engines.compare import psnr
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 CHECKPOINT = MODELS / "tiny-checkpoint"
 PROMPT, NEGATIVE = "fox, ink style", "a rocket"

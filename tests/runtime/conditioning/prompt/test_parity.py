@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from overpaint.runtime.conditioning.encoders import TextEncoder
 from overpaint.runtime.conditioning.prompt.embeddings import read_embedding
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 
 PROMPTS = ["a fox", "a <cat-toy>, with a <one>", "a<cat-toy>b <ONE>", "<one>", "<cat-toy> <cat-toy>,x", "easyneg: ink"]
 

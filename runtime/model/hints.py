@@ -1,0 +1,135 @@
+"""A request's controls, made ready: each with its ControlNet, and its hint at the size that the model works at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ...bundles.tensor import Array
+from ...errors import InputError
+from ..imaging import resize
+from ..imaging.picture import Picture
+from ..imaging.preprocessors import preprocess
+from ..provenance.control_texts import ControlText
+from ..requests import checks
+from ..requests.controls import ONNX, Control
+from .controlnet import ControlNet, ControlNets
+from .hint_model import run_hint_model
+
+HINT = "hint"
+"""A ControlNet's input for the picture that it follows."""
+# How far the aspects of a hint and its picture may differ without a note.
+ALIKE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedControl:
+    """A control with its ControlNet, and its hint: float32 [3, height, width] of the model's size, in [0, 1] or -1."""
+
+    control: Control
+    net: ControlNet
+    hint: Array
+    preprocessor: str
+
+    @property
+    def text(self) -> ControlText:
+        """What parameters texts say of it."""
+        return ControlText(self.control, self.net.bundle.model.name, self.net.sha256, self.preprocessor)
+
+    @property
+    def note(self) -> str | None:
+        """What the user should know of the hint's way to the model's size."""
+        image = self.control.image
+        if image is None:
+            return None
+        height, width = self.hint.shape[1:]
+        own = image.size[0] / image.size[1]
+        if abs(own / (width / height) - 1) <= ALIKE:
+            return None
+        ways = {"crop": "what overhangs is cut off", "stretch": "it is stretched", "pad": "its edges are repeated"}
+        return (
+            f"the image of the ControlNet {self.net.bundle.model.name} is {image.size[0]}x{image.size[1]}, of another "
+            f"shape than the picture: {ways[self.control.fit]}"
+        )
+
+
+def prepared_controls(
+    controls: Sequence[Control],
+    nets: ControlNets,
+    picture: Picture,
+    size: tuple[int, int],
+    multiple: int,
+    mask: Array | None,
+) -> tuple[PreparedControl, ...]:
+    """The controls that count, ready for `picture`, which has the model's size; `size` (width, height) is that without
+    what was added to reach whole multiples, `mask` uint8 [height, width] what is repainted.
+
+    Raises `InputError` for an unknown ControlNet or one of another family, and as the preprocessors do.
+    """
+    return tuple(_prepared(each, nets, picture, size, multiple, mask) for each in controls if each.weight)
+
+
+def _prepared(
+    control: Control,
+    nets: ControlNets,
+    picture: Picture,
+    size: tuple[int, int],
+    multiple: int,
+    mask: Array | None,
+) -> PreparedControl:
+    net = nets.get(control.net)
+    facts = net.bundle.model
+    with checks.of("controls"):
+        if control.control_type and control.control_type not in facts.control_types:
+            known = ", ".join(facts.control_types) or "none: it is no union model"
+            raise InputError(f"the ControlNet {facts.name} has no control type {control.control_type!r}, but {known}")
+        if facts.control_types and not control.control_type:
+            raise InputError(
+                f"the ControlNet {facts.name} is a union model; say what the hint is (control_type): "
+                f"{', '.join(facts.control_types)}"
+            )
+        name = control.preprocessor or (facts.preprocessor if control.image is None else "none")
+        if control.image is None:
+            source = picture
+        elif control.resolution:
+            source = control.image
+        else:
+            source = resize.fit(control.image, size, control.fit, multiple)[0]
+        hint = _hint(control, name, source, mask)
+        if control.image is not None and control.resolution:
+            hint = _fitted(hint, size, control.fit, multiple)
+        return PreparedControl(control, net, _scaled(hint, picture.size), name)
+
+
+def _hint(control: Control, name: str, source: Picture, mask: Array | None) -> Array:
+    """The hint of a picture at its own size, or at the control's resolution."""
+    pixels = source.on_white
+    if control.resolution:
+        scale = control.resolution / min(source.size)
+        width, height = (max(round(length * scale), 1) for length in source.size)
+        pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+        if mask is not None:
+            mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+    if name.startswith(ONNX):
+        return run_hint_model(name.removeprefix(ONNX), pixels)
+    return preprocess(name, pixels, control.thresholds, mask)
+
+
+def _fitted(hint: Array, size: tuple[int, int], fit: str, multiple: int) -> Array:
+    """A hint of any size brought to the model's the way an image is."""
+    levels = np.rint(hint.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    picture = resize.fit(Picture(np.ascontiguousarray(levels)), size, fit, multiple)[0]
+    return np.ascontiguousarray(picture.pixels.transpose(2, 0, 1), np.float32) / np.float32(255)
+
+
+def _scaled(hint: Array, size: tuple[int, int]) -> Array:
+    """A hint float32 [3, height, width] at (width, height)."""
+    if hint.shape[:0:-1] == size:
+        return hint
+    # What is hidden has no levels between.
+    way = Image.Resampling.NEAREST if hint.min() < 0 else Image.Resampling.BICUBIC
+    planes = [np.asarray(Image.fromarray(plane).resize(size, way)) for plane in hint]
+    return np.stack(planes).clip(min(hint.min(), 0), 1)
