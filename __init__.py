@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .runtime.provenance.infotext import Infotext, from_infotext
     from .runtime.replay import Replay, replay
     from .runtime.requests.controls import Control
-    from .runtime.requests.places import InpaintMask, Region
+    from .runtime.requests.places import DepthMap, InpaintMask, Region
     from .runtime.requests.presets import Preset, preset
     from .runtime.requests.request import Request
     from .runtime.requests.result import Output, Result
@@ -64,6 +64,7 @@ _HOMES = {
     "RefusedError": ".errors",
     "RunTimeoutError": ".errors",
     "Control": ".runtime.requests.controls",
+    "DepthMap": ".runtime.requests.places",
     "InpaintMask": ".runtime.requests.places",
     "RunSnapshot": ".runtime.execution.snapshots",
     "ControlNet": ".runtime.model.controlnet",
@@ -98,6 +99,7 @@ __all__ = [
     "ClosedError",
     "Control",
     "ControlNet",
+    "DepthMap",
     "EngineError",
     "EngineHungError",
     "ExportError",

@@ -92,18 +92,37 @@ def parse_defaults(words: Iterable[str], usual: Mapping[str, Defaults] = USUAL) 
     return defaults
 
 
+DEPTH = 1
+"""The channels of a depth map."""
+
+SIZE_IDS = (
+    "original_height",
+    "original_width",
+    "crop_top",
+    "crop_left",
+    "target_height",
+    "target_width",
+    "aesthetic_score",
+)
+"""What a denoiser may be told of the picture as numbers: Podell et al. (arXiv:2307.01952), section 2.2; the score is
+that of SDXL's refiner."""
+
+
 @dataclass(frozen=True)
 class ModelFacts:
     """What the runtime has to know about the model; it never guesses from a name.
 
     `downscale` is pixels per latent along an edge; `multiple` is what the pixel height and width must be multiples of.
     `conditioning_channels` are those that the U-Net's `sample` has after the latents: none, a mask and the masked
-    picture's latents (inpainting, 1 + `latent_channels`), or a picture's latents (InstructPix2Pix, `latent_channels`).
+    picture's latents (inpainting, 1 + `latent_channels`), a picture's latents (InstructPix2Pix, `latent_channels`), or
+    a depth map (1).
     Latents of the denoiser are `(vae latents - shift_factor) * scaling_factor`. `scheduler` holds the fields of
     `overpaint.runtime.sampling.levels.ModelSchedule`, or with `kind` "flow" those of
     `overpaint.runtime.sampling.flow.FlowSchedule`. `default_size` is in pixels, (width, height). `default_schedule` is
     that of `default_sampler`, None what follows from `scheduler`. `defaults` are by use, see `USUAL`. `encoders` are
-    the text encoders, in the order in which the model was trained with them.
+    the text encoders, in the order in which the model was trained with them. `size_ids` are what the numbers of the
+    denoiser's `time_ids` mean, in their order, of `SIZE_IDS`. With `zero_empty_negative` an empty negative prompt is
+    zeros in place of what the encoders make of it.
     """
 
     name: str
@@ -121,6 +140,8 @@ class ModelFacts:
     default_schedule: str | None = None
     defaults: Mapping[str, Defaults] = field(default_factory=lambda: USUAL)
     encoders: tuple[EncoderFacts, ...] = ()
+    size_ids: tuple[str, ...] = ()
+    zero_empty_negative: bool = False
 
     @property
     def sample_channels(self) -> int:
@@ -131,6 +152,16 @@ class ModelFacts:
     def inpaints(self) -> bool:
         """Whether `sample` is the latents [latent_channels], a mask [1] and the masked picture's latents."""
         return self.conditioning_channels == self.latent_channels + 1
+
+    @property
+    def edits(self) -> bool:
+        """Whether `sample` is the latents and those of the picture to edit by instruction."""
+        return self.conditioning_channels == self.latent_channels
+
+    @property
+    def takes_depth(self) -> bool:
+        """Whether `sample` is the latents and a depth map [1]."""
+        return self.conditioning_channels == DEPTH
 
 
 class Extent(Protocol):
@@ -148,6 +179,7 @@ def conditionings(latent_channels: int) -> dict[int, str]:
     """What a U-Net may be shown beside latents of so many channels, by the channels that this takes."""
     return {
         0: "nothing",
+        DEPTH: "a depth map",
         latent_channels: "a picture's latents (InstructPix2Pix)",
         latent_channels + 1: "a mask and the masked picture's latents (inpainting)",
     }

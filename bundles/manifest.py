@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import BundleError
-from .facts import USUAL, Defaults, EncoderFacts, Extent, ModelFacts, Tokenizer, conditionings
+from .facts import SIZE_IDS, USUAL, Defaults, EncoderFacts, Extent, ModelFacts, Tokenizer, conditionings
 from .format import MANIFEST, read_manifest, upgrade, write_manifest
 from .graph import File, Graph, check_files, name_of_role, parse_graph
 
@@ -99,7 +99,10 @@ def describe(folder: Path, producer: str, facts: Mapping[str, Any], graphs: Mapp
 def _fact(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {each}" for key, each in value.items())
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        words = all(isinstance(each, str) for each in value)
+        return (", " if words else "x").join(map(str, value)) or "none"
+    return str(value)
 
 
 def _parse(folder: Path, record: dict[str, Any]) -> Bundle:
@@ -109,6 +112,7 @@ def _parse(folder: Path, record: dict[str, Any]) -> Bundle:
         model["default_size"] = tuple(model["default_size"])
         model["defaults"] = {**USUAL, **{use: Defaults(**own) for use, own in model.get("defaults", {}).items()}}
         model["encoders"] = tuple(map(_parse_encoder, model["encoders"]))
+        model["size_ids"] = tuple(model.get("size_ids", ()))
         graphs = {name: parse_graph(graph) for name, graph in record["graphs"].items()}
         bundle = Bundle(folder, ModelFacts(**model), graphs, record["producer"])
         _check_facts(bundle)
@@ -142,6 +146,8 @@ def _check_facts(bundle: Bundle) -> None:
     _check_encoders(bundle)
     if unknown := model.defaults.keys() - USUAL.keys():
         raise ValueError(f"defaults are of {', '.join(sorted(unknown))}")
+    if strange := set(model.size_ids) - set(SIZE_IDS):
+        raise ValueError(f"size_ids are of {', '.join(sorted(map(str, strange)))}")
     if model.conditioning_channels not in conditionings(model.latent_channels):
         raise ValueError(f"conditioning_channels is {model.conditioning_channels!r}")
     if model.multiple % model.downscale:

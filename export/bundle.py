@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -12,21 +12,24 @@ from typing import Literal
 import torch
 
 from ..bundles.facts import EncoderFacts, Tokenizer, parse_defaults
-from ..bundles.graph import TEXT_ENCODER, File, Graph
+from ..bundles.graph import File, Graph
 from ..bundles.manifest import Bundle
 from ..errors import InputError, unknown
 from ..version import __version__
 from . import components, wrappers
 from .adapter_inputs import with_control, with_image_prompts
 from .adapters import CONTROL, IMAGE, image_width, residuals
-from .checkpoints.checkpoint import PICKLES, STEMS, Checkpoint, open_folder, refuse_pickle
+from .checkpoints.checkpoint import PICKLES, SECOND, TOKENIZERS, Checkpoint, open_folder, refuse_pickle
+from .checkpoints.distilled import distilled as by_method
 from .checkpoints.facts import downscale, model_facts
 from .checkpoints.load import load_text_encoder, load_unet, load_vae, round_to_half, supported, surplus
 from .checkpoints.single_file import open_single_file
 from .checkpoints.tokenizer import write_tokenizer
-from .components import Component, Config
+from .checkpoints.vaes import with_vae
+from .components import Component
 from .onnx import write_graph
 from .publish import check_space, publish, remove_stale
+from .streamed import in_float32, is_half, is_large
 from .verify import LIBRARIES, compare, reference
 
 Precision = Literal["float32", "float16"]
@@ -54,6 +57,8 @@ class Part:
     component: Component
     build: Callable[[], torch.nn.Module]
     libraries: Sequence[ModuleType] = LIBRARIES
+    streamed: bool = False
+    """Is it built of weights as they are stored, of which nothing is copied? See `streamed`."""
 
 
 def export_bundle(
@@ -66,20 +71,25 @@ def export_bundle(
     tokenizer: Path | None = None,
     prediction_type: str | None = None,
     zero_snr: bool | None = None,
+    vae: Path | None = None,
+    distilled: str | None = None,
     defaults: Sequence[str] = (),
     adapters: Collection[str] = ADAPTERS,
     overwrite: bool = False,
     report: Report = lambda stage: None,
 ) -> Bundle:
-    """Export a checkpoint of the Stable Diffusion 1.x / 2.x family to the folder `bundle` and read it back.
+    """Export a checkpoint of Stable Diffusion 1.x, 2.x or XL to the folder `bundle` and read it back.
 
     `checkpoint` is a diffusers folder or a .safetensors file. `tokenizer` is a folder; None: the checkpoint's own or,
-    of a file, CLIP's. A file of 2.x needs `prediction_type` where it does not say it. `zero_snr`: does the noise
-    schedule end at zero terminal SNR? None is what the checkpoint says, of both. `defaults` are what users get who say
-    nothing, see `bundle.parse_defaults`. `precision` is that of the arithmetic, `weights` that of the file (by default
-    the same); graphs take and give float32 either way. `adapters` are those of `ADAPTERS` that the denoiser can take;
-    one that a picture does not use costs nothing. `report` is told each stage as it begins, and before them what
-    of the checkpoint is left out: weights that no part needs, and settings of its scheduler that are not followed.
+    of a file, CLIP's. `vae` is another autoencoder, see `vaes.with_vae`. A file of 2.x needs `prediction_type` where it
+    does not say it. `zero_snr`: does the noise schedule end at zero terminal SNR? None is what the checkpoint says, of
+    both. `distilled` is the method of `distilled.METHODS` by which the model was made fit for few steps; it settles
+    sampler and defaults. `defaults` are what users get who say nothing, see `bundle.parse_defaults`. `precision` is
+    that of the arithmetic, `weights` that of the file (by default the same, and half where the checkpoint's are);
+    graphs take and give float32 either way. `adapters` are those of `ADAPTERS` that the denoiser can take; one that a
+    picture does not use costs nothing. `report` is told each stage as it begins, and before them what of the checkpoint
+    is left out: weights that no part needs, and settings of its scheduler that are not followed.
+
 
     The folder appears whole or not at all; what exports of it that were killed have left is removed. Raises
     `InputError` for a checkpoint or an option that cannot be used and for a target that exists, `ExportError` where a
@@ -92,10 +102,14 @@ def export_bundle(
     for each in adapters:
         if each not in ADAPTERS:
             raise unknown("adapter", each, ADAPTERS, "adapters")
-    source = supported(open_checkpoint(checkpoint, tokenizer, prediction_type, zero_snr))
+    source = supported(open_checkpoint(checkpoint, tokenizer, prediction_type, zero_snr, vae))
     if ignored := surplus(source):
         source = replace(source, origin={**source.origin, "ignored weights": ignored})
+    if weights is None and precision == "float32" and all(is_half(source.state(part)) for part in source.parts):
+        stored = "float16"
     model = model_facts(source, bundle.name)
+    if distilled is not None:
+        model = by_method(model, distilled)
     model = replace(model, defaults=parse_defaults(defaults, model.defaults))
     for name, note in NOTES.items():
         if name in model.origin:
@@ -104,20 +118,33 @@ def export_bundle(
     check_space(bundle, _size(source, stored))
     with publish(bundle, overwrite) as folder:
         report("tokenizer")
-        words = write_tokenizer(source.tokenizer, folder, source.configs["text_encoder"]["max_position_embeddings"])
+        words = {part: _write_tokenizer(source, part, folder) for part in source.encoders}
         graphs = {
             part.component.name: export_graph(part, folder, precision, stored, opset, report)
-            for part in parts(source, words.length, adapters)
+            for part in parts(source, next(iter(words.values())).length, adapters)
         }
-        model = replace(model, encoders=_encoders(words, graphs))
+        encoders = tuple(EncoderFacts(name, own, components.HIDDEN, components.POOLED) for name, own in words.items())
+        model = replace(model, encoders=encoders)
         Bundle(folder, model, graphs, f"overpaint {__version__}").write_manifest()
     return Bundle.read(bundle, verify=False)
 
 
 def open_checkpoint(
-    checkpoint: Path, tokenizer: Path | None = None, prediction_type: str | None = None, zero_snr: bool | None = None
+    checkpoint: Path,
+    tokenizer: Path | None = None,
+    prediction_type: str | None = None,
+    zero_snr: bool | None = None,
+    vae: Path | None = None,
 ) -> Checkpoint:
-    """Open a diffusers folder or a .safetensors file; raises `InputError` for anything else, pickles first."""
+    """Open a diffusers folder or a .safetensors file, and another `vae` than its own; raises `InputError` for anything
+    else, pickles first."""
+    source = _opened(checkpoint, tokenizer, prediction_type, zero_snr, vae)
+    return source if vae is None else with_vae(source, Path(vae))
+
+
+def _opened(
+    checkpoint: Path, tokenizer: Path | None, prediction_type: str | None, zero_snr: bool | None, vae: Path | None
+) -> Checkpoint:
     if checkpoint.is_dir():
         return open_folder(checkpoint, tokenizer, prediction_type, zero_snr)
     if checkpoint.suffix.lower() in PICKLES:
@@ -126,7 +153,7 @@ def open_checkpoint(
         raise InputError(f"{checkpoint}: no such checkpoint; name a diffusers folder or a .safetensors file")
     if checkpoint.suffix.lower() != ".safetensors":
         raise InputError(f"{checkpoint}: is neither a diffusers folder nor a .safetensors file")
-    return open_single_file(checkpoint, tokenizer, prediction_type, zero_snr)
+    return open_single_file(checkpoint, tokenizer, prediction_type, zero_snr, vae)
 
 
 def stored_precision(precision: str, weights: str | None) -> str:
@@ -145,35 +172,39 @@ def check_opset(opset: int) -> None:
         raise InputError(f"opset {opset} cannot be written; choose {OPSETS[0]} to {OPSETS[-1]}")
 
 
-def _encoders(tokenizer: Tokenizer, graphs: Mapping[str, Graph]) -> tuple[EncoderFacts, ...]:
-    """The text encoders among the graphs, which share a tokenizer."""
-    names = [name for name, graph in graphs.items() if graph.role == TEXT_ENCODER]
-    return tuple(EncoderFacts(name, tokenizer, components.HIDDEN, components.POOLED) for name in names)
+def _write_tokenizer(source: Checkpoint, part: str, folder: Path) -> Tokenizer:
+    """The tokenizer of a text encoder, in a folder of its own."""
+    longest = source.configs[part]["max_position_embeddings"]
+    return write_tokenizer(source.tokenizers[part], folder, longest, TOKENIZERS[part])
 
 
 def _size(source: Checkpoint, weights: str) -> int:
     """About how many bytes the bundle's weights take."""
-    count = sum(tensor.numel() for part in STEMS for tensor in source.state(part).values())
+    count = sum(tensor.numel() for part in source.parts for tensor in source.state(part).values())
     return count * torch.finfo(getattr(torch, weights)).bits // 8
 
 
 def parts(source: Checkpoint, chunk: int, adapters: Collection[str] = ADAPTERS) -> Iterator[Part]:
     """The graphs of a checkpoint whose prompts come in chunks of `chunk` tokens, the denoiser ready for `adapters`."""
-    text, unet, vae = (source.configs[part] for part in ("text_encoder", "unet", "vae"))
+    unet, vae = (source.configs[part] for part in ("unet", "vae"))
     scale = downscale(vae)
     width, height = components.latent_size(unet)
     size = (width * scale, height * scale)
     encoder = wrappers.TinyVaeEncoder if components.is_tiny(vae) else wrappers.VaeEncoder
-    yield Part(components.text_encoder(text), lambda: wrappers.TextEncoder(load_text_encoder(source)))
-    denoiser = _denoiser(unet, scale, chunk, adapters)
+    for name in source.encoders:
+        yield _text_part(source, name)
+    large = is_large(source.state("unet"))
+    denoiser = _denoiser(source, scale, chunk, adapters)
     others = [spec.name for spec in denoiser.inputs[3:]]
-    yield Part(denoiser, lambda: wrappers.UNet(load_unet(source), others))
+    yield Part(denoiser, lambda: wrappers.UNet(load_unet(source, large), others), streamed=large)
     yield Part(components.vae_encoder(vae, scale, size), lambda: encoder(load_vae(source)))
     yield Part(components.vae_decoder(vae, scale, size), lambda: wrappers.VaeDecoder(load_vae(source)))
 
 
-def _denoiser(unet: Config, scale: int, chunk: int, adapters: Collection[str]) -> Component:
-    component = components.unet(unet, scale, chunk)
+def _denoiser(source: Checkpoint, scale: int, chunk: int, adapters: Collection[str]) -> Component:
+    unet = source.configs["unet"]
+    pooled = source.configs[SECOND]["projection_dim"] if SECOND in source.configs else 0
+    component = components.unet(unet, scale, chunk, pooled)
     if CONTROL in adapters:
         component = with_control(component, residuals(unet))
     if IMAGE in adapters:
@@ -181,24 +212,36 @@ def _denoiser(unet: Config, scale: int, chunk: int, adapters: Collection[str]) -
     return component
 
 
+def _text_part(source: Checkpoint, name: str) -> Part:
+    """A text encoder: of SDXL's two the last layer but one is read, of the second the projected text too."""
+    penultimate, large = SECOND in source.encoders, is_large(source.state(name))
+    return Part(
+        components.text_encoder(source.configs[name], name, skipped=int(penultimate), projects=name == SECOND),
+        lambda: wrappers.TextEncoder(load_text_encoder(source, name, large), penultimate),
+        streamed=large,
+    )
+
+
 def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: int, report: Report) -> Graph:
     """Export one graph into `folder` and verify it; one copy of its weights is in memory at a time."""
     component = part.component
     report(f"{component.name}: loading")
     module = part.build().eval()
-    if (precision, weights) == ("float32", "float16"):
+    if (precision, weights) == ("float32", "float16") and not part.streamed:
         round_to_half(module, component.name)
     report(f"{component.name}: running in torch")
-    expected = reference(module, component)
-    if precision == "float16":
+    with in_float32(module):
+        expected = reference(module, component)
+    if precision == "float16" and not part.streamed:
         module.half()
     report(f"{component.name}: exporting")
     path = folder / f"{component.name}.onnx"
-    data = write_graph(module, component, path, opset=opset, weights=weights)
+    streamed = getattr(torch, precision) if part.streamed else None
+    data = write_graph(module, component, path, opset=opset, weights=weights, streamed=streamed)
     del module
     gc.collect()
     report(f"{component.name}: verifying")
-    receipt = compare(path, component, expected, precision, weights, part.libraries)
+    receipt = compare(path, component, expected, precision, weights, part.libraries, lean=part.streamed)
     return Graph(
         role=component.role,
         file=File.of(folder, path.name),

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..bundles.facts import SIZE_IDS
 from ..bundles.graph import DENOISER, TEXT_ENCODER, UPSCALER, VAE_DECODER, VAE_ENCODER, Range
 from ..bundles.tensor import Array, TensorSpec
+from ..errors import InputError
 
 Config = Mapping[str, Any]
 Lengths = Mapping[str, int]
@@ -17,6 +19,8 @@ Draw = Callable[[np.random.Generator, tuple[int, ...], Lengths], Array]
 
 # What the text encoder gives.
 HIDDEN, POOLED = "embeddings", "pooled"
+# What a denoiser takes of its guidance where that is an input.
+GUIDANCE = "timestep_cond"
 MOST_PIXELS = 4096
 MOST_CHUNKS = 16
 UPSCALER_TILE = 256
@@ -55,9 +59,15 @@ class Component:
         return feeds
 
 
-def text_encoder(config: Config) -> Component:
-    """The CLIP text model of `text_encoder/config.json`."""
-    dim, longest, layers = config["hidden_size"], config["max_position_embeddings"], config["num_hidden_layers"]
+def text_encoder(config: Config, name: str = "text_encoder", *, skipped: int = 0, projects: bool = False) -> Component:
+    """The CLIP text model of a `config.json`. It passes over its last `skipped` layers, and `projects` its pooled
+    text."""
+    dim, longest, layers = (
+        config["hidden_size"],
+        config["max_position_embeddings"],
+        config["num_hidden_layers"] - skipped,
+    )
+    pooled = config["projection_dim"] if projects else dim
 
     def ids(rng: np.random.Generator, shape: tuple[int, ...], _: Lengths) -> Array:
         drawn = rng.integers(0, config["vocab_size"], shape)
@@ -66,14 +76,14 @@ def text_encoder(config: Config) -> Component:
         return drawn
 
     return Component(
-        "text_encoder",
+        name,
         TEXT_ENCODER,
         (
             TensorSpec("input_ids", "int64", ("rows", "tokens")),
             _float("vectors", "rows", "tokens", dim),
             TensorSpec("clip_skip", "int64", ()),
         ),
-        (_float(HIDDEN, "rows", "tokens", dim), _float(POOLED, "rows", dim)),
+        (_float(HIDDEN, "rows", "tokens", dim), _float(POOLED, "rows", pooled)),
         {"rows": Range(1, 2, 64), "tokens": Range(2, longest, longest), "clip_skip": Range(0, 0, layers - 1)},
         {"rows": 2, "tokens": longest // 4, "clip_skip": 0},
         (
@@ -89,11 +99,13 @@ def text_encoder(config: Config) -> Component:
     )
 
 
-def unet(config: Config, downscale: int, chunk: int) -> Component:
-    """The denoiser of `unet/config.json`; `chunk` is the length of one prompt chunk in tokens."""
+def unet(config: Config, downscale: int, chunk: int, pooled: int = 0) -> Component:
+    """The denoiser of `unet/config.json`; `chunk` is the length of one prompt chunk in tokens. SDXL's also takes the
+    pooled text and numbers of the picture's size, a consistency model's the embedding of the guidance."""
     channels, least = config["in_channels"], 2 ** (len(config["block_out_channels"]) - 1)
     width, height = latent_size(config)
     sample = ("rows", channels, "height", "width")
+    besides = _besides(config, pooled)
     return Component(
         "unet",
         DENOISER,
@@ -101,6 +113,7 @@ def unet(config: Config, downscale: int, chunk: int) -> Component:
             _float("sample", *sample),
             _float("timestep", "rows"),
             _float("encoder_hidden_states", "rows", "tokens", config["cross_attention_dim"]),
+            *(_float(name, "rows", width) for name, width in besides.items()),
         ),
         (_float("model_output", "rows", config["out_channels"], "height", "width"),),
         {
@@ -115,7 +128,38 @@ def unet(config: Config, downscale: int, chunk: int) -> Component:
             {"rows": 3, "height": least + 3, "width": least * 2 + 1, "tokens": chunk * 3},
             {"rows": 2, "height": least * 2, "width": least, "tokens": chunk},
         ),
-        {"sample": normal, "timestep": _timestep, "encoder_hidden_states": normal},
+        {"sample": normal, "timestep": _timestep, "encoder_hidden_states": normal, **dict.fromkeys(besides, normal)}
+        | {"time_ids": _size_id},
+    )
+
+
+def _besides(config: Config, pooled: int) -> dict[str, int]:
+    """The widths of what a U-Net takes besides latents, timestep and text, by name."""
+    made: dict[str, int] = {}
+    if config["addition_embed_type"] is not None:
+        ids = (config["projection_class_embeddings_input_dim"] - pooled) // config["addition_time_embed_dim"]
+        made |= {"text_embeds": pooled, "time_ids": ids}
+    if config["time_cond_proj_dim"] is not None:
+        made[GUIDANCE] = config["time_cond_proj_dim"]
+    return made
+
+
+def size_ids(configs: Mapping[str, Config]) -> tuple[str, ...]:
+    """What the numbers of a denoiser's `time_ids` mean; none where it takes none.
+
+    Raises `InputError` for a number of them that no model of SDXL has.
+    """
+    unet = configs["unet"]
+    if unet["addition_embed_type"] is None:
+        return ()
+    pooled, each = configs["text_encoder_2"]["projection_dim"], unet["addition_time_embed_dim"]
+    rest = unet["projection_class_embeddings_input_dim"] - pooled
+    for ids in (SIZE_IDS[:6], (*SIZE_IDS[:4], SIZE_IDS[6])):
+        if rest == each * len(ids):
+            return ids
+    raise InputError(
+        f"unet: has room for {rest / each:g} numbers of the picture's size; SDXL has 6, its refiner 5: take all "
+        "parts from one checkpoint"
     )
 
 
@@ -198,6 +242,10 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...], _: Lengths) -> Arra
 
 def _timestep(rng: np.random.Generator, shape: tuple[int, ...], _: Lengths) -> Array:
     return rng.uniform(0, 999, shape)
+
+
+def _size_id(rng: np.random.Generator, shape: tuple[int, ...], _: Lengths) -> Array:
+    return rng.integers(0, 1025, shape)
 
 
 def _sides(height: str, width: str, size: tuple[int, int], least: int, most: int, multiple: int) -> dict[str, Range]:

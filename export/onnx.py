@@ -19,21 +19,32 @@ from torch.export import Dim
 from ..errors import ExportError
 from .adapters import TRANSLATIONS
 from .components import Component
+from .streamed import FakeWeights
 
 # A protobuf message ends at 2 GB, and one in memory is a second copy of the weights: large graphs keep them outside.
 EXTERNAL_ABOVE = 256 * 2**20
 INLINE_BELOW = 1024
 
 
-def write_graph(module: torch.nn.Module, component: Component, path: Path, *, opset: int, weights: str) -> list[str]:
+def write_graph(
+    module: torch.nn.Module,
+    component: Component,
+    path: Path,
+    *,
+    opset: int,
+    weights: str,
+    streamed: torch.dtype | None = None,
+) -> list[str]:
     """Write `module` as ONNX to `path`; give the names of the files of external data beside it.
 
     The weights are written tensor by tensor from the module's own memory, and let go afterwards. With `weights`
-    "float16" those that are exact in float16 are stored so, followed by a cast which runtimes fold at load.
+    "float16" those that are exact in float16 are stored so, followed by a cast which runtimes fold at load. A
+    `streamed` module is captured with fake weights of that precision, see `streamed.FakeWeights`.
 
     Raises `ExportError` where the module cannot be captured or an axis would become fixed.
     """
-    model = _capture(module, component, opset)
+    fake = None if streamed is None else FakeWeights(module, streamed)
+    model = _capture(module, component, opset, fake)
     _strip(model)
     data = save(model, path, weights)
     _release(model.graph)
@@ -49,8 +60,10 @@ def save(model: ir.Model, path: Path, weights: str) -> list[str]:
     return [data] if data else []
 
 
-def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Model:
+def _capture(module: torch.nn.Module, component: Component, opset: int, fake: FakeWeights | None) -> ir.Model:
     args = tuple(torch.from_numpy(array) for array in component.feeds(component.traced, seed=0).values())
+    if fake is not None:
+        args = fake.inputs(args)
     names = {
         spec.name: {index: axis for index, axis in enumerate(spec.axes) if isinstance(axis, str)}
         for spec in component.inputs
@@ -70,10 +83,15 @@ def _capture(module: torch.nn.Module, component: Component, opset: int) -> ir.Mo
                 opset_version=opset,
                 custom_translation_table={torch.ops.aten.group_norm.default: _group_norm, **TRANSLATIONS},
                 verbose=False,
+                optimize=fake is None,  # it reads weights, which fake ones have not
             )
     except RuntimeError as exc:
         raise ExportError(f"{component.name}: torch cannot export it: {exc}") from exc
     assert exported is not None
+    if fake is not None:
+        fake.attach(exported.model.graph)
+        with _quiet():
+            exported.optimize()
     _check_signature(exported.model.graph, component)
     return exported.model
 
@@ -109,10 +127,13 @@ def _halve(graph: ir.Graph) -> None:
     for value in list(graph.initializers.values()):
         if value.dtype != ir.DataType.FLOAT or value.const_value.nbytes < INLINE_BELOW:
             continue
-        full = torch.from_numpy(value.const_value.numpy())
+        own = value.const_value
+        full = torch.from_numpy(own.numpy())
         if not torch.equal(full.half().float(), full):
             continue
-        halved = ir.LazyTensor(partial(_half, full), ir.DataType.FLOAT16, value.const_value.shape)
+        # One that is read from a file is not to be held meanwhile.
+        read = partial(_half, own) if isinstance(own, ir.LazyTensor) else partial(_half, ir.tensor(own.numpy()))
+        halved = ir.LazyTensor(read, ir.DataType.FLOAT16, own.shape)
         stored = ir.Value(name=f"{value.name}.float16", const_value=halved)
         stored.shape, stored.dtype = value.shape, ir.DataType.FLOAT16
         cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT})
@@ -124,8 +145,8 @@ def _halve(graph: ir.Graph) -> None:
         graph.insert_before(graph[0], cast)
 
 
-def _half(full: torch.Tensor) -> ir.Tensor:
-    return ir.tensor(full.half().numpy())
+def _half(full: ir.TensorProtocol) -> ir.Tensor:
+    return ir.tensor(torch.from_numpy(full.numpy()).half().numpy())
 
 
 def _strip(model: ir.Model) -> None:

@@ -53,6 +53,7 @@ def compare(
     precision: str,
     weights: str,
     libraries: Sequence[ModuleType] = LIBRARIES,
+    lean: bool = False,
 ) -> Receipt:
     """Run the graph at `path` on ONNX Runtime's CPU and hold it against `expected` (from `reference`, by `libraries`).
 
@@ -60,7 +61,7 @@ def compare(
     graph, the shape and the error where it exceeds the tolerance of the precision.
     """
     tolerance = TOLERANCE[precision]
-    session = open_session(path, component.name)
+    session = open_session(path, component.name, lean)
     checks = []
     for seed, (lengths, sources) in enumerate(zip(component.checked, expected, strict=True), 1):
         outputs = _run(session, component, component.feeds(lengths, seed), lengths)
@@ -77,9 +78,16 @@ def compare(
     return Receipt(f"{source}, float32{rounded}", tolerance, tuple(checks))
 
 
-def open_session(path: Path, name: str) -> onnxruntime.InferenceSession:
-    """A session on ONNX Runtime's CPU; raises `ExportError` naming the graph where it cannot be loaded."""
+def open_session(path: Path, name: str, lean: bool = False) -> onnxruntime.InferenceSession:
+    """A session on ONNX Runtime's CPU; raises `ExportError` naming the graph where it cannot be loaded.
+
+    A `lean` one copies no weights: they stay mapped from the file, and are cast where they are used, which is slow.
+    """
     options = onnxruntime.SessionOptions()
+    if lean:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        options.add_session_config_entry("session.disable_prepacking", "1")
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     try:

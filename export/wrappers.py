@@ -10,9 +10,10 @@ from diffusers.models.activations import GEGLU
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from .adapters import CONTROL, KEYS, VALUES, Addend, attend_to_images
+from .components import GUIDANCE
 
 
 class TextEncoder(nn.Module):
@@ -21,12 +22,14 @@ class TextEncoder(nn.Module):
 
     A negative id stands for no token: its place takes its embedding from `vectors`, which are not heeded elsewhere
     (textual inversion). The embeddings are the hidden states before the last `clip_skip` layers, through the final
-    layer norm; `pooled` is the last layer's state at the end-of-text token.
+    layer norm; `pooled` is the last layer's state at the end-of-text token. With `penultimate`, as SDXL has it, one
+    more layer is passed over and the norm is left out, and a model with a projection gives `pooled` through that.
     """
 
-    def __init__(self, model: CLIPTextModel) -> None:
+    def __init__(self, model: CLIPTextModel | CLIPTextModelWithProjection, penultimate: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.penultimate = penultimate
 
     def forward(self, input_ids: Tensor, vectors: Tensor, clip_skip: Tensor) -> tuple[Tensor, Tensor]:
         """Encode rows of token ids."""
@@ -38,10 +41,12 @@ class TextEncoder(nn.Module):
         with self.model.get_input_embeddings().register_forward_hook(insert):
             outputs = self.model(input_ids.masked_fill(placed, 0), output_hidden_states=True)
         states = torch.stack(outputs.hidden_states)
-        chosen = (states.shape[0] - 1 - clip_skip).reshape(1)
-        final_layer_norm = getattr(self.model, "text_model", self.model).final_layer_norm
-        embeddings = final_layer_norm(states.index_select(0, chosen).squeeze(0))
-        return embeddings.float(), outputs.pooler_output.float()
+        chosen = (states.shape[0] - 1 - int(self.penultimate) - clip_skip).reshape(1)
+        embeddings = states.index_select(0, chosen).squeeze(0)
+        if not self.penultimate:
+            embeddings = getattr(self.model, "text_model", self.model).final_layer_norm(embeddings)
+        pooled = outputs.text_embeds if "text_embeds" in outputs else outputs.pooler_output
+        return embeddings.float(), pooled.float()
 
 
 class Geglu(nn.Module):
@@ -68,8 +73,13 @@ class UNet(nn.Module):
     """`sample` [rows, channels, height, width], `timestep` [rows], `encoder_hidden_states` [rows, tokens, dim], and
     what `others` names -> `model_output` [rows, latent channels, height, width]; every row has its own timestep.
 
-    `others` may be `adapters.residuals`, which broadcast, and `image_keys` and `image_values` [rows, tokens, width].
+    `others` may be `adapters.residuals`, which broadcast, and `image_keys` and `image_values` [rows, tokens, width];
+    SDXL's `text_embeds` [rows, dim] and `time_ids` [rows, numbers]; and `timestep_cond` [rows, dim], a consistency
+    model's embedding of the guidance.
     """
+
+    widened = False
+    """Do its layers compute in float32, whatever their weights are? See `streamed.in_float32`."""
 
     def __init__(self, model: UNet2DConditionModel, others: Sequence[str] = ()) -> None:
         super().__init__()
@@ -84,14 +94,18 @@ class UNet(nn.Module):
         self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, *others: Tensor
     ) -> tuple[Tensor]:
         """Evaluate the denoiser once for each row."""
-        dtype, given = self.model.dtype, dict(zip(self._others, others, strict=True))
+        dtype = torch.float32 if self.widened else self.model.dtype
+        given = dict(zip(self._others, others, strict=True))
         for processor in self._image:
             processor.keys, processor.values = given[KEYS], given[VALUES]
         addends = [Addend(array) for name, array in given.items() if name.startswith(CONTROL)]
+        guidance = given.get(GUIDANCE)
         output = self.model(
             sample.to(dtype),
             timestep,
             encoder_hidden_states.to(dtype),
+            timestep_cond=None if guidance is None else guidance.to(dtype),
+            added_cond_kwargs=given,
             down_block_additional_residuals=addends[:-1] or None,
             mid_block_additional_residual=addends[-1] if addends else None,
             return_dict=False,

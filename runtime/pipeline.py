@@ -37,6 +37,7 @@ from .requests.typed import (
     Img2ImgOptions,
     InpaintOptions,
     OutpaintOptions,
+    RefinedOptions,
     RunOptions,
     UpscaleOptions,
 )
@@ -44,6 +45,7 @@ from .sampling.plan import Plan
 from .tools.grid import paint
 from .tools.inpaint import Inpaint
 from .tools.outpaint import Outpaint
+from .tools.refine import SWITCH, Refined
 from .tools.upscale import Upscale, Upscaled
 
 Text = str | Sequence[str]
@@ -80,6 +82,25 @@ class Pipeline:
         run = self.start(image, prompt, timeout=timeout, **options)
         run.paced = False
         return finished(run, on_step)
+
+    def refined(
+        self,
+        image: Source,
+        prompt: str = "",
+        *,
+        refiner: Pipeline,
+        refiner_switch: float = SWITCH,
+        on_step: OnStep | None = None,
+        timeout: float | None = None,
+        **options: Unpack[RefinedOptions],
+    ) -> Result:
+        """Repaint one picture, its last steps by another model, as `tools.refine` describes: SDXL's refiner takes over
+        where `refiner_switch` of the timesteps are done. `options` are those of a call, for one image."""
+        given: dict[str, Any] = {"seed": None, "negative_prompt": "", **options}
+        seed, negative = given.pop("seed"), given.pop("negative_prompt")
+        picture = self.read(image, reduce=given.get("size") is not None and not given.get("regions"))
+        (request,) = expand([picture], [prompt], [negative], seed, 1, given)
+        return finished(Refined(self.model, refiner.model, request, refiner_switch), on_step, Clock(timeout))
 
     def inpaint(
         self,

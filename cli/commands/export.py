@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("export", help="turn a checkpoint into a bundle", description=export.__doc__)
     parser.set_defaults(command=export)
     parser.add_argument(
-        "checkpoint", type=Path, help="a diffusers folder or a .safetensors file of Stable Diffusion 1.x or 2.x"
+        "checkpoint", type=Path, help="a diffusers folder or a .safetensors file of Stable Diffusion 1.x, 2.x or XL"
     )
     add_bundle(parser)
     parser.add_argument(
@@ -53,6 +53,19 @@ def add(commands: Any) -> None:
         "--zero-snr",
         action=argparse.BooleanOptionalAction,
         help="the noise schedule ends at zero terminal SNR (what the checkpoint says)",
+    )
+    parser.add_argument(
+        "--vae",
+        type=Path,
+        metavar="PATH",
+        help="another VAE than the checkpoint's, or one that it lacks: a diffusers folder, also of a tiny "
+        "autoencoder, or a .safetensors file",
+    )
+    parser.add_argument(
+        "--distilled",
+        metavar="METHOD",
+        help="the model was distilled for few steps: turbo, lightning, hyper, lcm or tcd, which settles its sampler, "
+        "schedule, steps and guidance",
     )
     parser.add_argument(
         "--default",

@@ -46,6 +46,9 @@ def img2img(
     final_strength: float | None,
     strength_curve: str | None,
     regions: list[tuple[Path, str]],
+    depth: Path | None,
+    refiner: str | None,
+    refiner_switch: float | None,
     console: Console,
     preview: Preview,
     timeout: float | None,
@@ -59,31 +62,42 @@ def img2img(
     from ...runtime.pipeline import load
     from ...runtime.requests.defaults import values
     from ...runtime.requests.expand import expand
-    from ...runtime.requests.places import Region
+    from ...runtime.requests.places import DepthMap, Region
     from ...runtime.sampling.passes import loopback
+    from ...runtime.tools.refine import SWITCH, Refined
     from ..outputs import Target, source
 
     if loops is None and (final_strength is not None or strength_curve is not None):
         raise InputError("a final strength and a curve are those of a loopback; give --loops too")
+    if refiner is None and refiner_switch is not None:
+        raise InputError("a switch is that to a refiner; give --refiner too", "refiner_switch")
     if loops is not None and options["passes"]:
         raise InputError("passes are given twice, by --passes and by --loops; choose one")
     if loops is not None:
         last = 0.5 if final_strength is None else final_strength
         first = values(options, read_facts(model).defaults["img2img"])["strength"]
         options["passes"] = loopback(loops, first, last, strength_curve or "linear")
-    scaled = options["size"] is not None and not regions  # whose masks have the whole picture's size
+    # Masks and depth maps have the whole picture's size.
+    scaled = options["size"] is not None and not regions and depth is None
     target = Target(output, overwrite, list(map(Path, images)), [Path(path) for path, _ in regions], model)
     target.numbered(len(images) * n)
     pictures = [read(source(Path(image)), max_pixels=max_pixels, reduce=scaled) for image in images]
     masks = [(text, read_mask(source(Path(path)), pictures[0].size, max_pixels=max_pixels)) for path, text in regions]
     options["regions"] = tuple(Region(text, mask.levels) for text, mask in masks)
+    if depth is not None:
+        options["depth"] = DepthMap(read_mask(source(depth), pictures[0].size, max_pixels=max_pixels).levels)
     requests = expand(pictures, [prompt], [negative_prompt], seed, n, options)
     preview.check(map(Path, images))
     pipe = load(model, **engine)
     teach(pipe, embeddings)
+    second = None if refiner is None else load(refiner, **engine)
     paths = target.paths(requests, pipe.bundle.model.default_sampler)
     # All runs are made, and so checked, before the first begins; each run's pictures are written when it ends.
-    runs = [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
+    runs: list[Any] = (
+        [pipe.run(requests[start : start + together]) for start in range(0, len(requests), together)]
+        if second is None
+        else [Refined(pipe.model, second.model, each, refiner_switch or SWITCH) for each in requests]
+    )
     tasks = [task for run in runs for task in run.prepared]
     for path, task in zip(paths, tasks, strict=True):
         target.check(path, task.placement.size, None if strip_metadata else task.parameters)
@@ -107,9 +121,16 @@ def add(commands: Any) -> None:
     add_sizes(parser)
     add_variation(parser)
     _add_loops(parser)
+    _add_refiner(parser)
     add_sampling(parser)
     add_prompting(parser)
     add_regions(parser, "what is to be where a mask is white, instead of the prompt; may be repeated")
+    parser.add_argument(
+        "--depth",
+        type=Path,
+        metavar="FILE",
+        help="the picture's depth map, for models that take one: a grey picture, the nearest white",
+    )
     add_request(parser)
     add_options(parser, "img2img", "colour_match")
     add_preset(parser, "img2img")
@@ -119,6 +140,15 @@ def add(commands: Any) -> None:
     add_engine(parser)
     add_driving(parser)
     add_console(parser)
+
+
+def _add_refiner(parser: Any) -> None:
+    parser.add_argument(
+        "--refiner", metavar="MODEL", help="the model that takes the last steps, as SDXL's refiner does"
+    )
+    parser.add_argument(
+        "--refiner-switch", type=float, metavar="SHARE", help="the share of the timesteps before it takes over (0.8)"
+    )
 
 
 def _add_loops(parser: Any) -> None:

@@ -19,12 +19,26 @@ from .clip import Clip
 
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
 PIPELINES = {
-    "StableDiffusionPipeline",
+    "LatentConsistencyModelImg2ImgPipeline",
+    "LatentConsistencyModelPipeline",
+    "StableDiffusionDepth2ImgPipeline",
     "StableDiffusionImg2ImgPipeline",
     "StableDiffusionInpaintPipeline",
     "StableDiffusionInstructPix2PixPipeline",
+    "StableDiffusionPipeline",
+    "StableDiffusionXLImg2ImgPipeline",
+    "StableDiffusionXLInpaintPipeline",
+    "StableDiffusionXLPipeline",
 }
-STEMS = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+STEMS = {
+    "text_encoder": "model",
+    "text_encoder_2": "model",
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+}
+# The second text encoder of SDXL and its tokenizer.
+SECOND = "text_encoder_2"
+TOKENIZERS = {"text_encoder": "tokenizer", SECOND: "tokenizer_2"}
 
 State = dict[str, Tensor]
 
@@ -33,16 +47,33 @@ State = dict[str, Tensor]
 class Checkpoint:
     """The parts of a Stable Diffusion checkpoint.
 
-    `configs` holds the JSON of `text_encoder`, `unet`, `vae` and `scheduler` as diffusers writes them; `state(part)`
-    reads a part's weights under diffusers' names, mapped from disk; `tokenizer` is a folder that transformers can read,
-    or CLIP's own. `surplus` names the tensors that belong to no part.
+    `configs` holds the JSON of each part and of `scheduler` as diffusers writes them, the parts being those of `STEMS`
+    that the checkpoint has; `state(part)` reads a part's weights under diffusers' names, mapped from disk. `tokenizers`
+    are, by text encoder, folders that transformers can read, or CLIP's own. `surplus` names the tensors that belong to
+    no part. With `zero_empty_negative` an empty negative prompt is zeros.
     """
 
     configs: Mapping[str, Config]
-    tokenizer: Path | Clip
+    tokenizers: Mapping[str, Path | Clip]
     state: Callable[[str], State]
     origin: Mapping[str, str] = field(default_factory=dict)
     surplus: tuple[str, ...] = ()
+    zero_empty_negative: bool = False
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts with weights that it has."""
+        return [part for part in STEMS if part in self.configs]
+
+    @property
+    def encoders(self) -> list[str]:
+        """Its text encoders, in the order in which the denoiser takes them."""
+        return [part for part in TOKENIZERS if part in self.configs]
+
+    @property
+    def tokenizer(self) -> Path | Clip:
+        """The first text encoder's tokenizer."""
+        return self.tokenizers[self.encoders[0]]
 
 
 def open_folder(
@@ -50,15 +81,16 @@ def open_folder(
 ) -> Checkpoint:
     """Open a diffusers folder; raises `InputError` for one of another kind, with missing parts or pickles.
 
-    `prediction_type` and `zero_snr` stand in for what its scheduler says.
+    `tokenizer` stands in for the first text encoder's, `prediction_type` and `zero_snr` for what its scheduler says.
     """
-    index = _read_config(folder / "model_index.json")
+    index = read_config(folder / "model_index.json")
     if (pipeline := index.get("_class_name")) not in PIPELINES:
         raise InputError(
             f"{folder}: is a {pipeline or 'pipeline of no class'}; only {', '.join(sorted(PIPELINES))} can be exported"
         )
-    configs = {part: _read_config(folder / part / "config.json") for part in STEMS}
-    configs["scheduler"] = _read_config(folder / "scheduler" / "scheduler_config.json")
+    parts = _parts(index)
+    configs = {part: read_config(folder / part / "config.json") for part in parts}
+    configs["scheduler"] = read_config(folder / "scheduler" / "scheduler_config.json")
     stated = {"prediction_type": prediction_type, "rescale_betas_zero_snr": zero_snr}
     configs["scheduler"] |= {name: value for name, value in stated.items() if value is not None}
     origin = {
@@ -66,18 +98,32 @@ def open_folder(
         "format": "diffusers folder",
         "diffusers": str(index.get("_diffusers_version", "unknown")),
     }
-    weights = {part: _weight_files(folder / part, stem) for part, stem in STEMS.items()}
+    weights = {part: weight_files(folder / part, STEMS[part]) for part in parts}
     if variants := [f"{part} {weight.variant}" for part, weight in weights.items() if weight.variant]:
         origin["variants"] = ", ".join(variants)
+    words = {part: folder / name for part, name in TOKENIZERS.items() if part in parts}
+    if tokenizer:
+        words[next(iter(words))] = tokenizer
     return Checkpoint(
         configs,
-        tokenizer or folder / "tokenizer",
+        words,
         lambda part: read_tensors(weights[part].files),
         origin,
+        zero_empty_negative=SECOND in parts and bool(index.get("force_zeros_for_empty_prompt", True)),
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _parts(index: Mapping[str, Any]) -> list[str]:
+    """The parts of a diffusers pipeline; only those of XL have a second text encoder, and may lack the first."""
+    if "XL" not in str(index.get("_class_name")):
+        return [part for part in STEMS if part != SECOND]
+    there = [part for part in STEMS if part not in TOKENIZERS or (index.get(part) or [None])[0] is not None]
+    if not TOKENIZERS.keys() & set(there):
+        raise InputError("model_index.json: names no text encoder; copy the whole checkpoint again")
+    return there
+
+
+def read_config(path: Path) -> dict[str, Any]:
     """A configuration, its class's name as a text: a custom class is a list, the module that holds it and its name."""
     config = read_json(path)
     name = config.pop("_class_name", None)
@@ -101,7 +147,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as exc:
         raise InputError(
             f"{path}: is missing; a diffusers folder has model_index.json and a config in each of "
-            f"{', '.join(STEMS)} and scheduler: copy the whole checkpoint again"
+            "its parts: copy the whole checkpoint again"
         ) from exc
     except (OSError, ValueError) as exc:
         raise InputError(f"{path}: cannot be read as JSON ({exc}); copy the checkpoint again") from exc
@@ -132,14 +178,14 @@ def read_metadata(path: Path) -> Mapping[str, str]:
 
 
 @dataclass(frozen=True)
-class _Weights:
+class Weights:
     """The files that hold a part's weights, and the variant that they are: fp16, non_ema, or "" for the plain one."""
 
     files: list[Path]
     variant: str
 
 
-def _weight_files(folder: Path, stem: str) -> _Weights:
+def weight_files(folder: Path, stem: str) -> Weights:
     """The plain weights of a part; without them the fp16 variant, or the only other one."""
     # fp16 comes before or after "index" with the libraries' versions, and names may be in capitals.
     pattern = re.compile(rf"{stem}(?:\.(\w+))?\.safetensors(\.index(?:\.(\w+))?\.json)?", re.IGNORECASE)
@@ -149,10 +195,10 @@ def _weight_files(folder: Path, stem: str) -> _Weights:
             variants[(match[1] or match[3] or "").lower()] = path
     for variant in ("", "fp16"):
         if variant in variants:
-            return _Weights(_files(variants[variant]), variant)
+            return Weights(_files(variants[variant]), variant)
     if len(variants) == 1:
         ((variant, path),) = variants.items()
-        return _Weights(_files(path), variant)
+        return Weights(_files(path), variant)
     if variants:
         raise InputError(
             f"{folder}: has only variants of {stem}.safetensors ({', '.join(sorted(variants))}); rename the one to "

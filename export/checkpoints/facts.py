@@ -10,17 +10,15 @@ import diffusers
 
 from ...bundles.facts import USUAL, Defaults, ModelFacts
 from ...errors import ExportError, InputError, unknown
+from .. import components
 from ..components import Config, latent_size
 from .checkpoint import Checkpoint
+from .distilled import EMBEDDED_GUIDANCE, of_sampler
 from .load import defaults
 
 FAMILY = "stable-diffusion"
+XL = "stable-diffusion-xl"
 
-# Consistency models by their samplers: the cards of LCM LoRA and TCD. Half of a few steps must still be some.
-DISTILLED: Mapping[str, Mapping[str, Any]] = {
-    "lcm": {"steps": 8, "guidance_scale": 1.5},
-    "tcd": {"steps": 8, "guidance_scale": 1.0},
-}
 # The sampler that does what a diffusers scheduler does under its usual settings.
 SAMPLERS = {
     "DDIMScheduler": "ddim",
@@ -86,10 +84,11 @@ def model_facts(checkpoint: Checkpoint, name: str) -> ModelFacts:
     unet, vae, scheduler = (checkpoint.configs[part] for part in ("unet", "vae", "scheduler"))
     scale = downscale(vae)
     width, height = latent_size(unet)
+    ids = components.size_ids(checkpoint.configs)
     ignored = ", ".join(f"{field}={value!r}" for field, value in not_followed(scheduler).items())
     return ModelFacts(
         name=name,
-        family=FAMILY,
+        family=XL if ids else FAMILY,
         latent_channels=vae["latent_channels"],
         downscale=scale,
         multiple=scale,
@@ -101,13 +100,26 @@ def model_facts(checkpoint: Checkpoint, name: str) -> ModelFacts:
         origin={**checkpoint.origin, **({"not followed": ignored} if ignored else {})},
         conditioning_channels=unet["in_channels"] - vae["latent_channels"],
         default_schedule=default_schedule(scheduler),
-        defaults=defaults_of(default_sampler(scheduler)),
+        defaults=_defaults(default_sampler(scheduler), unet, vae),
+        size_ids=ids,
+        zero_empty_negative=checkpoint.zero_empty_negative,
     )
 
 
 def defaults_of(sampler: str) -> Mapping[str, Defaults]:
     """What suits a model whose own sampler this is: of consistency models few steps, and next to no guidance."""
-    return {use: replace(usual, **DISTILLED.get(sampler, {})) for use, usual in USUAL.items()}
+    method = of_sampler(sampler)
+    return {use: method.defaults(usual) for use, usual in USUAL.items()} if method else USUAL
+
+
+def _defaults(sampler: str, unet: Config, vae: Config) -> Mapping[str, Defaults]:
+    """The same, with the guidance that a model takes as an input; one that edits by instruction begins with noise."""
+    made = dict(defaults_of(sampler))
+    if unet["time_cond_proj_dim"] is not None:
+        made = {use: replace(own, guidance_scale=EMBEDDED_GUIDANCE) for use, own in made.items()}
+    if unet["in_channels"] == 2 * vae["latent_channels"]:
+        made["img2img"] = replace(made["img2img"], strength=1.0)
+    return made
 
 
 def downscale(vae: Config) -> int:

@@ -11,23 +11,26 @@ from typing import Any, TypeVar
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from ...bundles.facts import conditionings
 from ...errors import ExportError, InputError, unknown
 from ..components import Config, is_tiny
-from .checkpoint import STEMS, Checkpoint, State, check_state, summary
+from .checkpoint import SECOND, Checkpoint, State, check_state, summary
 
 # Attention layers of AutoencoderKL under the names that diffusers gave them before 0.15.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_NAMES = re.compile(rf"\.({'|'.join(OLD_ATTENTION)})\.(weight|bias)$")
 CLASSES = {
     "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPModel"),
+    SECOND: ("CLIPTextModelWithProjection",),
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
 }
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
-UNUSED_UNET_FIELDS = ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
+UNUSED_UNET_FIELDS = ("class_embed_type", "encoder_hid_dim_type")
+# SDXL's: the pooled text and numbers of the picture's size.
+TEXT_AND_SIZES = "text_time"
 
 T = TypeVar("T", bound=nn.Module)
 
@@ -38,33 +41,46 @@ def supported(checkpoint: Checkpoint) -> Checkpoint:
     Raises `InputError` where a part is of a kind that the exported graphs or the runtime do not cover.
     """
     _check_classes(checkpoint.configs)
-    unet, vae, text, scheduler = (checkpoint.configs[part] for part in ("unet", "vae", "text_encoder", "scheduler"))
+    unet, vae, scheduler = (checkpoint.configs[part] for part in ("unet", "vae", "scheduler"))
+    texts = {part: checkpoint.configs[part] for part in checkpoint.encoders}
     completed = {
+        **{
+            part: CLIPTextConfig.from_dict(dict(text.get("text_config") or text)).to_dict()
+            for part, text in texts.items()
+        },
         "unet": defaults(UNet2DConditionModel) | dict(unet),
         "vae": defaults(_vae_class(vae)) | {name: value for name, value in vae.items() if value is not None},
-        "text_encoder": CLIPTextConfig.from_dict(dict(text.get("text_config") or text)).to_dict(),
         "scheduler": scheduler,
     }
-    _check_inputs(completed["unet"], completed["vae"])
+    _check_inputs(completed["unet"], completed["vae"], SECOND in texts)
     if (prediction := scheduler.get("prediction_type", "epsilon")) not in PREDICTIONS:
         raise unknown("prediction type", str(prediction), PREDICTIONS)
     return replace(checkpoint, configs=completed)
 
 
 def _check_classes(configs: Mapping[str, Config]) -> None:
-    classes = {
-        "text_encoder": next(iter(configs["text_encoder"].get("architectures") or []), None) or "CLIPTextModel",
-        "unet": configs["unet"].get("_class_name") or "UNet2DConditionModel",
-        "vae": configs["vae"].get("_class_name") or "AutoencoderKL",
-    }
-    for part, kind in classes.items():
-        if kind not in CLASSES[part]:
+    for part, known in CLASSES.items():
+        if part not in configs:
+            continue
+        named = (configs[part].get("architectures") or []) + [configs[part].get("_class_name")]
+        kind = next(filter(None, named), known[0])
+        if kind not in known:
             raise InputError(f"{part}: is of class {kind}; only {' and '.join(CLASSES[part])} can be exported")
 
 
-def _check_inputs(unet: Config, vae: Config) -> None:
-    if used := [field for field in UNUSED_UNET_FIELDS if unet[field] is not None]:
-        raise InputError(f"unet: takes inputs that Stable Diffusion 1.x and 2.x do not have ({', '.join(used)})")
+def _check_inputs(unet: Config, vae: Config, second: bool) -> None:
+    used = [field for field in UNUSED_UNET_FIELDS if unet[field] is not None]
+    if unet["addition_embed_type"] not in (None, TEXT_AND_SIZES):
+        used.append("addition_embed_type")
+    if used:
+        raise InputError(f"unet: takes inputs that Stable Diffusion 1.x, 2.x and XL do not have ({', '.join(used)})")
+    if (unet["addition_embed_type"] == TEXT_AND_SIZES) != second:
+        raise InputError(
+            "unet: takes a pooled text exactly where the checkpoint has a text_encoder_2, which is not so here; take "
+            "all parts from one checkpoint"
+        )
+    if strange := [field for field in ("latents_mean", "latents_std") if vae.get(field) is not None]:
+        raise InputError(f"vae: scales its latents by channel ({' and '.join(strange)}), which is not supported")
     latents, channels = vae["latent_channels"], (unet["in_channels"], unet["out_channels"])
     if channels[0] - latents not in conditionings(latents) or channels[1] != latents:
         raise InputError(
@@ -81,6 +97,10 @@ def defaults(kind: type) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
+def _text_class(part: str) -> Any:
+    return CLIPTextModelWithProjection if part == SECOND else CLIPTextModel
+
+
 def _vae_class(config: Config) -> Any:
     return AutoencoderTiny if is_tiny(config) else AutoencoderKL
 
@@ -88,7 +108,7 @@ def _vae_class(config: Config) -> Any:
 def surplus(checkpoint: Checkpoint) -> str:
     """The tensors that the export leaves out, as text; raises `ExportError` where one that it needs does not fit."""
     unused = {"file": list(checkpoint.surplus)}
-    for part in STEMS:
+    for part in checkpoint.parts:
         own = _skeleton(checkpoint, part).state_dict()
         used, others = _matched(checkpoint.state(part), part, own)
         _check(part, used, own)
@@ -97,21 +117,29 @@ def surplus(checkpoint: Checkpoint) -> str:
     return "; ".join(f"{part}: {summary(names)}" for part, names in unused.items() if names)
 
 
-def load_text_encoder(checkpoint: Checkpoint) -> CLIPTextModel:
-    """The text encoder; its weights may carry transformers' older `text_model.` prefix or not."""
-    model = CLIPTextModel(CLIPTextConfig.from_dict(dict(checkpoint.configs["text_encoder"])))
-    return _fill(model, checkpoint.state("text_encoder"), "text_encoder")
+def load_text_encoder(
+    checkpoint: Checkpoint, part: str = "text_encoder", as_stored: bool = False
+) -> CLIPTextModel | CLIPTextModelWithProjection:
+    """A text encoder; its weights may carry transformers' older `text_model.` prefix or not.
+
+    Those that are `as_stored` keep the file's precision, and are mapped from it rather than copied.
+    """
+    model = _skeleton(checkpoint, part)
+    for name, module in model.named_modules():
+        if name.endswith("embeddings"):  # the places of tokens, 0, 1, 2 ..., which no file has to hold
+            module.position_ids = torch.arange(module.position_ids.shape[-1])[None]
+    return _fill(model, checkpoint.state(part), part, as_stored)
 
 
-def load_unet(checkpoint: Checkpoint) -> UNet2DConditionModel:
-    """The denoiser.
+def load_unet(checkpoint: Checkpoint, as_stored: bool = False) -> UNet2DConditionModel:
+    """The denoiser, its weights `as_stored` as in `load_text_encoder`.
 
     `num_upsamplers` is set beyond any picture's size: diffusers then takes every upsampled size from the skip
     connection that it meets, which gives the same numbers and keeps odd sizes right in a captured graph.
     """
     model = _skeleton(checkpoint, "unet")
     model.num_upsamplers = 40
-    return _fill(model, checkpoint.state("unet"), "unet")
+    return _fill(model, checkpoint.state("unet"), "unet", as_stored)
 
 
 def load_vae(checkpoint: Checkpoint) -> AutoencoderKL | AutoencoderTiny:
@@ -133,19 +161,19 @@ def _skeleton(checkpoint: Checkpoint, part: str) -> Any:
     config = dict(checkpoint.configs[part])
     try:
         with torch.device("meta"):
-            if part == "text_encoder":
-                return CLIPTextModel(CLIPTextConfig.from_dict(config))
+            if part in checkpoint.encoders:
+                return _text_class(part)(CLIPTextConfig.from_dict(config))
             return (UNet2DConditionModel if part == "unet" else _vae_class(config)).from_config(config)
     except (TypeError, ValueError) as exc:
         raise ExportError(f"{part}: diffusers cannot build it from its config.json ({exc}); correct that file") from exc
 
 
-def _fill(model: T, state: State, part: str) -> T:
+def _fill(model: T, state: State, part: str, as_stored: bool = False) -> T:
     own = model.state_dict()
     used, _ = _matched(state, part, own)
     _check(part, used, own)
     model.load_state_dict(used, assign=True)
-    return model.float().eval().requires_grad_(False)
+    return (model if as_stored else model.float()).eval().requires_grad_(False)
 
 
 def _matched(state: State, part: str, own: State) -> tuple[State, list[str]]:
@@ -177,4 +205,6 @@ def _own_name(name: str, part: str, own: State) -> str:
     if part == "text_encoder":  # transformers had the prefix until 5.6
         prefix = "text_model." if next(iter(own)).startswith("text_model.") else ""
         return prefix + name.removeprefix("text_model.")
+    if part == SECOND and not name.startswith(("text_model.", "text_projection.")):
+        return f"text_model.{name}"
     return name

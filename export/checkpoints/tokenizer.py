@@ -13,12 +13,10 @@ from ...bundles.graph import File
 from ...errors import InputError
 from .clip import Clip
 
-FILE = "tokenizer/tokenizer.json"
 
-
-def write_tokenizer(source: Path | Clip, folder: Path, longest: int) -> Tokenizer:
-    """Write `tokenizer/tokenizer.json` into the bundle `folder` from vocab.json and merges.txt, a tokenizer.json, or
-    CLIP's own vocabulary.
+def write_tokenizer(source: Path | Clip, folder: Path, longest: int, name: str = "tokenizer") -> Tokenizer:
+    """Write `NAME/tokenizer.json` into the bundle `folder` from vocab.json and merges.txt, a tokenizer.json, or CLIP's
+    own vocabulary.
 
     Normalisation (NFC, white space, lower case) and splitting are those of transformers' CLIPTokenizer; padding and
     truncation are left to the runtime. `longest` is the text encoder's limit in tokens. Raises `InputError`.
@@ -26,7 +24,7 @@ def write_tokenizer(source: Path | Clip, folder: Path, longest: int) -> Tokenize
     if isinstance(source, Clip):
         with TemporaryDirectory() as temporary:
             source.write(Path(temporary))
-            return write_tokenizer(Path(temporary), folder, longest)
+            return write_tokenizer(Path(temporary), folder, longest, name)
     if not (source / "tokenizer.json").is_file() and not all(
         (source / n).is_file() for n in ("vocab.json", "merges.txt")
     ):
@@ -40,7 +38,8 @@ def write_tokenizer(source: Path | Clip, folder: Path, longest: int) -> Tokenize
         raise InputError(f"{source}: cannot be read as a CLIP tokenizer ({exc}); copy the checkpoint again") from exc
     if len(tokenizer) < 3 or tokenizer.bos_token_id == tokenizer.eos_token_id:
         raise InputError(f"{source}: has no vocabulary with its own start and end token; copy the checkpoint again")
-    path = folder / FILE
+    file = f"{name}/tokenizer.json"
+    path = folder / file
     path.parent.mkdir(parents=True)
     backend = Backend.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_padding()
@@ -48,5 +47,5 @@ def write_tokenizer(source: Path | Clip, folder: Path, longest: int) -> Tokenize
     backend.save(str(path), pretty=False)
     length = min(tokenizer.model_max_length, longest)
     return Tokenizer(
-        File.of(folder, FILE), length, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        File.of(folder, file), length, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     )

@@ -13,6 +13,10 @@ TEXT = "encoder_hidden_states"
 """The denoiser's input that takes a prompt's hidden states, [tokens, dim] a row."""
 POOLED = "text_embeds"
 """The one that takes its pooled text, [dim] a row."""
+SIZES = "time_ids"
+"""The one that takes numbers of the picture's size, [numbers] a row."""
+GUIDANCE = "timestep_cond"
+"""The one that takes the guidance scale's embedding, [dim] a row, of models that need no rows for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +24,8 @@ class Conditioning:
     """The inputs of one evaluation of the denoiser besides latents and timestep, and what its output counts.
 
     `inputs` are by the names that the manifest's denoiser has for them, without the axis of rows, such as
-    "encoder_hidden_states" [tokens, dim]. `area` float32 [height, width] of the latents, None for 1 everywhere,
+    "encoder_hidden_states" [tokens, dim]. `concat_latents` float32 [channels, height, width] go into the model below
+    the latents, in place of the job's. `area` float32 [height, width] of the latents, None for 1 everywhere,
     multiplies the `weight`. It counts from `start` to `end`, shares of the steps that run in [0, 1]. The weights of
     those that count in an evaluation sum to 1 at every position.
     """
@@ -30,6 +35,7 @@ class Conditioning:
     area: Array | None = None
     start: float = 0.0
     end: float = 1.0
+    concat_latents: Array | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.end <= 1:

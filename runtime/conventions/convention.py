@@ -49,6 +49,8 @@ class Convention:
     """How it upscales in tiles."""
     prompt_syntax: str = "a1111"
     """How prompts are read, see `prompt.prompt.SYNTAXES`."""
+    zero_negative: bool = True
+    """Does it take zeros for an empty negative prompt where the model was trained so?"""
     prompt_steps: str = "steps"
     """Prompt editing counts "steps", or "evaluations" of the model, each text for one of them longer."""
 
@@ -115,6 +117,7 @@ COMFY = Convention(
     "ComfyUI 0.3.64",
     posterior="mode",  # latents are moments' means: comfy/ldm/models/autoencoder.py
     first_draw="noise",
+    zero_negative=False,  # its CLIPTextEncode encodes an empty text as any other
     step_noise=seeds.COMFY,
     brownian=_BROWNIAN,
     eight_bits="cut",

@@ -142,8 +142,9 @@ class Job:
     def plain(self) -> bool:
         """Whether a job is the denoiser and the plan's arithmetic alone: no hook, blend, window, area or ControlNet."""
         areas = any(each.area is not None for those in self.conditionings for each in those)
+        shown = any(each.concat_latents is not None for those in self.conditionings for each in those)
         others = self._step_hooks or self._blend is not None or self._mosaic or self._concat_latents is not None
-        return not (areas or others or self._controls)
+        return not (areas or shown or others or self._controls)
 
     @property
     def row_count(self) -> int:
@@ -158,16 +159,24 @@ class Job:
         if self._blend is not None:
             latents = self._blend.seen(self.evaluation, latents)
         timestep = self.state.timesteps[self.evaluation : self.evaluation + 1]
-        seen = latents
-        if self._concat_latents is not None:
-            seen = namespace(self.device).concatenate([latents, self._concat_latents])
         return [
             Row({**inputs, TIMESTEP: timestep}, controls)
             for place, each in enumerate(self.conditionings[self.evaluation])
             for inputs, controls in zip(
-                self._windows({**each.inputs, SAMPLE: seen}), self._row_controls(place, latents), strict=True
+                self._windows({**each.inputs, SAMPLE: self._joined(latents, each)}),
+                self._row_controls(place, latents),
+                strict=True,
             )
         ]
+
+    def _joined(self, latents: Array, conditioning: Conditioning) -> Array:
+        """The latents with what the model is shown below them."""
+        own = conditioning.concat_latents
+        shown = self._concat_latents if own is None else own
+        if shown is None:
+            return latents
+        joined: Array = namespace(self.device).concatenate([latents, shown])
+        return joined
 
     def _row_controls(self, place: int, latents: Array) -> Sequence[Sequence[RowControl]]:
         """The ControlNets that count for a conditioning of the next evaluation, in each window."""

@@ -10,7 +10,6 @@ from ...bundles.facts import ModelFacts
 from ...bundles.tensor import Array
 from ...engines.arrays import namespace, to_device
 from ..conditioning.conditioning import Conditioning
-from ..conditioning.prompt.tree import Phrase
 from ..denoising.blend import Blend
 from ..denoising.job import Job, JobControl, StepHook
 from ..denoising.state import lincomb
@@ -19,12 +18,13 @@ from ..imaging.mask import HALF, to_latents
 from ..imaging.match import settle
 from ..imaging.tiles import Mosaic
 from ..progress import ProgressCallback, no_progress
-from ..requests.guidance import WeightedPhrase, shares, weighted_phrases
+from ..requests.guidance import shares
 from ..requests.places import InpaintMask
 from ..requests.request import Request
 from ..sampling.brownian import BrownianNoise
 from ..sampling.noise import NoiseStream, centred, noise_stream, slerp
 from ..units import Units
+from .conditionings import ConditioningBuilder
 from .hints import HINT
 from .planning import PreparedRequest
 from .stages import Stages
@@ -54,7 +54,9 @@ class JobBuilder:
         A1111 and ComfyUI the first noise comes first; latents that a request wants drawn have a stream of their own.
         """
         request, plan = self._request, self._prepared.plan
-        conditionings = yield from self._conditionings()
+        shown = (yield from self._shown()) if self._facts.edits else None
+        builder = ConditioningBuilder(self._stages, self._prepared, self._stats, self._areas(), shown)
+        conditionings = yield from builder.conditionings()
         noise = self._stream(request.seed)
         draws = noise if request.habit.first_draw == "latents" else self._stream(request.seed)
         clean = yield from self._clean(draws)
@@ -80,20 +82,6 @@ class JobBuilder:
             component=self._stages.denoiser_name,
         )
 
-    def _conditionings(self) -> Units[list[tuple[Conditioning, ...]]]:
-        """Those of every evaluation; each distinct phrase is encoded once."""
-        evaluations = weighted_phrases(self._request, self._prepared.prompts, self._prepared.plan)
-        areas = self._areas()
-        inputs: dict[Phrase, dict[str, Array]] = {}
-        for phrase in dict.fromkeys(each.phrase for those in evaluations for each in those):
-            inputs[phrase] = yield from self._encode_text(phrase)
-
-        def conditioning(each: WeightedPhrase) -> Conditioning:
-            area = None if each.place is None else areas[each.place]
-            return Conditioning(each.weight, inputs[each.phrase], area)
-
-        return [tuple(map(conditioning, those)) for those in evaluations]
-
     def _controls(self, conditionings: Sequence[Sequence[Conditioning]]) -> list[JobControl]:
         """The ControlNets that count in some evaluation, with their hints on the denoiser's device."""
         made = []
@@ -105,17 +93,6 @@ class JobBuilder:
                 inputs = {HINT: to_device(each.hint, self._device)}
                 made.append(JobControl(each.net.denoiser, inputs, weights))
         return made
-
-    def _encode_text(self, phrase: Phrase) -> Units[dict[str, Array]]:
-        request, stats = self._request, self._stats
-        with stats.stage("text"):
-            made, cached = self._stages.prompts.encode(phrase, request.clip_skip, request.emphasis)
-            stats.encodings += [("text_encoder", array) for array in made.values()]
-            stats.cached["text"] += cached
-            inputs = {name: to_device(array, self._device) for name, array in made.items()}
-        if not cached:
-            yield
-        return inputs
 
     def _clean(self, noise: NoiseStream) -> Units[Array]:
         """The picture's latents; zeros where a run from noise alone keeps nothing, so that nothing of it can leak."""
@@ -129,6 +106,14 @@ class JobBuilder:
         share = to_device(self._masked(mask), self._device)
         mixed: Array = clean * (1 - share) + to_device(fresh, self._device) * share
         return mixed
+
+    def _shown(self) -> Units[Array]:
+        """The picture as a model is shown it that edits by instruction: the mean of its latents, without the scaling
+        (Brooks et al., arXiv:2211.09800, section 3.2)."""
+        vae, stats = self._stages.vae, self._stats
+        moments, _ = yield from stats.timed("encode", vae.encoding(self._prepared.picture.on_white, self._progress))
+        stats.encodings.append(("vae_encoder", moments.mean))
+        return to_device(moments.mean, self._device)
 
     def _encode(self, pixels: Array, noise: NoiseStream) -> Units[Array]:
         """The latents of pixels, [height, width, 3] from 0 to 255, on the denoiser's device."""
@@ -182,6 +167,8 @@ class JobBuilder:
         "field" noise, which no peer has and the tiles of one picture share.
         """
         mask = self._prepared.inpaint_mask
+        if self._prepared.depth_latents is not None:
+            return to_device(self._prepared.depth_latents, self._device)
         if not self._facts.inpaints:
             drawn = self._request.latents_from == "sample" and self._request.noise_kind != "field"
             if mask is not None and drawn:

@@ -11,6 +11,7 @@ from ...bundles.manifest import Bundle
 from ...bundles.tensor import Array
 from ...errors import InputError
 from ..imaging import resize
+from ..imaging.depth import depth_latents
 from ..imaging.picture import Picture
 from ..provenance.parameters import parameters_text
 from ..requests.defaults import sampling
@@ -24,6 +25,7 @@ from ..sampling.levels import ModelSchedule
 from ..sampling.passes import join
 from ..sampling.plan import Plan
 from .controlnet import ControlNets
+from .fits import check_fit
 from .hints import PreparedControl, prepared_controls
 from .signatures import unfed
 
@@ -48,6 +50,7 @@ class PreparedRequest:
     inpaint_mask: InpaintMask | None = None
     regions: tuple[Region, ...] = ()
     controls: tuple[PreparedControl, ...] = ()
+    depth_latents: Array | None = None
 
 
 class Planner:
@@ -95,6 +98,7 @@ class Planner:
                 f"this model's denoiser also takes {', '.join(self._unfed)}, which a request cannot give; start a job "
                 "with conditionings that have it (Model.start_job)"
             )
+        check_fit(request, facts)
         request = settled(request, facts.defaults["img2img"])
         picture, placement = resize.fit(request.image, request.size, request.fit_mode, facts.multiple)
         self.check_size(picture.size, request.window)
@@ -121,6 +125,7 @@ class Planner:
             inpaint_mask,
             tuple(replace(region, mask=self._fitted(request, region.mask)) for region in request.regions),
             controls,
+            self._depth(request),
         )
 
     def check_size(self, size: tuple[int, int], window: int = 0) -> None:
@@ -160,6 +165,13 @@ class Planner:
         sides = (length + -length % facts.multiple for length in request.size or request.image.size)
         width, height = (min(side, request.window or side) // facts.downscale for side in sides)
         return height, width
+
+    def _depth(self, request: Request) -> Array | None:
+        """The depth map as the model is shown it."""
+        if request.depth is None:
+            return None
+        fitted = self._fitted(request, request.depth.levels)
+        return depth_latents(fitted, *(length // self._facts.downscale for length in fitted.shape))
 
     def _fitted(self, request: Request, mask: Array) -> Array:
         """A mask brought to the model's size the way the picture is."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...bundles.facts import EncoderFacts, conditionings
+from ...bundles.facts import EncoderFacts
 from ...bundles.graph import Graph
 from ...bundles.manifest import Bundle
 from ...bundles.tensor import TensorSpec
 from ...errors import BundleError
-from ..conditioning.conditioning import POOLED, TEXT
+from ..conditioning.conditioning import GUIDANCE, POOLED, SIZES, TEXT
 from ..conditioning.encoders import VECTORS
 from ..denoising.denoiser import OUTPUT, SAMPLE, TIMESTEP
 
@@ -42,9 +42,12 @@ def check_signatures(bundle: Bundle) -> None:
 
 
 def unfed(bundle: Bundle) -> list[str]:
-    """The denoiser's inputs that no request can give: neither the latents nor what the text encoders make."""
+    """The denoiser's inputs that no request can give: neither the latents nor what the text encoders make, nor numbers
+    that the facts explain."""
     denoiser = bundle.by_role("denoiser")
-    given = {SAMPLE, TIMESTEP, TEXT, *denoiser.optional}
+    given = {SAMPLE, TIMESTEP, TEXT, GUIDANCE, *denoiser.optional}
+    if bundle.model.size_ids:
+        given.add(SIZES)
     if any(encoder.pooled for encoder in bundle.model.encoders):
         given.add(POOLED)
     return sorted({spec.name for spec in denoiser.inputs} - given)
@@ -72,23 +75,25 @@ def _check_channels(bundle: Bundle) -> None:
     for name, wanted in {SAMPLE: model.sample_channels, **channels}.items():
         if len(axes[name]) != 4 or axes[name][1] != wanted:
             raise BundleError(f"{bundle.folder}: {name} is {axes[name]}, the model's facts say {wanted} channels")
-    if model.conditioning_channels and not model.inpaints:
-        raise BundleError(
-            f"{bundle.folder}: its U-Net is shown {conditionings(model.latent_channels)[model.conditioning_channels]}, "
-            "which this version cannot run yet; take a model for image-to-image or inpainting"
-        )
 
 
 def _check_widths(bundle: Bundle) -> None:
-    """Raise `BundleError` where the encoders' hidden states side by side are not as wide as the denoiser's input."""
-    wanted = next(spec.axes[-1] for spec in bundle.by_role("denoiser").inputs if spec.name == TEXT)
-    widths = [_width(bundle, encoder) for encoder in bundle.model.encoders if encoder.hidden]
-    if all(isinstance(width, int) for width in (wanted, *widths)) and sum(map(int, widths)) != wanted:
-        raise BundleError(f"{bundle.folder}: the text encoder and the U-Net differ in the width of the conditioning")
+    """Raise `BundleError` where what the denoiser takes of a prompt is not as wide as what the encoders give, side by
+    side or the last pooled one, and where the facts explain another count of numbers than it takes."""
+    wanted = {spec.name: spec.axes[-1] for spec in bundle.by_role("denoiser").inputs}
+    encoders = bundle.model.encoders
+    hidden = [_width(bundle, encoder, encoder.hidden) for encoder in encoders if encoder.hidden]
+    pooled = [_width(bundle, encoder, encoder.pooled) for encoder in encoders if encoder.pooled]
+    for name, widths in ((TEXT, hidden), (POOLED, pooled[-1:])):
+        lengths = wanted.get(name), *widths
+        if widths and all(isinstance(length, int) for length in lengths) and sum(map(int, widths)) != wanted[name]:
+            raise BundleError(f"{bundle.folder}: the text encoders and the U-Net differ in the width of {name}")
+    if SIZES in wanted and (ids := bundle.model.size_ids) and len(ids) != wanted[SIZES]:
+        raise BundleError(f"{bundle.folder}: its U-Net takes {wanted[SIZES]} numbers, the facts explain {len(ids)}")
 
 
-def _width(bundle: Bundle, encoder: EncoderFacts) -> int | str:
-    return next(spec.axes[-1] for spec in bundle.graphs[encoder.graph].outputs if spec.name == encoder.hidden)
+def _width(bundle: Bundle, encoder: EncoderFacts, output: str | None) -> int | str:
+    return next(spec.axes[-1] for spec in bundle.graphs[encoder.graph].outputs if spec.name == output)
 
 
 def _tensors(graph: Graph) -> tuple[TensorSpec, ...]:

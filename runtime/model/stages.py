@@ -34,6 +34,11 @@ class Stages:
         """The first text encoder, whose tokens are the model's and which takes textual inversions."""
         return self.prompts.encoders[0]
 
+    def input_width(self, name: str) -> int | None:
+        """The last axis of one of the denoiser's inputs; None where it has none of that name."""
+        specs = self.bundle.by_role("denoiser").inputs
+        return next((int(spec.axes[-1]) for spec in specs if spec.name == name), None)
+
     @property
     def denoiser_name(self) -> str:
         """The name of the denoiser's graph, for errors."""

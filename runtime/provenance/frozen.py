@@ -24,6 +24,7 @@ from ..imaging.picture import Picture
 HOMES: Mapping[str, str] = {
     "ToolCall": "..tools.tool_call",
     "Control": "..requests.controls",
+    "DepthMap": "..requests.places",
     "InpaintMask": "..requests.places",
     "Region": "..requests.places",
     "Request": "..requests.request",

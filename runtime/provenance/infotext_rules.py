@@ -55,6 +55,7 @@ COMMON: Mapping[str, Rule] = {
     "ENSD": ("eta_noise_seed_delta", int),
     "RNG": ("noise", _choice("RNG", _NOISE)),
     "CFG Rescale phi": ("guidance_rescale", float),
+    "Image CFG scale": ("image_guidance_scale", float),
     "Weighting": ("weighting", str),
     "Prompt syntax": ("prompt_syntax", str),
     "Strength convention": ("convention", str),

@@ -78,6 +78,8 @@ def _extra(request: Request, plan: Plan) -> Iterator[tuple[str, str]]:
         yield "Colour match", request.colour_match
     if request.guidance_rescale:
         yield "CFG Rescale phi", str(request.guidance_rescale)
+    if request.image_guidance_scale is not None:
+        yield "Image CFG scale", str(request.image_guidance_scale)
     if request.drift_correction:
         yield "Drift correction", "True"
     if request.weighting:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,11 +32,17 @@ class Prompts:
 
 @dataclass(frozen=True)
 class WeightedPhrase:
-    """What one row of an evaluation says, what its output counts, and where: the index of an area, None everywhere."""
+    """What one row of an evaluation says, what its output counts, and where: the index of an area, None everywhere.
+
+    `negative`: is it the negative prompt's row, where a model is given other things beside that? `shown`: is the
+    picture shown to a model that edits by instruction?
+    """
 
     phrase: Phrase
     weight: float
     place: int | None = None
+    negative: bool = False
+    shown: bool = True
 
 
 def parse_prompts(request: Request) -> Prompts:
@@ -70,14 +76,29 @@ def parse_prompts(request: Request) -> Prompts:
     return Prompts(own, regions, negative)
 
 
-def weighted_phrases(request: Request, prompts: Prompts, plan: Plan) -> list[tuple[WeightedPhrase, ...]]:
+@dataclass(frozen=True)
+class Guidance:
+    """How a model is guided: by rows of text and of the negative prompt, which are `apart` where it is given other
+    things beside that; with `image`, the scale of the picture's guidance (InstructPix2Pix); or `embedded`, by an input
+    of its own, without rows."""
+
+    apart: bool = False
+    image: float | None = None
+    embedded: bool = False
+
+
+def weighted_phrases(
+    request: Request, prompts: Prompts, plan: Plan, guidance: Guidance = Guidance()
+) -> list[tuple[WeightedPhrase, ...]]:
     """The phrases of every evaluation of a plan.
 
     A part of a prompt has g times its weight, the negative prompt the rest to 1, and is left out where that is nothing
     (Liu et al., arXiv:2206.01714, equation 11). The prompts' steps begin anew in every pass. Where there are regions,
-    places 0 ... n - 1 are theirs and n is where the prompt itself counts.
+    places 0 ... n - 1 are theirs and n is where the prompt itself counts. A picture's guidance g' splits the rest: g'
+    less the prompt's weights where the picture is shown, 1 - g' where it is not (Brooks et al., arXiv:2211.09800,
+    equation 3).
     """
-    scale = max(request.guidance_scale, 1.0)
+    scale = 1.0 if guidance.embedded else max(request.guidance_scale, 1.0)
     passes = [_Pass(request, prompts, plan, index) for index in range(plan.passes)]
     made = []
     for evaluation, index in enumerate(plan.pass_index):
@@ -89,19 +110,22 @@ def weighted_phrases(request: Request, prompts: Prompts, plan: Plan) -> list[tup
             for weight, phrases in timeline
         ]
         rest = 1 - scale * sum(weight for weight, _ in at.timelines[-1])
-        phrases.append(WeightedPhrase(at.negative[now], rest))
+        if guidance.image is None:
+            phrases.append(WeightedPhrase(at.negative[now], rest, negative=guidance.apart))
+        else:
+            without = 1 - guidance.image
+            phrases.append(WeightedPhrase(at.negative[now], rest - without, negative=guidance.apart))
+            phrases.append(WeightedPhrase(at.negative[now], without, negative=guidance.apart, shown=False))
         made.append(_summed(phrases))
     return made
 
 
 def _summed(phrases: Sequence[WeightedPhrase]) -> tuple[WeightedPhrase, ...]:
     """The same with each phrase once a place: an empty prompt and an empty negative one are one row."""
-    totals: dict[tuple[Phrase, int | None], float] = defaultdict(float)
+    totals: dict[WeightedPhrase, float] = defaultdict(float)
     for each in phrases:
-        totals[each.phrase, each.place] += each.weight
-    return tuple(
-        WeightedPhrase(phrase, weight, place) for (phrase, place), weight in totals.items() if abs(weight) > _NOTHING
-    )
+        totals[replace(each, weight=0.0)] += each.weight
+    return tuple(replace(each, weight=weight) for each, weight in totals.items() if abs(weight) > _NOTHING)
 
 
 class _Pass:

@@ -13,6 +13,7 @@ from .table.adapters import ADAPTERS
 from .table.calls import CALL, FILE
 from .table.canvas import CANVAS
 from .table.inpainting import INPAINTING
+from .table.micro import MICRO
 from .table.noise import NOISE
 from .table.outpainting import OUTPAINTING
 from .table.prompting import PROMPTING
@@ -26,6 +27,7 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = MappingProxyType(
         "sampling": SAMPLING,
         "noise": NOISE,
         "canvas": CANVAS,
+        "micro-conditioning": MICRO,
         "inpainting": INPAINTING,
         "outpainting": OUTPAINTING,
         "upscaling": UPSCALING,
@@ -35,7 +37,7 @@ SECTIONS: Mapping[str, tuple[Option, ...]] = MappingProxyType(
 )
 TABLE: tuple[Option, ...] = tuple(option for options in SECTIONS.values() for option in options)
 # The fields of a `Request`, which all tools work with.
-_REQUEST = (*PROMPTING, *ADAPTERS, *SAMPLING, *NOISE, *CANVAS)
+_REQUEST = (*PROMPTING, *ADAPTERS, *SAMPLING, *NOISE, *CANVAS, *MICRO)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Parts of a picture: which of its pixels may change, and which have a prompt of their own."""
+"""What is said of a picture's pixels: which may change, which have a prompt of their own, how near they are."""
 
 from __future__ import annotations
 
@@ -42,6 +42,18 @@ class InpaintMask:
             )
         checks.choice("masked content", self.content, CONTENTS)
         checks.choice("latent mask", self.latent_mask, LATENT_MODES)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthMap:
+    """How near a picture's pixels are: `levels` uint8 [height, width], the nearest the brightest."""
+
+    levels: Array
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for levels of another kind."""
+        with checks.of("depth"):
+            checks.mask("a depth map", self.levels)
 
 
 @dataclass(frozen=True, eq=False)

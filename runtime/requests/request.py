@@ -8,18 +8,18 @@ from typing import TypeVar
 
 from ...errors import InputError, counted
 from ..sampling.strength import from_noise
-from .sections import Adapters, Canvas, Noise, Prompting, Sampling, Section, Subject
+from .sections import Adapters, Canvas, Micro, Noise, Prompting, Sampling, Section, Subject
 
 Part = TypeVar("Part", bound=Section)
 
 
 @dataclass(frozen=True)
-class Request(Adapters, Canvas, Noise, Sampling, Prompting, Subject):
+class Request(Micro, Adapters, Canvas, Noise, Sampling, Prompting, Subject):
     """One picture to repaint: the fields of all sections (`requests.sections`), each by its own name.
 
-    A section by itself is `sampling`, `prompting`, `noising` or `canvas`. `strength`, `steps` and `guidance_scale` are
-    the model's own where nothing is said, and may be `defaults.Times`. The options table says what each field is, see
-    docs/options.md.
+    A section by itself is `sampling`, `prompting`, `noising`, `canvas` or `micro`. `strength`, `steps` and
+    `guidance_scale` are the model's own where nothing is said, and may be `defaults.Times`. The options table says what
+    each field is, see docs/options.md.
     """
 
     def check(self) -> None:
@@ -43,6 +43,11 @@ class Request(Adapters, Canvas, Noise, Sampling, Prompting, Subject):
     def _check_places(self) -> None:
         width, height = self.image.size
         regions = ((f"region {n}", region, "regions") for n, region in enumerate(self.regions, 1))
+        if self.depth is not None and self.depth.levels.shape != (height, width):
+            found = "x".join(map(str, self.depth.levels.shape[::-1]))
+            raise InputError(
+                f"the depth map is {found}, the picture is {width}x{height}; give one of its size", "depth"
+            )
         for name, place, field in (("inpaint_mask", self.inpaint_mask, "inpaint_mask"), *regions):
             if place is not None and place.mask.shape != (height, width):
                 found = "x".join(map(str, place.mask.shape[::-1]))
@@ -67,6 +72,11 @@ class Request(Adapters, Canvas, Noise, Sampling, Prompting, Subject):
     def canvas(self) -> Canvas:
         """Which size the result has, and what of it may change."""
         return self._part(Canvas)
+
+    @cached_property
+    def micro(self) -> Micro:
+        """What SDXL is given of the picture's size."""
+        return self._part(Micro)
 
     def _part(self, kind: type[Part]) -> Part:
         return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})
@@ -95,6 +105,15 @@ class Request(Adapters, Canvas, Noise, Sampling, Prompting, Subject):
     def latents_from(self) -> str:
         """The posterior that applies."""
         return self.posterior or self.habit.posterior
+
+    @property
+    def zero_negative(self) -> bool | None:
+        """Whether zeros stand for the negative prompt where it is empty; None: as the model has it."""
+        if self.negative_prompt.strip():
+            return False
+        if self.empty_negative is not None:
+            return self.empty_negative == "zeros"
+        return None if self.habit.zero_negative else False
 
     @property
     def from_noise(self) -> bool:

@@ -12,7 +12,7 @@ from ..sampling.names import resolve
 from . import checks
 from .controls import Control
 from .options import default, fields_of
-from .places import InpaintMask, Region
+from .places import DepthMap, InpaintMask, Region
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ class Prompting(Section):
 
     `guidance_scale` at most 1 means no guidance, one model evaluation a step. `clip_skip` counts the text encoder's
     last layers passed over. `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see
-    `prompt.prompt.parse` and `prompt.emphasis`; weighting None goes with the syntax. `prompts` are (share of the steps,
+    `prompt.prompt.parse` and `prompt.emphasis`; weighting None goes with the syntax. `image_guidance_scale` is of
+    models that edit by instruction (InstructPix2Pix), None 1.5. `empty_negative` "zeros" stands for an empty negative
+    prompt in place of its "text". `prompts` are (share of the steps,
     prompt) pairs instead of `prompt`, the first at 0; `pass_prompts` the prompt of each pass.
     """
 
@@ -57,6 +59,8 @@ class Prompting(Section):
     negative_prompt: str = default("negative_prompt")
     guidance_scale: float = default("guidance_scale")
     guidance_rescale: float = default("guidance_rescale")
+    image_guidance_scale: float | None = default("image_guidance_scale")
+    empty_negative: str | None = default("empty_negative")
     clip_skip: int = default("clip_skip")
     prompt_syntax: str | None = default("prompt_syntax")
     weighting: str | None = default("weighting")
@@ -169,7 +173,8 @@ class Canvas(Section):
     `size` is (width, height) in pixels, None the input's own; `resize_mode` None is "none" without a size and "crop"
     with one. `inpaint_mask` and `regions` are of the picture's size. `window` > 0 runs the model on overlapping windows
     of the latents, of at most that many pixels a side, which share at least `window_overlap` (a quarter).
-    `colour_match` gives the result the input's colours, by a method of `imaging.match`.
+    `colour_match` gives the result the input's colours, by a method of `imaging.match`. `depth` is the
+    picture's depth map, for models that take one.
     """
 
     size: tuple[int, int] | None = default("size")
@@ -177,12 +182,15 @@ class Canvas(Section):
     window: int = default("window")
     window_overlap: int | None = default("window_overlap")
     colour_match: str | None = default("colour_match")
+    depth: DepthMap | None = None
     inpaint_mask: InpaintMask | None = None
     regions: tuple[Region, ...] = default("regions")
 
     def check(self) -> None:
         """Raise `InputError` for a size without a way to reach it, and for an overlap of no windows."""
         super().check()
+        if not isinstance(self.depth, DepthMap | None):
+            raise InputError(f"depth is a DepthMap, not {self.depth!r}", "depth")
         if not isinstance(self.inpaint_mask, InpaintMask | None):
             raise InputError(f"an inpaint_mask is an InpaintMask, not {self.inpaint_mask!r}", "inpaint_mask")
         with checks.of("regions"):
@@ -209,3 +217,35 @@ class Canvas(Section):
     def fit_mode(self) -> str:
         """The resize mode that applies."""
         return self.resize_mode or ("none" if self.size is None else "crop")
+
+
+@dataclass(frozen=True)
+class Micro(Section):
+    """What models of SDXL's family are given of the picture as numbers: Podell et al. (arXiv:2307.01952), section 2.2.
+
+    `original_size` and `target_size` are (width, height) in pixels, None the size that the model works at; `crop_left`
+    and `crop_top` are pixels cut off. The scores are those of its refiner, None 6 and 2.5, of the prompt and of the
+    negative one.
+    """
+
+    original_size: tuple[int, int] | None = default("original_size")
+    target_size: tuple[int, int] | None = default("target_size")
+    crop_left: int = default("crop_left")
+    crop_top: int = default("crop_top")
+    aesthetic_score: float | None = default("aesthetic_score")
+    negative_aesthetic_score: float | None = default("negative_aesthetic_score")
+
+    def size_numbers(self, size: tuple[int, int], negative: bool = False) -> dict[str, float]:
+        """The numbers for a picture that the model works on at (width, height), by the names of `facts.SIZE_IDS`; with
+        the score of the `negative` prompt, which has the same sizes."""
+        original, target = self.original_size or size, self.target_size or size
+        score, usual = (self.negative_aesthetic_score, 2.5) if negative else (self.aesthetic_score, 6.0)
+        return {
+            "original_height": original[1],
+            "original_width": original[0],
+            "crop_top": self.crop_top,
+            "crop_left": self.crop_left,
+            "target_height": target[1],
+            "target_width": target[0],
+            "aesthetic_score": usual if score is None else score,
+        }

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from .controls import Control
 from .defaults import Times
-from .places import InpaintMask, Region
+from .places import DepthMap, InpaintMask, Region
 
 
 class Aliases(TypedDict, total=False):
@@ -37,6 +37,8 @@ class Common(Aliases, total=False):
     through_pixels: bool | None
     guidance_scale: float | Times | None
     guidance_rescale: float | None
+    image_guidance_scale: float | None
+    empty_negative: str | None
     clip_skip: int | None
     prompt_syntax: str | None
     weighting: str | None
@@ -51,6 +53,12 @@ class Common(Aliases, total=False):
     eta_noise_seed_delta: int | None
     colour_match: str | None
     controls: tuple[Control, ...] | None
+    original_size: tuple[int, int] | None
+    target_size: tuple[int, int] | None
+    crop_left: int | None
+    crop_top: int | None
+    aesthetic_score: float | None
+    negative_aesthetic_score: float | None
 
 
 class Painting(Common, total=False):
@@ -66,6 +74,7 @@ class RunOptions(Painting, total=False):
     """The options of `pipe.start` beside its parameters."""
 
     resize_mode: str | None
+    depth: DepthMap | None
     inpaint_mask: InpaintMask | None
     regions: tuple[Region, ...] | None
 
@@ -81,6 +90,13 @@ class Img2ImgOptions(RunOptions, Images, total=False):
     """The options of `pipe(...)`."""
 
     negative_prompt: str | Sequence[str] | None
+
+
+class RefinedOptions(RunOptions, total=False):
+    """The options of `pipe.refined(...)`: those of one picture."""
+
+    negative_prompt: str
+    seed: int | None
 
 
 class Changes(RunOptions, total=False):

@@ -60,15 +60,15 @@ def test_a_single_file_tells_by_its_tensors(tmp_path: Path) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_an_instruction_model_is_exported_and_refused_at_load(checkpoint: Path, tmp_path: Path) -> None:
+def test_an_instruction_model_says_so_and_begins_with_noise(checkpoint: Path, tmp_path: Path) -> None:
     source = supported(stage.open_checkpoint(conditioned_checkpoint(checkpoint, tmp_path / "edit", channels=4)))
     facts = model_facts(source, "edit")
-    assert (facts.sample_channels, facts.inpaints) == (8, False)
-    with pytest.raises(BundleError, match=r"InstructPix2Pix.*cannot run yet"):
-        overpaint.load(fake_bundle(tmp_path / "fake", 4).folder, engine="fake")
+    assert (facts.sample_channels, facts.inpaints, facts.edits) == (8, False, True)
+    assert facts.defaults["img2img"].strength == 1.0
+    assert overpaint.load(fake_bundle(tmp_path / "fake", 4).folder, engine="fake").bundle.model.edits
 
 
-@pytest.mark.parametrize("channels", [5, 7, 12])
+@pytest.mark.parametrize("channels", [6, 7, 12])
 def test_others_are_refused(checkpoint: Path, tmp_path: Path, channels: int) -> None:
     copy = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
     config = copy / "unet" / "config.json"

@@ -28,6 +28,7 @@ UNET = {
     "mid_block.attentions.0": "middle_block.1",
     "mid_block.resnets.1": "middle_block.2",
 }
+LABELS = {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
 VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 OPEN_CLIP = {
     "layer_norm1": "ln_1",
@@ -50,6 +51,28 @@ def write_single_file(folder: Path, path: Path, *, second: bool = False) -> Path
         state["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
     state["model_ema.decay"] = torch.tensor(0.9999)
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    return path
+
+
+def write_xl_file(folder: Path, path: Path, *, vae: bool = True, dtype: torch.dtype | None = None) -> Path:
+    """Write the weights of the SDXL checkpoint in `folder` to `path` under the names that A1111, kohya and ComfyUI
+    write; with averages of training among them."""
+    state = {f"model.diffusion_model.{_replace(name, LABELS)}": t for name, t in _unet(_read(folder / "unet")).items()}
+    first, place = folder / "text_encoder", 0
+    if first.is_dir():
+        text = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in _read(first).items()}
+        state |= {f"conditioner.embedders.0.transformer.{name}": t for name, t in text.items()}
+        place = 1
+    second = _read(folder / "text_encoder_2")
+    projection = second.pop("text_projection.weight").T
+    open_clip = _open_clip({name.removeprefix("text_model."): t for name, t in second.items()}, whole=True)
+    state |= {f"conditioner.embedders.{place}.model.{name}": t for name, t in open_clip.items()}
+    state[f"conditioner.embedders.{place}.model.text_projection"] = projection
+    state[f"conditioner.embedders.{place}.model.logit_scale"] = torch.tensor(4.6)
+    if vae:
+        state |= {f"first_stage_model.{name}": t for name, t in _vae(_read(folder / "vae")).items()}
+    state["model_ema.decay"] = torch.tensor(0.9999)
+    save_file({name: (t if dtype is None else t.to(dtype)).contiguous() for name, t in state.items()}, path)
     return path
 
 
@@ -109,7 +132,8 @@ def _vae(state: State) -> State:
     }
 
 
-def _open_clip(state: State) -> State:
+def _open_clip(state: State, whole: bool = False) -> State:
+    """OpenCLIP's names; unless it is `whole` with a last layer that 2.x does not use."""
     layers = 1 + max(int(match[1]) for name in state if (match := re.match(r"encoder\.layers\.(\d+)", name)))
     dim = state["final_layer_norm.weight"].shape[0]
     renamed = {
@@ -125,6 +149,8 @@ def _open_clip(state: State) -> State:
             parts = [state[f"{old}self_attn.{each}_proj.{end}"] for each in "qkv"]
             renamed[f"{new}attn.in_proj_{end}"] = torch.cat(parts)
             renamed |= {f"{new}{there}.{end}": state[f"{old}{here}.{end}"] for here, there in OPEN_CLIP.items()}
+    if whole:
+        return renamed
     last = f"transformer.resblocks.{layers - 1}."
     unused = {name: t for name, t in renamed.items() if name.startswith(last)}
     return renamed | {name.replace(last, f"transformer.resblocks.{layers}."): t + 1 for name, t in unused.items()}

@@ -69,6 +69,13 @@ CANVAS = (
         metavar="HOW",
         axis="histogram,wavelet",
     ),
+    Option(
+        "depth",
+        "object",
+        "rows",
+        "the picture's depth map, for models that take one",
+        tools=("img2img",),
+    ),
     Option("inpaint_mask", "object", "start", "which pixels may change, an `InpaintMask`", tools=("img2img",)),
     Option(
         "regions",

@@ -21,7 +21,7 @@ from overpaint.runtime.requests import checks
 from overpaint.runtime.requests.option import AFFECTS, TOOLS, Option
 from overpaint.runtime.requests.options import SECTIONS, TABLE, aliases, fields_of, fixed_on_resume, of_tool, offered
 from overpaint.runtime.requests.presets import PRESETS
-from overpaint.runtime.requests.sections import Adapters, Canvas, Noise, Prompting, Sampling
+from overpaint.runtime.requests.sections import Adapters, Canvas, Micro, Noise, Prompting, Sampling
 from overpaint.runtime.requests.typed import Img2ImgOptions, InpaintOptions, OutpaintOptions, UpscaleOptions
 from overpaint.runtime.tools.inpainting import Inpainting
 from overpaint.runtime.tools.outpainting import Outpainting
@@ -185,7 +185,7 @@ def test_the_table_imports_no_numpy() -> None:
 
 class TestSections:
     def test_fields_are_in_one_section_each(self) -> None:
-        names = [field.name for kind in (Prompting, Adapters, Sampling, Noise, Canvas) for field in fields(kind)]
+        names = [field.name for kind in (Prompting, Adapters, Sampling, Noise, Canvas, Micro) for field in fields(kind)]
         assert sorted(names) == sorted(field.name for field in fields(Request) if field.name != "image")
 
     def test_a_request_has_its_sections(self) -> None:
@@ -195,6 +195,7 @@ class TestSections:
         assert request.noising == Noise(noise="field")
         assert request.canvas == Canvas(size=(32, 32))
         assert request.canvas.fit_mode == "crop"
+        assert request.micro == Micro()
 
     def test_a_replaced_field_is_in_its_section(self) -> None:
         request = Request(PICTURE, steps=7)

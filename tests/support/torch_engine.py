@@ -1,0 +1,85 @@
+"""A backend that runs the modules that are exported, in torch: bundles for it are made in no time.
+
+What graphs give is held against these modules when they are exported; here the runtime is held against diffusers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import overpaint
+from overpaint.bundles.facts import EncoderFacts
+from overpaint.bundles.graph import Check, File, Graph, Receipt
+from overpaint.bundles.manifest import Bundle
+from overpaint.bundles.tensor import Array
+from overpaint.engines.base import BaseEngine, Engine, check_feeds
+from overpaint.engines.registry import BACKENDS, EngineOptions
+from overpaint.export.bundle import open_checkpoint, parts
+from overpaint.export.checkpoints.checkpoint import TOKENIZERS, Checkpoint
+from overpaint.export.checkpoints.facts import model_facts
+from overpaint.export.checkpoints.load import supported
+from overpaint.export.checkpoints.tokenizer import write_tokenizer
+from overpaint.export.components import HIDDEN, POOLED
+
+NAME = "torch-modules"
+SOURCE = "checkpoint.txt"
+
+
+class TorchEngine(BaseEngine):
+    """One exported module as it is."""
+
+    label = "torch, cpu, float32"
+
+    def __init__(self, name: str, graph: Graph, module: torch.nn.Module) -> None:
+        self.name, self.inputs, self.outputs, self.precision = name, graph.inputs, graph.outputs, "float32"
+        self._module = module
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """What the module gives, by the outputs' names."""
+        check_feeds(self.name, self.inputs, feeds)
+        with torch.no_grad():
+            made = self._module(*(torch.from_numpy(feeds[spec.name]) for spec in self.inputs))
+        return {spec.name: output.numpy() for spec, output in zip(self.outputs, made, strict=True)}
+
+    def close(self) -> None:
+        """Nothing is held that matters."""
+
+
+def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> Engine:
+    """The module of a graph, from the checkpoint that the bundle's folder names."""
+    source = _open(Path((folder / SOURCE).read_text()))
+    (module,) = (part.build() for part in parts(source, 77, ()) if part.component.name == name)
+    return TorchEngine(name, graph, module.eval())
+
+
+def torch_bundle(checkpoint: Path, folder: Path) -> Bundle:
+    """A bundle of a checkpoint for this backend: its facts and signatures, and graphs that are empty files."""
+    BACKENDS[NAME] = __name__
+    folder.mkdir(parents=True)
+    (folder / SOURCE).write_text(str(checkpoint))
+    source = _open(checkpoint)
+    words = {part: write_tokenizer(source.tokenizers[part], folder, 77, TOKENIZERS[part]) for part in source.encoders}
+    graphs = {}
+    for part in parts(source, 77, ()):
+        each = part.component
+        (folder / f"{each.name}.onnx").write_text(each.name)
+        receipt = Receipt("test", 1e-4, (Check({"rows": 1}, 0.0),))
+        own = File.of(folder, f"{each.name}.onnx")
+        graphs[each.name] = Graph(each.role, own, each.inputs, each.outputs, each.ranges, "float32", "float32", receipt)
+    encoders = tuple(EncoderFacts(name, own, HIDDEN, POOLED) for name, own in words.items())
+    facts = replace(model_facts(source, folder.name), encoders=encoders)
+    Bundle(folder, facts, graphs, "test").write_manifest()
+    return Bundle.read(folder)
+
+
+def torch_pipeline(checkpoint: Path, folder: Path) -> overpaint.Pipeline:
+    """The pipeline of a checkpoint on this backend."""
+    return overpaint.load(torch_bundle(checkpoint, folder).folder, engine=NAME)
+
+
+def _open(checkpoint: Path) -> Checkpoint:
+    return supported(open_checkpoint(checkpoint))
