@@ -53,6 +53,21 @@ class Range:
 
 
 @dataclass(frozen=True)
+class LowRankLayer:
+    """Where the LoRAs of a layer lie in the graph's input "lora" [rows of all layers, rank].
+
+    From row `start` there are `inputs` rows of the transposed down projection, then `outputs` of the up projection.
+    `name` is the layer's in diffusers' model, of whose outputs the layer here has those from `first` on.
+    """
+
+    name: str
+    start: int
+    inputs: int
+    outputs: int
+    first: int = 0
+
+
+@dataclass(frozen=True)
 class Check:
     """One comparison of a graph with its source: the lengths of the dynamic axes, and the relative error
     ‖graph - source‖₂ / ‖source‖₂, the worst over the outputs."""

@@ -1,0 +1,104 @@
+"""LoRA as inputs of a graph: low-rank matrices, and a gate for each row, so that rows with different LoRAs share calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..bundles.graph import LowRankLayer
+from .wrappers import Geglu
+
+MATRIX, GATE = "lora", "lora_gate"
+LORA = "lora"
+# The ranks side by side of all LoRAs of a call.
+MOST_RANK = 1024
+
+
+@dataclass
+class LowRank:
+    """What the layers of a graph add: `matrix` [rows of all layers, rank], of each layer first its down projection
+    transposed, [inputs, rank], then its up projection [outputs, rank]; `gate` [rows, rank], how much each column counts
+    in a row. Both are set before each evaluation."""
+
+    matrix: Tensor | None = None
+    gate: Tensor | None = None
+
+    def of(self, states: Tensor, start: int, inputs: int, outputs: int) -> Tensor:
+        """What a layer adds for states [rows, ..., inputs] (Hu et al., "LoRA", arXiv:2106.09685, section 4.1)."""
+        assert self.matrix is not None
+        assert self.gate is not None
+        matrix, gate = self.matrix.to(states.dtype), self.gate.to(states.dtype)
+        down, up = matrix[start : start + inputs], matrix[start + inputs : start + inputs + outputs]
+        gate = gate.view(gate.shape[0], *[1] * (states.dim() - 2), -1)
+        return ((states @ down) * gate) @ up.T
+
+
+class WithLora(nn.Module):
+    """A linear layer, or a convolution of one pixel, and what LoRAs add to it."""
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d, low_rank: LowRank, start: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self._low_rank = [low_rank]
+        self._place = (start, *sizes(layer))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """The layer's output with the LoRAs'."""
+        output: Tensor = self.layer(states)
+        if isinstance(self.layer, nn.Linear):
+            return output + self._low_rank[0].of(states, *self._place)
+        added = self._low_rank[0].of(states.permute(0, 2, 3, 1), *self._place)
+        return output + added.permute(0, 3, 1, 2)
+
+
+def sizes(layer: nn.Linear | nn.Conv2d) -> tuple[int, int]:
+    """The inputs and outputs of a layer."""
+    return layer.weight.shape[1], layer.weight.shape[0]
+
+
+def takes_lora(module: nn.Module) -> bool:
+    """Whether LoRAs can be added to a layer: a linear one, or a convolution of one pixel."""
+    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+
+
+def add_lora(model: nn.Module, chosen: Callable[[str], bool] = lambda name: True) -> tuple[LowRank, list[LowRankLayer]]:
+    """Have a model's layers add LoRAs; gives what they add, to be set before each evaluation, and where each layer's
+    matrices lie. `chosen` tells by a layer's name whether it takes LoRAs."""
+    low_rank, layers, start = LowRank(), [], 0
+    for name, parent, child, layer in list(_layers(model)):
+        if not chosen(name):
+            continue
+        inputs, outputs = sizes(layer)
+        own, first = _original(name, parent, child, outputs)
+        setattr(parent, child, WithLora(layer, low_rank, start))
+        layers.append(LowRankLayer(own, start, inputs, outputs, first))
+        start += inputs + outputs
+    return low_rank, layers
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Linear | nn.Conv2d]]:
+    for path, parent in model.named_modules():
+        for child, layer in parent.named_children():
+            if isinstance(layer, (nn.Linear, nn.Conv2d)) and takes_lora(layer):
+                yield f"{path}.{child}".lstrip("."), parent, child, layer
+
+
+def _original(name: str, parent: nn.Module, child: str, outputs: int) -> tuple[str, int]:
+    """The layer's name in diffusers' model, and the first of its outputs there: GEGLU's one is two here."""
+    if not isinstance(parent, Geglu):
+        return name, 0
+    path = name.removesuffix(f".{child}")
+    return f"{path}.proj", 0 if child == "hidden" else outputs
+
+
+def total(layers: list[LowRankLayer]) -> int:
+    """The rows of the matrix of all layers."""
+    return layers[-1].start + layers[-1].inputs + layers[-1].outputs if layers else 0
+
+
+def empty(rows: int, layers: list[LowRankLayer]) -> tuple[Tensor, Tensor]:
+    """The matrix and gate of no LoRA: a rank of zeros."""
+    return torch.zeros(total(layers), 1), torch.zeros(rows, 1)
