@@ -15,6 +15,7 @@ from .tensor import TensorSpec
 DENOISER, TEXT_ENCODER = "denoiser", "text_encoder"
 VAE_ENCODER, VAE_DECODER = "vae_encoder", "vae_decoder"
 UPSCALER, CONTROLNET = "upscaler", "controlnet"
+DENOISER_LORA, TEXT_ENCODER_LORA = "denoiser_lora", "text_encoder_lora"
 IMAGE_ENCODER, IMAGE_PROJECTION = "image_encoder", "image_projection"
 
 
@@ -95,7 +96,8 @@ class Graph:
     """One compiled component: its role, its ONNX file, the files of external data, its signature and its receipt.
 
     `adapters` names the inputs that belong to each kind of adapter, such as "control", in the order of the adapter's
-    outputs. They may be absent: zeros whose dynamic axes are 1 long change nothing.
+    outputs. They may be absent: zeros whose dynamic axes are 1 long change nothing. A graph that is another one and
+    takes LoRAs besides names that one as its `base`, and its layers as `low_rank`.
     """
 
     role: str
@@ -108,6 +110,8 @@ class Graph:
     receipt: Receipt
     data: tuple[File, ...] = ()
     adapters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    base: str = ""
+    low_rank: tuple[LowRankLayer, ...] = ()
 
     @property
     def optional(self) -> frozenset[str]:
@@ -135,6 +139,8 @@ class Graph:
         lines += [f"  in   {spec}" for spec in self.inputs] + [f"  out  {spec}" for spec in self.outputs]
         lines += [f"  axis {axis}: {lengths}" for axis, lengths in self.ranges.items()]
         lines += [f"  adapter {kind}: {counted(len(names), 'input')}" for kind, names in self.adapters.items()]
+        if self.low_rank:
+            lines.append(f"  {self.base} with LoRAs of each row, of {counted(len(self.low_rank), 'layer')}")
         lines += [f"  parity with {self.receipt.source}, tolerance {self.receipt.tolerance:g}:"]
         return lines + [f"    {check}" for check in self.receipt.checks]
 
@@ -168,6 +174,7 @@ def parse_graph(record: dict[str, Any]) -> Graph:
         "ranges": {axis: Range(**lengths) for axis, lengths in record["ranges"].items()},
         "receipt": Receipt(receipt["source"], receipt["tolerance"], checks),
         "adapters": {kind: tuple(names) for kind, names in record.get("adapters", {}).items()},
+        "low_rank": tuple(LowRankLayer(**layer) for layer in record.get("low_rank", ())),
     }
     return Graph(**{**record, **parsed})
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..version import __version__
-from . import infotext
+from . import infotext, loras
 from .commands import (
     batch,
     bench,
@@ -64,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console = arguments["console"] = Console(*(arguments.pop(name) for name in PRINTING))
     if "threads" in arguments:
         arguments["engine"] = {name: arguments.pop(name) for name in ENGINE if name in arguments}
+    if "lora_folders" in arguments:
+        loras.settle(arguments)
     if "preview_every" in arguments:
         arguments["preview"] = Preview(arguments["preview"], arguments.pop("preview_every"))
     parameters = arguments.pop("from_infotext", None)

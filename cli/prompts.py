@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_options
+from .loras import add_folders, add_lora
 from .parser import CommandParser
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def add_prompting(parser: Any) -> None:
     add_options(parser, "img2img", *names, "clip_skip", "prompt_syntax", "weighting", "broken_prompt")
     sizes = ("original_size", "target_size", "crop_left", "crop_top", "aesthetic_score", "negative_aesthetic_score")
     add_options(parser, "img2img", *sizes)
+    add_lora(parser)
     add_embeddings(parser)
 
 
@@ -76,6 +78,7 @@ def add_embeddings(parser: Any) -> None:
         metavar="FILE",
         help="a textual inversion, used where a prompt has the file's name; may be repeated",
     )
+    add_folders(parser)
 
 
 def add_regions(parser: Any, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from .registry import EngineOptions
 class FakeEngine(BaseEngine):
     """Every output is tanh(x / 2 + Σ sin(mean of an input) + a pattern of the position), row by row.
 
-    x is the first input where it has the output's shape, or that and more channels, else 0.
+    x is the first input where it has the output's shape, or that and more channels, else 0. An input of all rows counts
+    as one of a row's own: the mean of its product with the row's input that has its last axis.
     """
 
     def __init__(self, name: str, graph: Graph) -> None:
@@ -46,11 +48,24 @@ class FakeEngine(BaseEngine):
         shape = tuple(axis if isinstance(axis, int) else _length(axis, lengths, self._ranges) for axis in spec.axes)
         first = feeds[self.inputs[0].name]
         pattern = np.sin(np.arange(np.prod(shape[1:]), dtype=np.float64)).reshape(shape[1:])
+        feeds = {**feeds, **self._products(feeds)}
         rows = []
         for index in range(shape[0]):
             row = pattern + sum(np.sin(np.mean(_row(array, index), dtype=np.float64)) for array in feeds.values())
             rows.append(np.tanh(row + 0.5 * first[index][: shape[1]] if _begins_with(first.shape, shape) else row))
         return np.stack(rows).astype(spec.dtype)
+
+    def _products(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The inputs of all rows, summed exactly, so that neither padding nor what stands beside counts."""
+        made = {}
+        for spec in self.inputs:
+            if len(spec.axes) != 2 or spec.axes[0] == "rows":
+                continue
+            gate = next(other.name for other in self.inputs if other.axes == ("rows", spec.axes[-1]))
+            columns = [math.fsum(column) for column in feeds[spec.name].T.tolist()]
+            made[gate] = np.zeros(len(feeds[gate]))
+            made[spec.name] = np.array([math.fsum(np.multiply(row, columns).tolist()) for row in feeds[gate]])
+        return made
 
 
 def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> FakeEngine:

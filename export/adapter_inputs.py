@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..bundles.graph import Range
+from ..bundles.graph import LowRankLayer, Range
 from ..bundles.tensor import TensorSpec
 from .adapters import CONTROL, IMAGE, KEYS, MOST_IMAGE_TOKENS, VALUES, Residual
 from .components import Component, Lengths, normal
+from .lora import GATE, LORA, MATRIX, MOST_RANK, SUFFIX
 
 
 def with_control(denoiser: Component, residuals: Sequence[Residual]) -> Component:
@@ -49,6 +50,35 @@ def with_image_prompts(denoiser: Component, width: int) -> Component:
         checked=_alternating(denoiser.checked, lambda own: {**own, axis: 1}, lambda own: {**own, axis: 4}),
         draws={**denoiser.draws, KEYS: normal, VALUES: normal},
         adapters={**denoiser.adapters, IMAGE: (KEYS, VALUES)},
+    )
+
+
+def with_lora(component: Component, layers: Sequence[LowRankLayer]) -> Component:
+    """A graph beside `component` that also takes LoRAs of its layers; checked with them, and without."""
+    axis, last = "lora_rank", layers[-1]
+    total = last.start + last.inputs + last.outputs
+    # Of a few percent of the layers' own size, as trained ones are.
+    scale = (last.inputs + last.outputs) ** -0.5
+    return replace(
+        component,
+        name=component.name + SUFFIX,
+        role=component.role + SUFFIX,
+        inputs=(
+            *component.inputs,
+            TensorSpec(MATRIX, "float32", (total, axis)),
+            TensorSpec(GATE, "float32", ("rows", axis)),
+        ),
+        ranges={**component.ranges, axis: Range(1, 32, MOST_RANK)},
+        traced={**component.traced, axis: 5},
+        checked=_alternating(component.checked, lambda own: {**own, axis: 1}, lambda own: {**own, axis: 4}),
+        draws={
+            **component.draws,
+            MATRIX: lambda rng, shape, lengths: scale * normal(rng, shape, lengths),
+            GATE: normal,
+        },
+        adapters={**component.adapters, LORA: (MATRIX, GATE)},
+        base=component.name,
+        low_rank=tuple(layers),
     )
 
 

@@ -17,7 +17,7 @@ from ..bundles.manifest import Bundle
 from ..errors import InputError, unknown
 from ..version import __version__
 from . import components, wrappers
-from .adapter_inputs import with_control, with_image_prompts
+from .adapter_inputs import with_control, with_image_prompts, with_lora
 from .adapters import CONTROL, IMAGE, image_width, residuals
 from .checkpoints.checkpoint import PICKLES, SECOND, TOKENIZERS, Checkpoint, open_folder, refuse_pickle
 from .checkpoints.distilled import distilled as by_method
@@ -27,6 +27,7 @@ from .checkpoints.single_file import open_single_file
 from .checkpoints.tokenizer import write_tokenizer
 from .checkpoints.vaes import with_vae
 from .components import Component
+from .lora import LoraInputs
 from .onnx import write_graph
 from .publish import check_space, publish, remove_stale
 from .streamed import in_float32, is_half, is_large
@@ -75,6 +76,7 @@ def export_bundle(
     distilled: str | None = None,
     defaults: Sequence[str] = (),
     adapters: Collection[str] = ADAPTERS,
+    lora: bool = False,
     overwrite: bool = False,
     report: Report = lambda stage: None,
 ) -> Bundle:
@@ -87,8 +89,9 @@ def export_bundle(
     sampler and defaults. `defaults` are what users get who say nothing, see `bundle.parse_defaults`. `precision` is
     that of the arithmetic, `weights` that of the file (by default the same, and half where the checkpoint's are);
     graphs take and give float32 either way. `adapters` are those of `ADAPTERS` that the denoiser can take; one that a
-    picture does not use costs nothing. `report` is told each stage as it begins, and before them what of the checkpoint
-    is left out: weights that no part needs, and settings of its scheduler that are not followed.
+    picture does not use costs nothing. With `lora` denoiser and text encoders are exported a second time, as graphs
+    that take LoRAs: the bundle has twice the size. `report` is told each stage as it begins, and before them what of
+    the checkpoint is left out: weights that no part needs, and settings of its scheduler that are not followed.
 
 
     The folder appears whole or not at all; what exports of it that were killed have left is removed. Raises
@@ -121,7 +124,7 @@ def export_bundle(
         words = {part: _write_tokenizer(source, part, folder) for part in source.encoders}
         graphs = {
             part.component.name: export_graph(part, folder, precision, stored, opset, report)
-            for part in parts(source, next(iter(words.values())).length, adapters)
+            for part in parts(source, next(iter(words.values())).length, adapters, lora)
         }
         encoders = tuple(EncoderFacts(name, own, components.HIDDEN, components.POOLED) for name, own in words.items())
         model = replace(model, encoders=encoders)
@@ -184,19 +187,22 @@ def _size(source: Checkpoint, weights: str) -> int:
     return count * torch.finfo(getattr(torch, weights)).bits // 8
 
 
-def parts(source: Checkpoint, chunk: int, adapters: Collection[str] = ADAPTERS) -> Iterator[Part]:
-    """The graphs of a checkpoint whose prompts come in chunks of `chunk` tokens, the denoiser ready for `adapters`."""
+def parts(source: Checkpoint, chunk: int, adapters: Collection[str] = ADAPTERS, lora: bool = False) -> Iterator[Part]:
+    """The graphs of a checkpoint whose prompts come in chunks of `chunk` tokens, the denoiser ready for `adapters`;
+    with `lora` those besides that take LoRAs."""
     unet, vae = (source.configs[part] for part in ("unet", "vae"))
     scale = downscale(vae)
     width, height = components.latent_size(unet)
     size = (width * scale, height * scale)
     encoder = wrappers.TinyVaeEncoder if components.is_tiny(vae) else wrappers.VaeEncoder
-    for name in source.encoders:
-        yield _text_part(source, name)
     large = is_large(source.state("unet"))
     denoiser = _denoiser(source, scale, chunk, adapters)
     others = [spec.name for spec in denoiser.inputs[3:]]
-    yield Part(denoiser, lambda: wrappers.UNet(load_unet(source, large), others), streamed=large)
+    painter = Part(denoiser, lambda: wrappers.UNet(load_unet(source, large), others), streamed=large)
+    for part in (*(_text_part(source, name) for name in source.encoders), painter):
+        yield part
+        if lora:
+            yield _with_lora(part)
     yield Part(components.vae_encoder(vae, scale, size), lambda: encoder(load_vae(source)))
     yield Part(components.vae_decoder(vae, scale, size), lambda: wrappers.VaeDecoder(load_vae(source)))
 
@@ -220,6 +226,15 @@ def _text_part(source: Checkpoint, name: str) -> Part:
         lambda: wrappers.TextEncoder(load_text_encoder(source, name, large), penultimate),
         streamed=large,
     )
+
+
+def _with_lora(part: Part) -> Part:
+    """The graph of a part that takes LoRAs besides."""
+
+    def build() -> LoraInputs:
+        return LoraInputs(part.build())
+
+    return replace(part, component=with_lora(part.component, build().layers), build=build)
 
 
 def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: int, report: Report) -> Graph:
@@ -253,4 +268,6 @@ def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: 
         receipt=receipt,
         data=tuple(File.of(folder, name) for name in data),
         adapters=component.adapters,
+        base=component.base,
+        low_rank=component.low_rank,
     )

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..bundles.facts import SIZE_IDS
-from ..bundles.graph import DENOISER, TEXT_ENCODER, UPSCALER, VAE_DECODER, VAE_ENCODER, Range
+from ..bundles.graph import (
+    DENOISER,
+    TEXT_ENCODER,
+    UPSCALER,
+    VAE_DECODER,
+    VAE_ENCODER,
+    LowRankLayer,
+    Range,
+)
 from ..bundles.tensor import Array, TensorSpec
 from ..errors import InputError
 
@@ -32,6 +40,7 @@ class Component:
 
     `ranges` holds the dynamic axes, and `clip_skip`, which is a value rather than an axis. `traced` are the lengths at
     which the graph is captured, `checked` those at which it is compared with its source; none of them is `traced`.
+    `adapters`, `base` and `low_rank` are those of `bundles.graph.Graph`.
     """
 
     name: str
@@ -43,6 +52,8 @@ class Component:
     checked: tuple[Lengths, ...]
     draws: Mapping[str, Draw]
     adapters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    base: str = ""
+    low_rank: tuple[LowRankLayer, ...] = ()
 
     def feeds(self, lengths: Lengths, seed: int) -> dict[str, Array]:
         """Random inputs of the given lengths, the same for the same seed."""

@@ -1,11 +1,10 @@
-"""LoRA as inputs of a graph: low-rank matrices, and a gate for each row, so that rows with different LoRAs share calls."""
+"""LoRA as inputs of a graph: low-rank matrices and a gate for each row, so that rows of different ones share calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ..bundles.graph import LowRankLayer
@@ -13,6 +12,8 @@ from .wrappers import Geglu
 
 MATRIX, GATE = "lora", "lora_gate"
 LORA = "lora"
+SUFFIX = "_lora"
+"""What the name and the role of a graph that takes LoRAs have after those of the one that does not."""
 # The ranks side by side of all LoRAs of a call.
 MOST_RANK = 1024
 
@@ -54,6 +55,34 @@ class WithLora(nn.Module):
         return output + added.permute(0, 3, 1, 2)
 
 
+class LoraInputs(nn.Module):
+    """A module with a flat signature whose `model` adds LoRAs: takes `lora` and `lora_gate` after its own inputs.
+
+    `layers` say where in `lora` those of each layer lie.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        assert isinstance(module.model, nn.Module)
+        self._low_rank, self.layers = add_lora(module.model)
+
+    @property
+    def widened(self) -> bool:
+        """Whether the module computes in float32 whatever its weights are, see `streamed.in_float32`."""
+        return bool(self.module.widened)
+
+    @widened.setter
+    def widened(self, value: bool) -> None:
+        self.module.widened = value  # type: ignore[assignment]
+
+    def forward(self, *others: Tensor) -> tuple[Tensor, ...]:
+        """What the module gives with the LoRAs of each row."""
+        self._low_rank.matrix, self._low_rank.gate = others[-2:]
+        outputs: tuple[Tensor, ...] = self.module(*others[:-2])
+        return outputs
+
+
 def sizes(layer: nn.Linear | nn.Conv2d) -> tuple[int, int]:
     """The inputs and outputs of a layer."""
     return layer.weight.shape[1], layer.weight.shape[0]
@@ -64,13 +93,11 @@ def takes_lora(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
 
 
-def add_lora(model: nn.Module, chosen: Callable[[str], bool] = lambda name: True) -> tuple[LowRank, list[LowRankLayer]]:
+def add_lora(model: nn.Module) -> tuple[LowRank, list[LowRankLayer]]:
     """Have a model's layers add LoRAs; gives what they add, to be set before each evaluation, and where each layer's
-    matrices lie. `chosen` tells by a layer's name whether it takes LoRAs."""
+    matrices lie."""
     low_rank, layers, start = LowRank(), [], 0
     for name, parent, child, layer in list(_layers(model)):
-        if not chosen(name):
-            continue
         inputs, outputs = sizes(layer)
         own, first = _original(name, parent, child, outputs)
         setattr(parent, child, WithLora(layer, low_rank, start))
@@ -92,13 +119,3 @@ def _original(name: str, parent: nn.Module, child: str, outputs: int) -> tuple[s
         return name, 0
     path = name.removesuffix(f".{child}")
     return f"{path}.proj", 0 if child == "hidden" else outputs
-
-
-def total(layers: list[LowRankLayer]) -> int:
-    """The rows of the matrix of all layers."""
-    return layers[-1].start + layers[-1].inputs + layers[-1].outputs if layers else 0
-
-
-def empty(rows: int, layers: list[LowRankLayer]) -> tuple[Tensor, Tensor]:
-    """The matrix and gate of no LoRA: a rank of zeros."""
-    return torch.zeros(total(layers), 1), torch.zeros(rows, 1)

@@ -23,6 +23,7 @@ from .pipeline import Pipeline, load
 from .provenance.frozen import Reference, thaw
 from .provenance.recorder import image_hash, plan_hash
 from .provenance.records import Record
+from .requests.guidance import parse_prompts
 from .requests.request import Request
 from .requests.result import Output
 
@@ -193,8 +194,10 @@ def _changed(record: Record, pipe: Pipeline, call: Any) -> Iterator[str]:
     graphs = {name: graph.sha256 for name, graph in pipe.bundle.graphs.items()}
     yield from _compared("graph", record.model["graphs"], graphs)
     yield from _compared("embedding", record.embeddings, pipe.text.embeddings)
-    # Where model and ControlNets lie makes no difference.
-    where = {"model": None, "controlnets": None}
+    if isinstance(call, Request):
+        yield from _compared("LoRA", record.loras, pipe.model.loras.hashes(parse_prompts(call).loras))
+    # Where model, ControlNets and LoRAs lie makes no difference.
+    where = {"model": None, "controlnets": None, "loras": None}
     yield from _compared("loading option", {**record.loading, **where}, {**pipe.loading, **where})
     nets = pipe.model.stages.controlnets
     yield from _compared("ControlNet", record.controlnets, {name: nets.get(name).sha256 for name in record.controlnets})

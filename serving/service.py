@@ -90,7 +90,8 @@ class Service:
         options: dict[str, Any] = {
             name: getattr(settings, name) for name in ("engine", "device", "precision", "threads")
         }
-        models = {name: load_model(path, **options) for name, path in settings.named_models().items()}
+        loras: dict[str, Any] = {"loras": settings.loras, "lora_partial": settings.lora_partial}
+        models = {name: load_model(path, **options, **loras) for name, path in settings.named_models().items()}
         for embedding in map(read_embedding, settings.embeddings):
             for model in models.values():
                 model.stages.text.add_embedding(embedding)

@@ -49,6 +49,8 @@ class Settings:
     models: tuple[str, ...] = _row(("tiny",), "texts", "bundles, each a name, a path or name=path; the first is usual")
     upscalers: tuple[str, ...] = _row((), "texts", "exported upscalers, each a path or name=path")
     embeddings: tuple[str, ...] = _row((), "texts", "files of textual inversions that all models take")
+    loras: tuple[str, ...] = _row((), "texts", "folders of LoRAs, or files, that prompts name as <lora:name:0.8>")
+    lora_partial: bool = _row(False, "flag", "leave out tensors of LoRAs that belong to no layer, instead of refusing")
     host: str = _row("127.0.0.1", "text", "the address to listen at; 0.0.0.0 is all of them")
     port: int = _row(8188, "whole", "the port to listen at; 0 is any that is free")
     engine: str = _row("auto", "text", "what runs the graphs")

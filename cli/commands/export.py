@@ -76,5 +76,10 @@ def add(commands: Any) -> None:
         help="what users get who say nothing: steps, guidance_scale or strength, of all uses or of img2img, inpaint, "
         "outpaint or upscale, such as guidance_scale=3 or upscale.strength=0.2; may be repeated",
     )
+    parser.add_argument(
+        "--lora",
+        action="store_true",
+        help="have it take LoRAs, which may differ from picture to picture: the bundle has twice the size",
+    )
     parser.add_argument("--int8", action="store_true", help="quantise it afterwards, as `quantize` does")
     add_calibration(parser)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ...bundles.tensor import Array
 from ...errors import InputError
 from ..sampling.plan import Plan
+from .low_rank import LowRank
 
 TEXT = "encoder_hidden_states"
 """The denoiser's input that takes a prompt's hidden states, [tokens, dim] a row."""
@@ -27,7 +28,7 @@ class Conditioning:
     "encoder_hidden_states" [tokens, dim]. `concat_latents` float32 [channels, height, width] go into the model below
     the latents, in place of the job's. `area` float32 [height, width] of the latents, None for 1 everywhere,
     multiplies the `weight`. It counts from `start` to `end`, shares of the steps that run in [0, 1]. The weights of
-    those that count in an evaluation sum to 1 at every position.
+    those that count in an evaluation sum to 1 at every position. `low_rank` are the LoRAs of the evaluation.
     """
 
     weight: float
@@ -36,6 +37,7 @@ class Conditioning:
     start: float = 0.0
     end: float = 1.0
     concat_latents: Array | None = None
+    low_rank: Sequence[LowRank] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.end <= 1:

@@ -18,6 +18,7 @@ from ...errors import BundleError, InputError, unknown
 from .. import nonfinite
 from .cache import Cache, content
 from .conditioning import POOLED, TEXT
+from .low_rank import LowRank, LowRankInputs
 from .prompt.embeddings import Embedding
 from .prompt.emphasis import WEIGHTINGS
 from .prompt.tokens import PromptTokenizer, Windows
@@ -52,8 +53,12 @@ class TextEncoder:
         most_skipped: int,
         most_tokens: int,
         cache_size: int = 64,
+        lora: Engine | None = None,
     ) -> None:
         self.engine = engine
+        self.lora = lora
+        """What runs the encoder with LoRAs, where the bundle has that graph."""
+        self._low_rank = LowRankInputs(engine.device)
         self.facts = facts
         self._most_skipped = most_skipped
         self._most_tokens = most_tokens
@@ -89,22 +94,26 @@ class TextEncoder:
         """
         return self._windows(prompt).ids
 
-    def encode(self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111") -> tuple[Array, bool]:
+    def encode(
+        self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111", low_rank: Sequence[LowRank] = ()
+    ) -> tuple[Array, bool]:
         """The hidden states of a prompt, float32 [chunks * length, dim] on the engine's device; whether they were
         cached.
 
         A text is encoded as it stands, a phrase with its weights: `weighting` says how, see `prompt.emphasis`. A
         phrase without weights gives what its text gives. `clip_skip` is the number of the encoder's last layers
-        passed over, as in diffusers (A1111's counts from 1).
+        passed over, as in diffusers (A1111's counts from 1). `low_rank` are LoRAs of the encoder.
 
         Raises `InputError` for more layers than there are, a prompt that is too long, an unknown weighting and weights
         that leave nothing; `ModelOutputError` for NaN or infinity on the host, on a device it is left to the reader.
         """
-        encoding, cached = self.encode_all(prompt, clip_skip, weighting)
+        encoding, cached = self.encode_all(prompt, clip_skip, weighting, low_rank)
         assert encoding.hidden is not None
         return encoding.hidden, cached
 
-    def encode_all(self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111") -> tuple[Encoding, bool]:
+    def encode_all(
+        self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111", low_rank: Sequence[LowRank] = ()
+    ) -> tuple[Encoding, bool]:
         """The same with the pooled text float32 [dim] of the first chunk, as A1111 and ComfyUI take it; hidden states
         and pooled text are those that the encoder gives. No weights reach the pooled text."""
         if weighting not in WEIGHTINGS:
@@ -118,11 +127,11 @@ class TextEncoder:
             raise InputError(
                 f"the prompt fills {windows.ids.size} tokens, this model takes {self._most_tokens}; shorten it"
             )
-        encoding, cached = self._encoding(windows, clip_skip)
+        encoding, cached = self._encoding(windows, clip_skip, low_rank)
         hidden, pooled = encoding.hidden, encoding.pooled
         if hidden is not None and (windows.weights != 1).any():
             weights = to_device(windows.weights, self.engine.device)
-            hidden = WEIGHTINGS[weighting](hidden, weights, lambda: self._plain("", clip_skip))
+            hidden = WEIGHTINGS[weighting](hidden, weights, lambda: self._plain("", clip_skip, low_rank))
         flat = None if hidden is None else hidden.reshape(-1, hidden.shape[-1])
         return Encoding(flat, None if pooled is None else pooled[0]), cached
 
@@ -130,29 +139,34 @@ class TextEncoder:
         """Let go of the encodings with NaN or infinity; waits for the device."""
         self._cache.forget(lambda encoding: not all(map(nonfinite.is_finite, encoding.arrays)))
 
-    def _plain(self, prompt: str, clip_skip: int) -> Array:
+    def _plain(self, prompt: str, clip_skip: int, low_rank: Sequence[LowRank]) -> Array:
         """The hidden states of a text, [chunks, length, dim]."""
-        hidden = self._encoding(self._windows(prompt), clip_skip)[0].hidden
+        hidden = self._encoding(self._windows(prompt), clip_skip, low_rank)[0].hidden
         assert hidden is not None
         return hidden
 
     def _windows(self, prompt: str | Phrase) -> Windows:
         return self._tokenizer(Phrase.plain(prompt) if isinstance(prompt, str) else prompt)
 
-    def _encoding(self, windows: Windows, clip_skip: int) -> tuple[Encoding, bool]:
+    def _encoding(self, windows: Windows, clip_skip: int, low_rank: Sequence[LowRank]) -> tuple[Encoding, bool]:
         """What the text encoder makes of tokens before any weights; whether it was cached."""
         vectors = None if windows.vectors is None else content(windows.vectors)
-        key = (windows.ids.tobytes(), vectors, clip_skip)
-        return self._cache.get(key, lambda: self._run(windows, clip_skip))
+        key = (windows.ids.tobytes(), vectors, clip_skip, tuple((each.key, each.weight) for each in low_rank))
+        return self._cache.get(key, lambda: self._run(windows, clip_skip, low_rank))
 
-    def _run(self, windows: Windows, clip_skip: int) -> Encoding:
+    def _run(self, windows: Windows, clip_skip: int, low_rank: Sequence[LowRank]) -> Encoding:
         feeds = {"input_ids": windows.ids, "clip_skip": np.array(clip_skip, np.int64)}
         for spec in self.engine.inputs:
             if spec.name == VECTORS:
                 none = np.zeros((*windows.ids.shape, spec.axes[-1]), np.float32)
                 feeds[VECTORS] = none if windows.vectors is None else windows.vectors
         device = self.engine.device
-        outputs = self.engine({name: to_device(array, device) for name, array in feeds.items()})
+        inputs = {name: to_device(array, device) for name, array in feeds.items()}
+        if low_rank:
+            assert self.lora is not None
+            outputs = self.lora({**inputs, **self._low_rank([low_rank] * len(windows.ids))})
+        else:
+            outputs = self.engine(inputs)
         encoding = Encoding(*(_float32(outputs, name) for name in (self.facts.hidden, self.facts.pooled)))
         nonfinite.check_host("text_encoder", *encoding.arrays)
         return encoding
@@ -169,16 +183,24 @@ class PromptEncoder:
         self.encoders = tuple(encoders)
 
     def encode(
-        self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111"
+        self,
+        prompt: str | Phrase,
+        clip_skip: int = 0,
+        weighting: str = "a1111",
+        low_rank: Sequence[Sequence[LowRank]] = (),
     ) -> tuple[dict[str, Array], bool]:
         """A prompt as inputs of the denoiser, on the encoders' device, and whether all came from the cache.
 
         "encoder_hidden_states" float32 [tokens, dim] are the encoders' hidden states side by side, as SDXL has them
         (Podell et al., arXiv:2307.01952, section 2.1); "text_embeds" float32 [dim] is the pooled text of the last
-        encoder that gives one. Raises as `TextEncoder.encode` does, and `InputError` where the encoders read another
-        number of tokens.
+        encoder that gives one. `low_rank` are the LoRAs of each encoder. Raises as `TextEncoder.encode` does, and
+        `InputError` where the encoders read another number of tokens.
         """
-        made = [encoder.encode_all(prompt, clip_skip, weighting) for encoder in self.encoders]
+        own = low_rank or [()] * len(self.encoders)
+        made = [
+            encoder.encode_all(prompt, clip_skip, weighting, loras)
+            for encoder, loras in zip(self.encoders, own, strict=True)
+        ]
         hidden = [encoding.hidden for encoding, _ in made if encoding.hidden is not None]
         pooled = [encoding.pooled for encoding, _ in made if encoding.pooled is not None]
         if len({len(states) for states in hidden}) > 1:

@@ -11,7 +11,7 @@ from ...engines.arrays import namespace
 from ...engines.base import Engine
 from ...errors import EngineError, OutOfMemoryError
 from .controls import with_controls
-from .rows import Outputs, Row, Shape, absent, grouped
+from .rows import Outputs, Row, RowEvaluator, Shape, absent, grouped
 
 SAMPLE, TIMESTEP, OUTPUT = "sample", "timestep", "model_output"
 CONTROL = "control"
@@ -30,13 +30,19 @@ class Denoiser:
     `max_rows` and the engine bound the rows of a call, and `max_area` their latent positions (rows · height · width),
     so that a large picture does not multiply the activations' memory. A call that the memory does not suffice for
     lowers `max_rows`, and its rows are evaluated in halves. `adapters` are those of the graph, whose inputs a row may
-    lack.
+    lack. Rows that have LoRAs go to `lora`, all others never, so that no picture depends on what shares its calls.
     """
 
     def __init__(
-        self, engine: Engine, max_rows: int, max_area: int, adapters: Mapping[str, tuple[str, ...]] | None = None
+        self,
+        engine: Engine,
+        max_rows: int,
+        max_area: int,
+        adapters: Mapping[str, tuple[str, ...]] | None = None,
+        lora: RowEvaluator | None = None,
     ) -> None:
         self.engine = engine
+        self.lora = lora
         self.adapters = adapters or {}
         self.max_rows = max_rows
         self._max_area = max_area
@@ -66,6 +72,15 @@ class Denoiser:
 
         A call that fails is halved until the rows at fault are alone; these give their error.
         """
+        if self.lora is None or not any(row.low_rank for row in rows):
+            yield from self._stream(rows)
+            return
+        for stream, low_rank in ((self._stream, False), (self.lora.stream, True)):
+            places = [place for place, row in enumerate(rows) if bool(row.low_rank) == low_rank]
+            for number, outputs in stream([rows[place] for place in places]):
+                yield places[number], outputs
+
+    def _stream(self, rows: Sequence[Row]) -> Iterator[tuple[int, Outputs | Exception]]:
         rows, failed = with_controls(rows, self.adapters.get(CONTROL, ()))
         yield from failed.items()
         for group in grouped(rows, self.engine.inputs, self._optional):
@@ -85,8 +100,13 @@ class Denoiser:
         waiting = list(members)
         while waiting:
             size = min(built or self.max_rows, self.most(height * width))
-            batch, waiting = waiting[:size], waiting[size:]
+            count = self._together(waiting[:size], rows)
+            batch, waiting = waiting[:count], waiting[count:]
             yield from self._isolated(batch, rows, size, shapes)
+
+    def _together(self, members: list[int], rows: Sequence[Row]) -> int:
+        """How many of some members of a group can share a call."""
+        return len(members)
 
     def _isolated(
         self, batch: list[int], rows: Sequence[Row], most: int, shapes: Mapping[str, Shape | None]
@@ -111,7 +131,11 @@ class Denoiser:
         """The engine's outputs for rows, padded to the next of its buckets, but to no more than `most`."""
         wanted = next((bucket for bucket in self.engine.row_buckets if bucket >= len(rows)), len(rows))
         rows = rows + [rows[-1]] * (min(wanted, most) - len(rows))
-        return self.engine({spec.name: self._joined(spec, rows, shapes[spec.name]) for spec in self.engine.inputs})
+        return self.engine(self._feeds(rows, shapes))
+
+    def _feeds(self, rows: Sequence[Row], shapes: Mapping[str, Shape | None]) -> dict[str, Array]:
+        """The engine's inputs for rows."""
+        return {spec.name: self._joined(spec, rows, shapes[spec.name]) for spec in self.engine.inputs}
 
     def _joined(self, spec: TensorSpec, rows: Sequence[Row], shape: Shape | None) -> Array:
         """An input of all rows. What stays the same from step to step is joined once."""

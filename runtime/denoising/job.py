@@ -140,8 +140,9 @@ class Job:
 
     @property
     def plain(self) -> bool:
-        """Whether a job is the denoiser and the plan's arithmetic alone: no hook, blend, window, area or ControlNet."""
-        areas = any(each.area is not None for those in self.conditionings for each in those)
+        """Whether a job is the denoiser and the plan's arithmetic alone: no hook, blend, window, area, ControlNet or
+        LoRA."""
+        areas = any(each.area is not None or each.low_rank for those in self.conditionings for each in those)
         shown = any(each.concat_latents is not None for those in self.conditionings for each in those)
         others = self._step_hooks or self._blend is not None or self._mosaic or self._concat_latents is not None
         return not (areas or shown or others or self._controls)
@@ -160,7 +161,7 @@ class Job:
             latents = self._blend.seen(self.evaluation, latents)
         timestep = self.state.timesteps[self.evaluation : self.evaluation + 1]
         return [
-            Row({**inputs, TIMESTEP: timestep}, controls)
+            Row({**inputs, TIMESTEP: timestep}, controls, each.low_rank)
             for place, each in enumerate(self.conditionings[self.evaluation])
             for inputs, controls in zip(
                 self._windows({**each.inputs, SAMPLE: self._joined(latents, each)}),

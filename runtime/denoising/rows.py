@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...bundles.tensor import Array, TensorSpec
+from ..conditioning.low_rank import LowRank
 
 Shape = tuple[int, ...]
 Outputs = Mapping[str, Array]
@@ -40,11 +41,12 @@ class Row:
 
     `sample` float32 [channels, height, width] are the latents, scaled for the model; `timestep` is float32 [1]; the
     others are what the graph takes besides. Those of adapters may be absent. `controls` are evaluated first; what they
-    give is added to the row's inputs. Its weight in the sum of its job's rows is the job's.
+    give is added to the row's inputs. `low_rank` are its LoRAs. Its weight in the sum of its job's rows is the job's.
     """
 
     inputs: Mapping[str, Array]
     controls: Sequence[RowControl] = ()
+    low_rank: Sequence[LowRank] = ()
 
 
 @dataclass

@@ -13,6 +13,7 @@ from ..conditioning.embeds import guidance_embedding, size_ids
 from ..conditioning.prompt.tree import Phrase
 from ..requests.guidance import Guidance, WeightedPhrase, weighted_phrases
 from ..units import Units
+from .loras import denoiser_loras, encoder_loras
 from .planning import PreparedRequest
 from .stages import Stages
 from .stats import RunStats
@@ -45,6 +46,8 @@ class ConditioningBuilder:
         self._shown = None if shown is None else {True: shown, False: namespace(self._device).zeros_like(shown)}
         self._numbers = {negative: self._made_numbers(negative) for negative in (False, True)}
         self._inputs: dict[tuple[Phrase, bool], Inputs] = {}
+        self._low_rank = denoiser_loras(prepared.loras, self._device)
+        self._encoder_loras = encoder_loras(prepared.loras, stages.prompts)
 
     def conditionings(self) -> Units[list[tuple[Conditioning, ...]]]:
         """Those of every evaluation; each distinct phrase is encoded once."""
@@ -77,7 +80,8 @@ class ConditioningBuilder:
         inputs = self._inputs[self._source(each, first)]
         area = None if each.place is None else self._areas[each.place]
         shown = None if self._shown is None else self._shown[each.shown]
-        return Conditioning(each.weight, {**inputs, **self._numbers[each.negative]}, area, concat_latents=shown)
+        made = {**inputs, **self._numbers[each.negative]}
+        return Conditioning(each.weight, made, area, concat_latents=shown, low_rank=self._low_rank)
 
     def _encoded(self, phrase: Phrase, zeros: bool = False) -> Units[Inputs]:
         """What the text encoders make of a phrase, or zeros of the same shapes."""
@@ -94,7 +98,8 @@ class ConditioningBuilder:
     def _encode_text(self, phrase: Phrase) -> Units[Inputs]:
         request, stats = self._request, self._stats
         with stats.stage("text"):
-            made, cached = self._stages.prompts.encode(phrase, request.clip_skip, request.emphasis)
+            encode, loras = self._stages.prompts.encode, self._encoder_loras
+            made, cached = encode(phrase, request.clip_skip, request.emphasis, loras)
             stats.encodings += [("text_encoder", array) for array in made.values()]
             stats.cached["text"] += cached
             inputs = {name: to_device(array, self._device) for name, array in made.items()}

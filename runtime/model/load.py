@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ...bundles.facts import EncoderFacts, ModelFacts
+from ...bundles.graph import TEXT_ENCODER_LORA
 from ...bundles.manifest import Bundle
 from ...bundles.store import Store
 from ...engines.base import Engine
 from ...engines.hot_swap import HotSwap
+from ...engines.lazy import LazyEngine
 from ...engines.registry import EngineOptions, open_engine
 from ...engines.select import Candidate, faster, fastest, usual_device
 from ...errors import BundleError, InputError
 from ..conditioning.encoders import PromptEncoder, TextEncoder, load_tokenizer
-from ..denoising.denoiser import AREAS, Denoiser
+from ..conditioning.lora.library import LoraLibrary
+from ..denoising.denoiser import AREAS
 from ..imaging.limits import MAX_SIDE
 from ..sampling.flow import FlowSchedule, schedule_from_config
 from ..sampling.levels import ModelSchedule
 from ..sampling.names import find_schedule
 from .autoencoder import Autoencoder
 from .controlnet import ControlNet, ControlNets, load_controlnet
+from .loras import lora_graph, lora_layers, open_denoiser
 from .model import Model
 from .shipped import MODELS, find_in, shipped
 from .signatures import SIGNATURES, check_signatures
@@ -44,15 +49,18 @@ def load_model(
     vae_tile: int = CPU_TILE,
     verify: bool = True,
     controlnets: Mapping[str, str | Path | ControlNet] | None = None,
+    loras: str | Path | Sequence[str | Path] = (),
+    lora_partial: bool = False,
 ) -> Model:
     """Load a bundle: a folder's path, or the name of one that ships with the package.
 
     `engine` "auto" takes the fastest that can run here; `device`, `precision`, `shapes` and `threads` are those of
     `engines.registry.EngineOptions`. `max_rows` and `max_area` (latent positions; None: what suits the device) bound
     an engine call; pictures above `vae_tile` squared pixels go through the VAE in tiles; `verify` compares every file
-    with its hash. `controlnets` are added by the names that requests have for them, see `Model.add_controlnet`. Raises
-    `InputError` for an unknown name or engine, `BundleError` for a bundle that cannot be used, `EngineError` where the
-    engine's library is missing.
+    with its hash. `controlnets` are added by the names that requests have for them, see `Model.add_controlnet`. `loras`
+    are folders of LoRAs, or files, that prompts and requests name; with `lora_partial` tensors of theirs that belong to
+    no layer are left out, instead of refused. Raises `InputError` for an unknown name or engine, `BundleError` for a
+    bundle that cannot be used, `EngineError` where the engine's library is missing.
     """
     limits = {"threads": (threads, 0), "max_rows": (max_rows, 1), "vae_tile": (vae_tile, 1)}
     if max_area is not None:
@@ -67,20 +75,18 @@ def load_model(
     bundle = Bundle.read(find(model), verify=verify)
     check_signatures(bundle)
     schedule = read_schedule(bundle)
-    denoiser = bundle.by_role("denoiser")
     options = EngineOptions(device or "", threads, precision, shapes)
-    engines = _engines(bundle, engine, options)
+    engines, lora_engines = _engines(bundle, engine, options)
     by_role = {role: engines[bundle.name_of(role)] for role in SIGNATURES}
+    area = max_area or AREAS[by_role["denoiser"].device]
     stages = Stages(
         bundle,
-        PromptEncoder([_text_encoder(bundle, facts, engines[facts.graph]) for facts in bundle.model.encoders]),
-        Autoencoder(by_role["vae_encoder"], by_role["vae_decoder"], bundle.model, vae_tile, longest=_longest(bundle)),
-        Denoiser(
-            by_role["denoiser"],
-            min(max_rows, denoiser.ranges["rows"].most),
-            max_area or AREAS[by_role["denoiser"].device],
-            denoiser.adapters,
+        PromptEncoder(
+            [_text_encoder(bundle, facts, engines[facts.graph], lora_engines) for facts in bundle.model.encoders]
         ),
+        Autoencoder(by_role["vae_encoder"], by_role["vae_decoder"], bundle.model, vae_tile, longest=_longest(bundle)),
+        open_denoiser(bundle, by_role["denoiser"], max_rows, area, lora_engines),
+        lora_engines=lora_engines,
     )
     stages.controlnets = ControlNets(
         bundle,
@@ -96,20 +102,27 @@ def load_model(
             verify=verify,
         ),
     )
-    loading = {
+    library = LoraLibrary(lora_layers(bundle), lora_partial)
+    library.add([loras] if isinstance(loras, (str, Path)) else loras)
+    loading: dict[str, Any] = {
         "model": str(model), "engine": engine, "device": device, "precision": precision, "shapes": shapes,
         "threads": threads, "max_rows": max_rows, "max_area": max_area, "vae_tile": vae_tile,
     }  # fmt: skip
-    model_ = Model(stages, schedule, loading)
+    if library.places:
+        loading |= {"loras": library.places, "lora_partial": lora_partial}
+    model_ = Model(stages, schedule, loading, loras=library)
     for name, net in (controlnets or {}).items():
         model_.add_controlnet(name, net)
     return model_
 
 
-def _text_encoder(bundle: Bundle, facts: EncoderFacts, engine: Engine) -> TextEncoder:
+def _text_encoder(
+    bundle: Bundle, facts: EncoderFacts, engine: Engine, lora_engines: Mapping[str, LazyEngine]
+) -> TextEncoder:
     skipped, tokens = bundle.graphs[facts.graph].ranges["clip_skip"], bundle.by_role("denoiser").ranges["tokens"]
     tokenizer = load_tokenizer(bundle.folder / facts.tokenizer.file.path)
-    return TextEncoder(engine, tokenizer, facts, skipped.most, tokens.most)
+    lora = lora_engines.get(lora_graph(bundle, TEXT_ENCODER_LORA, facts.graph) or "")
+    return TextEncoder(engine, tokenizer, facts, skipped.most, tokens.most, lora=lora)
 
 
 def _longest(bundle: Bundle) -> int:
@@ -120,8 +133,13 @@ def _longest(bundle: Bundle) -> int:
     )
 
 
-def _engines(bundle: Bundle, engine: str, options: EngineOptions) -> dict[str, Engine]:
-    """What runs each graph, by its name; on a GPU one that is built later takes over where it may."""
+def _engines(
+    bundle: Bundle, engine: str, options: EngineOptions
+) -> tuple[Mapping[str, Engine], Mapping[str, LazyEngine]]:
+    """What runs each graph, by its name; on a GPU one that is built later takes over where it may.
+
+    By themselves those that take LoRAs.
+    """
     chosen = fastest(bundle, options.device or None) if engine == "auto" else Candidate(engine, options.device, None)
     options = replace(options, device=chosen.device or usual_device(engine))
     store = Store.of(bundle.folder)
@@ -137,9 +155,14 @@ def _engines(bundle: Bundle, engine: str, options: EngineOptions) -> dict[str, E
         return opened(name, better.engine) if better else None
 
     engines = {name: opened(name, chosen.engine) for name in names}
+    lora_engines = {
+        name: LazyEngine(graph, engines[graph.base].device, partial(opened, name, chosen.engine))
+        for name, graph in bundle.graphs.items()
+        if graph.base in engines
+    }
     if engine != "auto" or options.device == "cpu":
-        return engines
-    return {name: HotSwap(first, partial(upgrade, name)) for name, first in engines.items()}
+        return engines, lora_engines
+    return {name: HotSwap(first, partial(upgrade, name)) for name, first in engines.items()}, lora_engines
 
 
 def find(model: str | Path) -> Path:

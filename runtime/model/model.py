@@ -14,6 +14,7 @@ from ...engines.arrays import to_device
 from ...engines.base import Engine
 from ...errors import InputError
 from ..conditioning.conditioning import Conditioning, by_evaluation
+from ..conditioning.lora.library import LoraLibrary
 from ..conditioning.prompt.prompt import parse
 from ..conditioning.prompt.tree import Phrase
 from ..denoising.job import Job, JobSnapshot
@@ -57,6 +58,7 @@ class Model:
         schedule: ModelSchedule | FlowSchedule,
         loading: Mapping[str, Any] | None = None,
         max_active: int = MAX_ACTIVE,
+        loras: LoraLibrary | None = None,
     ) -> None:
         self.stages = stages
         self.schedule = schedule
@@ -64,7 +66,9 @@ class Model:
         """What `load` was given, for the records of what is made."""
         self.max_pixels = MAX_PIXELS
         """The most pixels of a picture or a mask that is read from a file."""
-        self._planner = Planner(stages.bundle, schedule, stages.controlnets)
+        self.loras = loras or LoraLibrary(None)
+        """The LoRAs that requests can name; `add` adds more."""
+        self._planner = Planner(stages.bundle, schedule, stages.controlnets, self.loras)
         self.scheduler = Scheduler(stages, self.painting, max_active)
         self.lane: Lane = self.scheduler
         """The way that runs, tools and stages take to the scheduler."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -77,9 +78,13 @@ class Painting:
             prepared.parameters,
             self._notes,
             job.drift if job else (),
-            recorder(self._maker(), prepared.request, image, prepared.plan, self._together),
+            recorder(self._recorded(), prepared.request, image, prepared.plan, self._together),
             paste_mask=self._paste_mask(job),
         )
+
+    def _recorded(self) -> Maker:
+        """What the record says of the model, and of the LoRAs of the request."""
+        return replace(self._maker(), loras={used.use.name: used.sha256 for used in self.prepared.loras})
 
     def show(self, job: Job, latents: Array) -> Image.Image:
         """Latents of the job as the result will be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -10,6 +11,8 @@ import numpy as np
 from ...bundles.manifest import Bundle
 from ...bundles.tensor import Array
 from ...errors import InputError
+from ..conditioning.lora.library import LoraLibrary, UsedLora
+from ..conditioning.low_rank import MOST_RANK
 from ..imaging import resize
 from ..imaging.depth import depth_latents
 from ..imaging.picture import Picture
@@ -51,16 +54,22 @@ class PreparedRequest:
     regions: tuple[Region, ...] = ()
     controls: tuple[PreparedControl, ...] = ()
     depth_latents: Array | None = None
+    loras: tuple[UsedLora, ...] = ()
 
 
 class Planner:
     """Plans and prepares requests for a bundle's model; nothing runs."""
 
     def __init__(
-        self, bundle: Bundle, schedule: ModelSchedule | FlowSchedule, controlnets: ControlNets | None = None
+        self,
+        bundle: Bundle,
+        schedule: ModelSchedule | FlowSchedule,
+        controlnets: ControlNets | None = None,
+        loras: LoraLibrary | None = None,
     ) -> None:
         self._bundle = bundle
         self._controlnets = controlnets or ControlNets()
+        self._loras = loras or LoraLibrary(None)
         self._facts = bundle.model
         self._schedule = schedule
         self._unfed = unfed(bundle)
@@ -108,6 +117,8 @@ class Planner:
                 "seed_resize_from",
             )
         prompts = parse_prompts(request)
+        loras = tuple(used for use in prompts.loras if (used := self._loras.use(use)) is not None)
+        _check_ranks(loras)
         plan = self.plan(request)
         inpaint_mask, mask = request.inpaint_mask, None
         if inpaint_mask is not None:
@@ -121,11 +132,12 @@ class Planner:
             placement,
             plan,
             prompts,
-            parameters_text(request, plan, placement.size, facts, model_hash, [each.text for each in controls]),
+            parameters_text(request, plan, placement.size, facts, model_hash, [each.text for each in controls], loras),
             inpaint_mask,
             tuple(replace(region, mask=self._fitted(request, region.mask)) for region in request.regions),
             controls,
             self._depth(request),
+            loras,
         )
 
     def check_size(self, size: tuple[int, int], window: int = 0) -> None:
@@ -177,3 +189,13 @@ class Planner:
         """A mask brought to the model's size the way the picture is."""
         grey = Picture(np.repeat(mask[..., None], 3, axis=2))
         return resize.fit(grey, request.size, request.fit_mode, self._facts.multiple)[0].pixels[..., 0]
+
+
+def _check_ranks(loras: Sequence[UsedLora]) -> None:
+    rank = sum(used.denoiser.matrix.shape[1] for used in loras if used.denoiser)
+    if rank > MOST_RANK:
+        raise InputError(
+            f"the LoRAs have rank {rank} together, at most {MOST_RANK} is taken; leave some out, or export a bundle "
+            "with them, by overpaint export --merge-lora",
+            "loras",
+        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ...bundles.facts import ModelFacts
 from ...bundles.manifest import Bundle
 from ...engines.base import Engine
+from ...engines.lazy import LazyEngine
 from ..conditioning.encoders import PromptEncoder, TextEncoder
 from ..denoising.denoiser import Denoiser
 from .autoencoder import Autoencoder
@@ -23,6 +24,8 @@ class Stages:
     vae: Autoencoder
     denoiser: Denoiser
     controlnets: ControlNets = field(default_factory=ControlNets)
+    lora_engines: Mapping[str, LazyEngine] = field(default_factory=dict)
+    """What runs the graphs that take LoRAs, by the graph's name; each is opened when it is first wanted."""
 
     @property
     def facts(self) -> ModelFacts:
@@ -51,10 +54,11 @@ class Stages:
 
     @property
     def engines(self) -> Mapping[str, Engine]:
-        """What runs each of the bundle's graphs, by the graph's name."""
+        """What runs each of the bundle's graphs, by the graph's name; of those that take LoRAs the opened ones."""
         encoders = {encoder.facts.graph: encoder.engine for encoder in self.prompts.encoders}
         others = {"denoiser": self.denoiser.engine, "vae_encoder": self.vae.encoder, "vae_decoder": self.vae.decoder}
-        return {**encoders, **{self.bundle.name_of(role): engine for role, engine in others.items()}}
+        named = {self.bundle.name_of(role): engine for role, engine in others.items()}
+        return {**encoders, **named, **{name: own for name, own in self.lora_engines.items() if own.is_open}}
 
     @property
     def device(self) -> str:

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from ...bundles.facts import ModelFacts
 from ...version import __version__
+from ..conditioning.lora.library import UsedLora
+from ..conditioning.lora.weights import parse_use
 from ..imaging.metadata import Parameters, format_parameters
 from ..requests.defaults import sampling
+from ..requests.guidance import A1111_SYNTAX
 from ..requests.request import Request
 from ..sampling.names import SCHEDULES, a1111_eta, a1111_labels, find_schedule, resolve
 from ..sampling.plan import Plan
@@ -23,9 +26,13 @@ def parameters_text(
     facts: ModelFacts,
     model_hash: str,
     controls: Sequence[ControlText] = (),
+    loras: Sequence[UsedLora] = (),
 ) -> str:
     """The text for a request with a number for everything; `size` is the result's (width, height), `controls` are its
-    ControlNets."""
+    ControlNets.
+
+    LoRAs that the prompts do not name are added to the prompt, as A1111 and others look for them there.
+    """
     named = resolve(*sampling(facts, request.sampler, request.schedule, request.convention))[1]
     # A program's own timesteps are no schedule that has a name.
     own = "" if named is None and plan.sampler in request.habit.by_timesteps else plan.schedule
@@ -33,7 +40,7 @@ def parameters_text(
     extra = {"Schedule name": own} if own in SCHEDULES and find_schedule(schedule) != own else {}
     return format_parameters(
         Parameters(
-            prompt=request.prompt,
+            prompt=_named(request, loras),
             negative_prompt=request.negative_prompt,
             steps=request.steps,
             sampler=sampler,
@@ -45,7 +52,7 @@ def parameters_text(
             model=facts.name,
             denoising_strength=None if request.passes else request.strength,
             clip_skip=request.clip_skip + 1,
-            extra=(*extra.items(), *_extra(request, plan), *_controls(controls)),
+            extra=(*extra.items(), *_extra(request, plan), *_controls(controls), *_hashes(loras)),
             version=f"overpaint {__version__}",
         )
     )
@@ -54,6 +61,18 @@ def parameters_text(
 def _controls(controls: Sequence[ControlText]) -> Iterator[tuple[str, str]]:
     for index, control in enumerate(controls):
         yield f"ControlNet {index}", str(control)
+
+
+def _named(request: Request, loras: Sequence[UsedLora]) -> str:
+    """The prompt with the LoRAs that the request names by itself."""
+    own = set(map(parse_use, request.loras)) if request.syntax.startswith(A1111_SYNTAX) else set()
+    return "".join([request.prompt, *(str(used.use) for used in loras if used.use in own)])
+
+
+def _hashes(loras: Sequence[UsedLora]) -> Iterator[tuple[str, str]]:
+    """As A1111's extension for LoRAs writes them."""
+    if loras:
+        yield "Lora hashes", ", ".join(f"{used.use.name}: {used.short_hash}" for used in loras)
 
 
 def _extra(request: Request, plan: Plan) -> Iterator[tuple[str, str]]:

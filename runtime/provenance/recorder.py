@@ -26,7 +26,8 @@ _SMALL = 2**20
 @dataclass(frozen=True)
 class Maker:
     """What of a loaded model goes into a record: its name, the hashes of its graphs, what `load` was given, the labels
-    of the engines, and the hashes of the textual inversions and of the ControlNets; each by name."""
+    of the engines, and the hashes of the textual inversions, of the ControlNets and of the LoRAs in use; each by
+    name."""
 
     name: str
     graphs: Mapping[str, str]
@@ -34,6 +35,7 @@ class Maker:
     engines: Mapping[str, str]
     embeddings: Mapping[str, str]
     controlnets: Mapping[str, str] = field(default_factory=dict)
+    loras: Mapping[str, str] = field(default_factory=dict)
 
 
 class RecordText:
@@ -81,6 +83,7 @@ def recorder(maker: Maker, call: Any, image: Image.Image, plan: Plan | None = No
         loading=dict(maker.loading),
         engines=dict(maker.engines),
         embeddings=dict(maker.embeddings),
+        loras=dict(maker.loras),
         plan=None if plan is None else plan_hash(plan),
         together=together,
         controlnets={name: maker.controlnets[name] for name in _nets(call) if name in maker.controlnets},

@@ -5,29 +5,35 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ...bundles.tensor import Array
 from ...errors import InputError
+from ..conditioning.lora.weights import LoraUse, parse_use, take_tags
 from ..conditioning.prompt.a1111 import SECOND_ORDER
-from ..conditioning.prompt.prompt import Evaluations, Prompt, from_steps, parse
+from ..conditioning.prompt.prompt import EXACT, Evaluations, Prompt, from_steps, parse
 from ..conditioning.prompt.tree import Phrase
 from ..sampling.plan import Plan
 from .request import Request
 
 _NOTHING = 1e-9
+A1111_SYNTAX = "a1111"
+"""How the syntaxes begin in which prompts name LoRAs."""
 Timeline = list[tuple[float, list[Phrase]]]
 """Of every part of a prompt its weight, and what it says at every evaluation of a pass."""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """A request's prompts, parsed: its own of every pass, those of the regions, and the negative one."""
+    """A request's prompts, parsed: its own of every pass, those of the regions, and the negative one; and the LoRAs
+    that the request and they name."""
 
     own: tuple[Prompt, ...]
     regions: tuple[Prompt, ...]
     negative: Prompt
+    loras: tuple[LoraUse, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,19 +54,24 @@ class WeightedPhrase:
 def parse_prompts(request: Request) -> Prompts:
     """Parse a request's prompts.
 
-    Raises `InputError` for a prompt that is broken or weighted beyond all measure, a negative one that is composed, and
-    regions whose parts have not the weights of the others: the negative prompt has one weight everywhere, so what the
-    prompts weigh has to be the same everywhere.
+    In A1111's syntax they may name LoRAs, which count everywhere and in all steps: A1111 takes these out of the text.
+    Of the negative prompt it does not, which only its exact syntax follows. Raises `InputError` for a prompt that is
+    broken or weighted beyond all measure, a negative one that is composed, and regions whose parts have not the weights
+    of the others: the negative prompt has one weight everywhere, so what the prompts weigh has to be the same
+    everywhere.
     """
     way = request.syntax, request.broken_prompt
+    tags = _Tags(request)
     if request.prompts:
-        own = (from_steps(request.prompts, *way),) * max(len(request.passes), 1)
+        steps = [(share, tags.text(prompt)) for share, prompt in request.prompts]
+        own = (from_steps(steps, *way),) * max(len(request.passes), 1)
     elif request.pass_prompts:
-        own = tuple(parse(prompt, *way) for prompt in request.pass_prompts)
+        own = tuple(parse(tags.text(prompt), *way) for prompt in request.pass_prompts)
     else:
-        own = (parse(request.prompt, *way),) * max(len(request.passes), 1)
-    regions = tuple(parse(region.prompt, *way) for region in request.regions)
-    negative = parse(request.negative_prompt, *way, composed=False)
+        own = (parse(tags.text(request.prompt), *way),) * max(len(request.passes), 1)
+    regions = tuple(parse(tags.text(region.prompt), *way) for region in request.regions)
+    refused = request.negative_prompt
+    negative = parse(refused if request.syntax in EXACT else tags.text(refused), *way, composed=False)
     if len(negative.parts) > 1:
         raise InputError(
             "AND composes prompts, not negative prompts; join what is not wanted with commas", "negative_prompt"
@@ -73,7 +84,23 @@ def parse_prompts(request: Request) -> Prompts:
         raise InputError(
             f"the weights of the regions' prompts and the prompt sum to {shown}; make the sums equal", "regions"
         )
-    return Prompts(own, regions, negative)
+    return Prompts(own, regions, negative, tuple(tags.uses))
+
+
+class _Tags:
+    """Takes LoRAs out of a request's prompts, and keeps them, each once, after those that the request itself names."""
+
+    def __init__(self, request: Request) -> None:
+        self._read = request.syntax.startswith(A1111_SYNTAX)
+        self.uses = dict.fromkeys(map(parse_use, request.loras))
+
+    def text(self, prompt: Any) -> Any:
+        """A prompt without its LoRAs."""
+        if not self._read or not isinstance(prompt, str):
+            return prompt
+        text, uses = take_tags(prompt)
+        self.uses |= dict.fromkeys(uses)
+        return text
 
 
 @dataclass(frozen=True)

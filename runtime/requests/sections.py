@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...errors import InputError
+from ..conditioning.lora.weights import parse_use
 from ..conventions.convention import Convention, convention
 from ..imaging.limits import MAX_SIDE
 from ..imaging.picture import Picture
@@ -51,8 +52,8 @@ class Prompting(Section):
     last layers passed over. `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see
     `prompt.prompt.parse` and `prompt.emphasis`; weighting None goes with the syntax. `image_guidance_scale` is of
     models that edit by instruction (InstructPix2Pix), None 1.5. `empty_negative` "zeros" stands for an empty negative
-    prompt in place of its "text". `prompts` are (share of the steps,
-    prompt) pairs instead of `prompt`, the first at 0; `pass_prompts` the prompt of each pass.
+    prompt in place of its "text". `prompts` are (share of the steps, prompt) pairs instead of `prompt`, the first at 0;
+    `pass_prompts` the prompt of each pass. `loras` are as `conditioning.lora.weights.parse_use` reads them.
     """
 
     prompt: str = default("prompt")
@@ -67,12 +68,16 @@ class Prompting(Section):
     broken_prompt: str | None = default("broken_prompt")
     prompts: tuple[tuple[float, str], ...] = default("prompts")
     pass_prompts: tuple[str, ...] = default("pass_prompts")
+    loras: tuple[str, ...] = default("loras")
 
     def check(self) -> None:
         """Raise `InputError` for a prompt that is given in two ways."""
         super().check()
         with checks.of("prompts"):
             checks.several("prompts", self.prompts)
+        with checks.of("loras"):
+            for each in self.loras:
+                parse_use(each)
         if self.prompts and (self.prompt or self.pass_prompts):
             raise InputError(
                 "a prompt is given twice, whole and by steps; give one of prompt, prompts and pass_prompts", "prompts"

@@ -45,6 +45,7 @@ class Common(Aliases, total=False):
     broken_prompt: str | None
     prompts: tuple[tuple[float, str], ...] | None
     pass_prompts: tuple[str, ...] | None
+    loras: tuple[str, ...] | None
     noise: str | None
     posterior: str | None
     variation_seed: int | None

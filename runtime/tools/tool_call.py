@@ -17,6 +17,7 @@ from ..provenance.frozen import damaged
 from ..provenance.recorder import recorder
 from ..requests.defaults import values
 from ..requests.expand import ALIASES
+from ..requests.guidance import parse_prompts
 from ..requests.result import Output
 
 TOOLS = ("inpaint", "outpaint", "upscale")
@@ -73,7 +74,8 @@ def recorded(
     if request.variation_seed is not None:
         kept["variation_seed"] = request.variation_seed
     call = ToolCall(tool, image, prompts, request.negative_prompt, request.seed, masks, tuple(kept.items()))
-    return replace(output, recorder=recorder(model.maker, call, output.image, together=together))
+    maker = replace(model.maker, loras=model.loras.hashes(parse_prompts(request).loras))
+    return replace(output, recorder=recorder(maker, call, output.image, together=together))
 
 
 def _whole(call: Any) -> bool:

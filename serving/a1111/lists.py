@@ -9,6 +9,7 @@ from typing import Any
 
 from ...bundles.graph import DENOISER
 from ...errors import InputError
+from ...runtime.conditioning.lora.library import read_metadata
 from ...runtime.model.model import Model
 from ..service import Service
 
@@ -119,6 +120,15 @@ def embeddings(model: Model) -> dict[str, Any]:
     unknown = dict.fromkeys(("step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"))
     loaded = {name: dict(unknown) for name in model.stages.text.embeddings}
     return {"loaded": loaded, "skipped": {}}
+
+
+def loras(model: Model) -> list[dict[str, Any]]:
+    """The LoRAs of a model, without the paths that they lie at."""
+    made = []
+    for name, path in sorted(model.loras.paths.items()):
+        metadata = read_metadata(path)
+        made.append({"name": name, "alias": metadata.get("ss_output_name") or name, "path": name, "metadata": metadata})
+    return made
 
 
 def memory() -> dict[str, Any]:

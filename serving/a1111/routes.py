@@ -64,7 +64,8 @@ class Dialect:
             "options": self.set_options,
             "unload-checkpoint": _of({}),
             "reload-checkpoint": _of({}),
-            **{f"refresh-{what}": _of(None) for what in ("checkpoints", "vae", "embeddings", "loras")},
+            **{f"refresh-{what}": _of(None) for what in ("checkpoints", "vae", "embeddings")},
+            "refresh-loras": _called(self._refresh_loras),
         }
         gets: dict[str, Answer] = {
             "progress": self.progress,
@@ -75,6 +76,7 @@ class Dialect:
             "upscalers": _called(lambda: lists.upscalers(self._service)),
             "sd-models": _called(lambda: lists.models(self._service)),
             "embeddings": self.embeddings,
+            "loras": self.loras,
             "memory": _called(lists.memory),
             "scripts": _called(scripts.listed),
             "script-info": _called(scripts.described),
@@ -204,6 +206,15 @@ class Dialect:
         """The textual inversions of the caller's model."""
         return lists.embeddings(self._service.model(self._preferences.of(caller(request))["sd_model_checkpoint"]))
 
+    async def loras(self, request: Request) -> Any:
+        """The LoRAs of the caller's model."""
+        return lists.loras(self._service.model(self._preferences.of(caller(request))["sd_model_checkpoint"]))
+
+    def _refresh_loras(self) -> None:
+        """Look for LoRAs in the folders again."""
+        for model in self._service.models.values():
+            model.loras.refresh()
+
     async def _document(self, request: Request) -> Document:
         settings = self._service.settings
         return await fetch_pictures(await read_document(request, settings), settings, PICTURES)
@@ -220,7 +231,6 @@ _EMPTY = (
     "face-restorers",
     "realesrgan-models",
     "prompt-styles",
-    "loras",
     "extensions",
 )
 """Lists of what there is none of here."""

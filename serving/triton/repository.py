@@ -15,7 +15,8 @@ BUNDLE = "bundle"
 """The bundle's folder within a version."""
 
 MEANT = (
-    "engine", "device", "precision", "threads", "warm_up", "upscalers", "embeddings", "queue_limit", "timeout",
+    "engine", "device", "precision", "threads", "warm_up", "upscalers", "embeddings", "loras", "lora_partial",
+    "queue_limit", "timeout",
     "max_pixels", "max_depth", "max_images", "tool_threads", "drain_seconds",
 )  # fmt: skip
 """Settings of the server that mean something here: Triton listens, and there is one model."""

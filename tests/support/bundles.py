@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from overpaint.bundles.controlnet import ControlNetBundle, ControlNetFacts
 from overpaint.bundles.facts import EncoderFacts, ModelFacts
 from overpaint.bundles.facts import Tokenizer as TokenizerFacts
-from overpaint.bundles.graph import Check, File, Graph, Range, Receipt
+from overpaint.bundles.graph import Check, File, Graph, LowRankLayer, Range, Receipt
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.tensor import TensorSpec
 
@@ -60,11 +60,48 @@ Axes = tuple[int | str, ...]
 RESIDUALS = {"control_down_0": (8, 1), "control_down_1": (8, 2), "control_mid": (16, 2)}
 
 
+# Layers of graphs that take LoRAs, by the graph: the name, the inputs and the outputs. The second is a half of GEGLU's.
+LORA_LAYERS = {
+    "unet": (
+        ("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k", DIM, 6, 0),
+        ("down_blocks.0.attentions.0.transformer_blocks.0.ff.net.0.proj", 6, 4, 0),
+        ("down_blocks.0.attentions.0.transformer_blocks.0.ff.net.0.proj", 6, 4, 4),
+        ("up_blocks.0.resnets.1.time_emb_proj", 5, 3, 0),
+    ),
+    "text_encoder": (("text_model.encoder.layers.0.self_attn.q_proj", DIM, DIM, 0),),
+}
+
+
+def with_lora(folder: Path, graph: Graph, name: str) -> Graph:
+    """The graph beside a fake one that takes LoRAs."""
+    (folder / f"{name}_lora.onnx").write_bytes(name.encode())
+    layers, start = [], 0
+    for layer, inputs, outputs, first in LORA_LAYERS[name]:
+        layers.append(LowRankLayer(layer, start, inputs, outputs, first))
+        start += inputs + outputs
+    own = TensorSpec("lora", "float32", (start, "lora_rank")), TensorSpec("lora_gate", "float32", ("rows", "lora_rank"))
+    return replace(
+        graph,
+        role=f"{graph.role}_lora",
+        file=File.of(folder, f"{name}_lora.onnx"),
+        inputs=(*graph.inputs, *own),
+        ranges={**graph.ranges, "lora_rank": Range(1, 32, 1024)},
+        adapters={**graph.adapters, "lora": ("lora", "lora_gate")},
+        base=name,
+        low_rank=tuple(layers),
+    )
+
+
 def fake_bundle(
-    folder: Path, conditioning_channels: int = 0, inputs: Mapping[str, Axes] | None = None, control: bool = False
+    folder: Path,
+    conditioning_channels: int = 0,
+    inputs: Mapping[str, Axes] | None = None,
+    control: bool = False,
+    lora: bool = False,
 ) -> Bundle:
     """Write and read back a bundle whose graphs are empty files; its U-Net takes so many channels beside latents, and
-    float32 inputs of these axes besides; with `control` the residuals of ControlNets."""
+    float32 inputs of these axes besides; with `control` the residuals of ControlNets, with `lora` LoRAs of
+    `LORA_LAYERS`."""
     (folder / "tokenizer").mkdir(parents=True)
     words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="z"))
@@ -73,6 +110,8 @@ def fake_bundle(
     graphs = {name: _graph(folder, name, conditioning_channels, inputs or {}) for name in SIGNATURES}
     if control:
         graphs["unet"] = _controlled(graphs["unet"])
+    if lora:
+        graphs |= {f"{name}_lora": with_lora(folder, graphs[name], name) for name in LORA_LAYERS}
     facts = TokenizerFacts(File.of(folder, "tokenizer/tokenizer.json"), LENGTH, 1, 2, 0)
     scheduler = {
         "prediction_type": "epsilon",

@@ -117,4 +117,14 @@ PROMPTING = (
         flags=("--pass-prompt",),
         metavar="PROMPT",
     ),
+    Option(
+        "loras",
+        "texts",
+        "rows",
+        "a LoRA and how much it counts, name:0.8 or name:te:unet; in prompts <lora:name:0.8>",
+        default=(),
+        noun="a LoRA",
+        flags=("--lora",),
+        metavar="FILE[:W]",
+    ),
 )
