@@ -12,6 +12,8 @@ from ....errors import InputError
 from .layers import blocks
 
 MOST = 100.0
+# What A1111 and its extension call a use's weights: of text encoders, of the denoiser, of blocks.
+_TE, _UNET, _LBW = _NAMED = re.findall(r"\w+", "te unet lbw")
 _IN, _OUT = [f"IN{n:02}" for n in range(12)], [f"OUT{n:02}" for n in range(12)]
 _FULL = ["BASE", *_IN, "M00", *_OUT]
 _NUMBERED: Mapping[int, Sequence[str]] = {
@@ -74,18 +76,18 @@ def parse_use(text: str) -> LoraUse:
     positional = [word for word in rest if "=" not in word]
     named = dict(word.split("=", 1) for word in rest if "=" in word)
     if len(positional) == 2 and "," in positional[1]:
-        named.setdefault("lbw", positional.pop())
-    if strange := sorted(named.keys() - {"te", "unet", "lbw"}):
+        named.setdefault(_LBW, positional.pop())
+    if strange := sorted(named.keys() - set(_NAMED)):
         raise InputError(f"LoRA {text!r} has {', '.join(strange)}, which is not served; te, unet and lbw are", "loras")
     if len(positional) > 2:
         raise InputError(f"LoRA {text!r} has too many numbers; write name:0.8, or name:te:unet", "loras")
     weights = [_number(word, text) for word in positional] or [1.0]
     te, unet = weights[0], weights[-1]
-    if "te" in named:
-        te = _number(named["te"], text)
-    if "unet" in named:
-        unet = _number(named["unet"], text)
-    return LoraUse(name.strip(), te, unet, named.get("lbw", ""))
+    if _TE in named:
+        te = _number(named[_TE], text)
+    if _UNET in named:
+        unet = _number(named[_UNET], text)
+    return LoraUse(name.strip(), te, unet, named.get(_LBW, ""))
 
 
 _TAG = re.compile(r"<(lora|lyco|hypernet):([^>]+)>")
