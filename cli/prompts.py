@@ -59,8 +59,9 @@ def add_prompt(parser: CommandParser, text: str, usual: str | None = None, spare
 
 def add_prompting(parser: Any) -> None:
     """What is asked for besides the prompt, and how prompts are read."""
-    names = ("negative_prompt", "guidance_scale", "guidance_rescale", "image_guidance_scale", "empty_negative")
-    add_options(parser, "img2img", *names, "clip_skip", "prompt_syntax", "weighting", "broken_prompt")
+    names = ("negative_prompt", "guidance_scale", "guidance_rescale", "guidance_interval", "image_guidance_scale")
+    add_options(parser, "img2img", *names, "empty_negative", "clip_skip", "cache", "prompt_syntax", "weighting")
+    add_options(parser, "img2img", "broken_prompt")
     sizes = ("original_size", "target_size", "crop_left", "crop_top", "aesthetic_score", "negative_aesthetic_score")
     add_options(parser, "img2img", *sizes)
     add_lora(parser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..sampling.noise import NoiseStream
 from ..sampling.plan import Plan
 from .blend import Blend
 from .denoiser import OUTPUT, SAMPLE, TIMESTEP
+from .forecast import Forecast, Past
 from .guidance import combined
 from .rows import Outputs, Row, RowControl, RowEvaluator
 from .state import new_state
@@ -54,13 +55,15 @@ class JobControl:
 
 @dataclass(frozen=True, eq=False)
 class JobSnapshot:
-    """A job between two evaluations, on the host: how many it has taken, the slots, the noise to draw, the drift."""
+    """A job between two evaluations, on the host: how many it has taken, the slots, the noise to draw, the drift, and
+    what a forecast goes by."""
 
     evaluation: int
     slots: Array
     denoised: Array
     noise: NoiseStream
     drift: tuple[float, ...]
+    past: Past = field(default_factory=dict)
 
 
 class Job:
@@ -72,7 +75,8 @@ class Job:
     With a `mosaic` every conditioning is one row a window, joined before anything else; its inputs of the latents'
     size, or of a multiple of it, are cut alike. `step_hooks` are called after every evaluation, in their order.
     The `motion` gives the noise of the plan's Brownian evaluations. A `blend` puts what a mask keeps into every
-    prediction. `controls` are the ControlNets. `component` is the denoiser's name in errors.
+    prediction. `controls` are the ControlNets. With a `forecast` every so many evaluations alone are computed.
+    `component` is the denoiser's name in errors.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Job:
         motion: BrownianNoise | None = None,
         blend: Blend | None = None,
         controls: Sequence[JobControl] = (),
+        forecast: int = 0,
         component: str = "the denoiser",
     ) -> None:
         self.plan = plan
@@ -104,6 +109,7 @@ class Job:
         self._step_hooks = step_hooks
         self._blend = blend
         self._controls = controls
+        self._forecast = Forecast(plan, conditionings, forecast) if forecast and len(plan) else None
         self._component = component
         self._drifted: tuple[float, ...] = ()
         self._outputs: dict[int, Array] = {}
@@ -141,21 +147,29 @@ class Job:
     @property
     def plain(self) -> bool:
         """Whether a job is the denoiser and the plan's arithmetic alone: no hook, blend, window, area, ControlNet or
-        LoRA."""
+        LoRA, and no forecast."""
         areas = any(each.area is not None or each.low_rank for those in self.conditionings for each in those)
         shown = any(each.concat_latents is not None for those in self.conditionings for each in those)
         others = self._step_hooks or self._blend is not None or self._mosaic or self._concat_latents is not None
-        return not (areas or shown or others or self._controls)
+        return not (areas or shown or others or self._controls or self._forecast)
 
     @property
     def row_count(self) -> int:
-        """How many rows the next evaluation has."""
+        """How many rows the next evaluation has; none where it is forecast."""
+        if self._left_out:
+            return 0
         return len(self.conditionings[self.evaluation]) * (len(self._mosaic) if self._mosaic else 1)
+
+    @property
+    def _left_out(self) -> bool:
+        return self._forecast is not None and self._forecast.leaves_out(self.evaluation)
 
     def rows(self) -> list[Row]:
         """What the next evaluation needs from the denoiser: conditioning by conditioning, and of each its windows."""
         self._check_whole()
         self._outputs.clear()  # of a pass that was interrupted
+        if self._left_out:
+            return []
         latents = self.state.scaled(self.evaluation)
         if self._blend is not None:
             latents = self._blend.seen(self.evaluation, latents)
@@ -217,7 +231,7 @@ class Job:
         waited for, `check` does.
         """
         evaluation, conditionings = self.evaluation, self.conditionings[self.evaluation]
-        outputs = [self._outputs.pop(index) for index in range(len(conditionings))]
+        outputs = self._taken(evaluation)
         if self._sums(conditionings):
             outputs = [combined(conditionings, outputs, self.guidance_rescale)]
         if self._blend is not None:
@@ -234,6 +248,15 @@ class Job:
             latents = self._blend.end(latents)
         if latents is not self.latents:
             self.state.put(self.evaluation, latents)
+
+    def _taken(self, evaluation: int) -> list[Array]:
+        """The model's output for each conditioning, computed or forecast."""
+        if self._forecast is not None and self._left_out:
+            return self._forecast.outputs(evaluation, self.latents)
+        outputs = [self._outputs.pop(index) for index in range(len(self.conditionings[evaluation]))]
+        if self._forecast is not None:
+            self._forecast.keep(evaluation, self.latents, outputs)
+        return outputs
 
     def check(self) -> None:
         """Raise `ModelOutputError` for the first evaluation whose output was NaN or infinite; waits for the device.
@@ -261,7 +284,12 @@ class Job:
         """Where the job is, to go on from later; waits for the device."""
         slots = np.stack([to_host(slot) for slot in self.state.slots])
         return JobSnapshot(
-            self.evaluation, slots, to_host(self.denoised).copy(), copy.deepcopy(self._noise), self.drift
+            self.evaluation,
+            slots,
+            to_host(self.denoised).copy(),
+            copy.deepcopy(self._noise),
+            self.drift,
+            self._forecast.snapshot() if self._forecast is not None else {},
         )
 
     def resume(self, snapshot: JobSnapshot) -> None:
@@ -269,6 +297,8 @@ class Job:
         self.evaluation, self._noise, self._drifted = snapshot.evaluation, copy.deepcopy(snapshot.noise), snapshot.drift
         slots, denoised = (to_device(array, self.device) for array in (snapshot.slots, snapshot.denoised))
         self.state.restore(self.evaluation, slots, denoised)
+        if self._forecast is not None:
+            self._forecast.resume(snapshot.past, self.device)
 
     def _sums(self, conditionings: Sequence[Conditioning]) -> bool:
         """Whether the evaluation's outputs are summed here."""

@@ -22,6 +22,7 @@ from ..requests.guidance import Prompts, parse_prompts
 from ..requests.places import InpaintMask, Region
 from ..requests.request import Request
 from ..requests.settle import settled
+from ..sampling.caching import DEEP, computed
 from ..sampling.compile import compile_plan
 from ..sampling.flow import FlowSchedule
 from ..sampling.levels import ModelSchedule
@@ -120,6 +121,7 @@ class Planner:
         loras = tuple(used for use in prompts.loras if (used := self._loras.use(use)) is not None)
         _check_ranks(loras)
         plan = self.plan(request)
+        check_caching(request, plan)
         inpaint_mask, mask = request.inpaint_mask, None
         if inpaint_mask is not None:
             mask = self._fitted(request, inpaint_mask.mask)
@@ -199,3 +201,15 @@ def _check_ranks(loras: Sequence[UsedLora]) -> None:
             "with them, by overpaint export --merge-lora",
             "loras",
         )
+
+
+def check_caching(request: Request, plan: Plan) -> None:
+    """Raise `InputError` where a request's cache cannot be."""
+    caching = request.caching
+    if caching is None:
+        return
+    if caching.kind == DEEP:
+        raise InputError(
+            "cache 'deep' needs a graph that reuses deep features, which this bundle lacks; take 'forecast'", "cache"
+        )
+    computed(plan, caching.every)

@@ -55,6 +55,8 @@ COMMON: Mapping[str, Rule] = {
     "ENSD": ("eta_noise_seed_delta", int),
     "RNG": ("noise", _choice("RNG", _NOISE)),
     "CFG Rescale phi": ("guidance_rescale", float),
+    "Guidance interval": ("guidance_interval", _numbers),
+    "Cache": ("cache", str),
     "Image CFG scale": ("image_guidance_scale", float),
     "Weighting": ("weighting", str),
     "Prompt syntax": ("prompt_syntax", str),

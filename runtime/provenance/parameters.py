@@ -97,6 +97,10 @@ def _extra(request: Request, plan: Plan) -> Iterator[tuple[str, str]]:
         yield "Colour match", request.colour_match
     if request.guidance_rescale:
         yield "CFG Rescale phi", str(request.guidance_rescale)
+    if request.guidance_interval:
+        yield "Guidance interval", ", ".join(map(str, request.guidance_interval))
+    if request.cache:
+        yield "Cache", request.cache
     if request.image_guidance_scale is not None:
         yield "Image CFG scale", str(request.image_guidance_scale)
     if request.drift_correction:

@@ -120,17 +120,18 @@ def weighted_phrases(
     """The phrases of every evaluation of a plan.
 
     A part of a prompt has g times its weight, the negative prompt the rest to 1, and is left out where that is nothing
-    (Liu et al., arXiv:2206.01714, equation 11). The prompts' steps begin anew in every pass. Where there are regions,
-    places 0 ... n - 1 are theirs and n is where the prompt itself counts. A picture's guidance g' splits the rest: g'
-    less the prompt's weights where the picture is shown, 1 - g' where it is not (Brooks et al., arXiv:2211.09800,
-    equation 3).
+    (Liu et al., arXiv:2206.01714, equation 11). g is 1 outside of the guidance interval (Kynkäänniemi et al.,
+    arXiv:2404.07724, by shares of the steps instead of noise levels), so that the prompt is alone there. The prompts'
+    steps begin anew in every pass. Where there are regions, places 0 ... n - 1 are theirs and n is where the prompt
+    itself counts. A picture's guidance g' splits the rest: g' less the prompt's weights where the picture is shown,
+    1 - g' where it is not (Brooks et al., arXiv:2211.09800, equation 3).
     """
-    scale = 1.0 if guidance.embedded else max(request.guidance_scale, 1.0)
     passes = [_Pass(request, prompts, plan, index) for index in range(plan.passes)]
     made = []
     for evaluation, index in enumerate(plan.pass_index):
         at = passes[index]
         now = evaluation - at.first
+        scale = max(request.guidance_scale, 1.0) if at.guided[now] and not guidance.embedded else 1.0
         phrases = [
             WeightedPhrase(phrases[now], scale * weight, place if prompts.regions else None)
             for place, timeline in enumerate(at.timelines)
@@ -161,9 +162,18 @@ class _Pass:
     def __init__(self, request: Request, prompts: Prompts, plan: Plan, index: int) -> None:
         evaluations = np.flatnonzero(plan.pass_index == index)
         self.first = int(evaluations[0])
+        self.guided = _guided(request, plan, evaluations)
         at = _evaluations(request, plan, evaluations, index)
         self.timelines = [_timeline(prompt, at) for prompt in (*prompts.regions, prompts.own[index])]
         [(_, self.negative)] = _timeline(prompts.negative, at)
+
+
+def _guided(request: Request, plan: Plan, evaluations: Array) -> list[bool]:
+    """Whether guidance counts in each evaluation of a pass."""
+    steps = plan.step[evaluations] - plan.step[evaluations[0]]
+    begin, end = (*(request.guidance_interval or (0.0,)), 1.0)[:2]
+    shares = steps / (steps[-1] + 1)
+    return [bool(share >= begin and (share < end or end == 1)) for share in shares]
 
 
 def _evaluations(request: Request, plan: Plan, evaluations: Array, index: int) -> Evaluations:

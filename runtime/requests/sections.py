@@ -9,6 +9,7 @@ from ..conditioning.lora.weights import parse_use
 from ..conventions.convention import Convention, convention
 from ..imaging.limits import MAX_SIDE
 from ..imaging.picture import Picture
+from ..sampling.caching import Caching, parse_caching
 from ..sampling.names import resolve
 from . import checks
 from .controls import Control
@@ -48,7 +49,8 @@ class Subject(Section):
 class Prompting(Section):
     """What the model is asked for.
 
-    `guidance_scale` at most 1 means no guidance, one model evaluation a step. `clip_skip` counts the text encoder's
+    `guidance_scale` at most 1 means no guidance, one model evaluation a step; so it is outside of `guidance_interval`,
+    the shares of each pass's steps from which and until which it counts. `clip_skip` counts the text encoder's
     last layers passed over. `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see
     `prompt.prompt.parse` and `prompt.emphasis`; weighting None goes with the syntax. `image_guidance_scale` is of
     models that edit by instruction (InstructPix2Pix), None 1.5. `empty_negative` "zeros" stands for an empty negative
@@ -60,6 +62,7 @@ class Prompting(Section):
     negative_prompt: str = default("negative_prompt")
     guidance_scale: float = default("guidance_scale")
     guidance_rescale: float = default("guidance_rescale")
+    guidance_interval: tuple[float, ...] = default("guidance_interval")
     image_guidance_scale: float | None = default("image_guidance_scale")
     empty_negative: str | None = default("empty_negative")
     clip_skip: int = default("clip_skip")
@@ -71,8 +74,14 @@ class Prompting(Section):
     loras: tuple[str, ...] = default("loras")
 
     def check(self) -> None:
-        """Raise `InputError` for a prompt that is given in two ways."""
+        """Raise `InputError` for a prompt that is given in two ways, and for an interval that is none."""
         super().check()
+        if self.guidance_interval and not _rises(self.guidance_interval):
+            raise InputError(
+                "a guidance interval is where it begins, and where it ends unless that is the end, such as (0.2, 0.8); "
+                f"not {self.guidance_interval!r}",
+                "guidance_interval",
+            )
         with checks.of("prompts"):
             checks.several("prompts", self.prompts)
         with checks.of("loras"):
@@ -106,7 +115,8 @@ class Sampling(Section):
     `strength` in [0, 1]: 0 returns the input, 1 ignores it. `steps` is the length of the whole schedule, of which
     `strength` picks the part that is run, by `convention`. `schedule` None is the convention's. `passes` are strengths
     in (0, 1] of several passes in latents, instead of `strength`; `drift_correction` takes the drift of colours out
-    after every pass, `through_pixels` takes them through the VAE and 8-bit pixels between two.
+    after every pass, `through_pixels` takes them through the VAE and 8-bit pixels between two. `cache` is
+    what `caching.parse_caching` reads.
     """
 
     strength: float = default("strength")
@@ -118,6 +128,7 @@ class Sampling(Section):
     passes: tuple[float, ...] = default("passes")
     drift_correction: bool = default("drift_correction")
     through_pixels: bool = default("through_pixels")
+    cache: str | None = default("cache")
 
     def check(self) -> None:
         """Raise `InputError` for a sampler with another schedule in its name, and for passes that cannot be."""
@@ -127,9 +138,16 @@ class Sampling(Section):
                 resolve(self.sampler, self.schedule)
         if not all(self.passes):
             raise InputError("a pass of strength 0 does nothing; leave it out", "passes")
+        if self.cache is not None:
+            parse_caching(self.cache)
         for name in ("through_pixels", "drift_correction"):
             if getattr(self, name) and not self.passes:
                 raise InputError(f"{name} is of several passes; give their strengths as passes", name)
+
+    @property
+    def caching(self) -> Caching | None:
+        """How evaluations are cached, if they are."""
+        return None if self.cache is None else parse_caching(self.cache)
 
     @property
     def habit(self) -> Convention:
@@ -254,3 +272,7 @@ class Micro(Section):
             "target_width": target[0],
             "aesthetic_score": usual if score is None else score,
         }
+
+
+def _rises(interval: tuple[float, ...]) -> bool:
+    return len(interval) == 1 or (len(interval) == 2 and interval[0] < interval[1])

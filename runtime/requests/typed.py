@@ -35,8 +35,10 @@ class Common(Aliases, total=False):
     passes: tuple[float, ...] | None
     drift_correction: bool | None
     through_pixels: bool | None
+    cache: str | None
     guidance_scale: float | Times | None
     guidance_rescale: float | None
+    guidance_interval: tuple[float, ...] | None
     image_guidance_scale: float | None
     empty_negative: str | None
     clip_skip: int | None

@@ -30,7 +30,7 @@ MAX_SHEET = 2**28
 REPLACE = "replace"
 """The axis of prompts: its first value is searched for, and each value stands there in turn."""
 
-_KINDS: Mapping[str, type] = {"number": float, "whole": int, "seed": int, "name": str, "label": str}
+_KINDS: Mapping[str, type] = {"number": float, "whole": int, "seed": int, "name": str, "label": str, "text": str}
 # The fields of a request that an axis may go along, and what their values are.
 AXES: Mapping[str, type] = {name: _KINDS[option.kind] for name, option in fields_of("request").items() if option.axis}
 SEEDS = tuple(name for name in AXES if fields_of("request")[name].kind == "seed")

@@ -42,6 +42,18 @@ PROMPTING = (
         axis="0,0.7",
     ),
     Option(
+        "guidance_interval",
+        "numbers",
+        "rows",
+        "the shares of the steps from which and until which guidance counts, such as 0.2,0.8",
+        default=(),
+        usual="all steps",
+        least=0,
+        most=1,
+        noun="a guidance interval's end",
+        metavar="A,B",
+    ),
+    Option(
         "image_guidance_scale",
         "number",
         "rows",

@@ -93,5 +93,15 @@ SAMPLING = (
         "decode and encode between passes, as loops over pictures do",
         default=False,
     ),
+    Option(
+        "cache",
+        "text",
+        "rows",
+        "forecast or forecast:N, to compute every N-th evaluation and forecast the others",
+        usual="none",
+        noun="cache",
+        metavar="WAY",
+        axis="forecast:2,forecast:3",
+    ),
     Option("drift_correction", "flag", "start", "undo the drift of the colours after every pass", default=False),
 )

@@ -236,6 +236,8 @@ FOLLOWED = {
     "steps": st.integers(10, 40),
     "guidance_scale": st.floats(0, 20),
     "guidance_rescale": st.just(0.0) | st.floats(0.1, 1),
+    "guidance_interval": st.just(()) | st.just((0.25, 0.5)),
+    "cache": st.none() | st.just("forecast:3"),
     "sampler": st.sampled_from(sorted(SAMPLERS)),
     "schedule": st.none() | st.sampled_from(sorted(SCHEDULES)),
     "convention": st.sampled_from(["contract", "continuous", "diffusers", "a1111"]),
