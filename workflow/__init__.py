@@ -1,0 +1,1 @@
+"""Workflows: graphs of nodes in ComfyUI's formats, run on the model's stages."""
