@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ...bundles.tensor import Array
 from ...errors import InputError
+from ..imaging.tiles import Window
 from ..sampling.plan import Plan
 from .low_rank import LowRank
 
@@ -27,8 +28,9 @@ class Conditioning:
     `inputs` are by the names that the manifest's denoiser has for them, without the axis of rows, such as
     "encoder_hidden_states" [tokens, dim]. `concat_latents` float32 [channels, height, width] go into the model below
     the latents, in place of the job's. `area` float32 [height, width] of the latents, None for 1 everywhere,
-    multiplies the `weight`. It counts from `start` to `end`, shares of the steps that run in [0, 1]. The weights of
-    those that count in an evaluation sum to 1 at every position. `low_rank` are the LoRAs of the evaluation.
+    multiplies the `weight`. With a `window` the model sees that part of the latents alone; the `area` is 0 outside it.
+    It counts from `start` to `end`, shares of the steps that run in [0, 1]. The weights of those that count in an
+    evaluation sum to 1 at every position. `low_rank` are the LoRAs of the evaluation.
     """
 
     weight: float
@@ -38,6 +40,7 @@ class Conditioning:
     end: float = 1.0
     concat_latents: Array | None = None
     low_rank: Sequence[LowRank] = ()
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.end <= 1:
@@ -45,6 +48,8 @@ class Conditioning:
                 f"a conditioning counts from {self.start} to {self.end} of the steps; give shares in [0, 1], the "
                 "start first"
             )
+        if self.window is not None and self.area is None:
+            raise InputError("a conditioning that counts in a window alone needs an area, which is 0 outside it")
 
     def counts(self, share: float) -> bool:
         """Whether it counts in a step that begins after this share of the steps."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from ...bundles.tensor import Array
@@ -9,6 +11,26 @@ from ...engines.arrays import namespace_of, to_host
 from ..imaging.soft import Soft, adaptive, blended
 from ..sampling.plan import Plan
 from .state import lincomb
+
+
+class KeptLatents(Protocol):
+    """Keeps what a mask hides in every evaluation of a job."""
+
+    def seen(self, evaluation: int, latents: Array) -> Array:
+        """What the model sees, of latents as it takes them."""
+        ...
+
+    def output(self, evaluation: int, latents: Array, model: Array) -> Array:
+        """The model's output, changed; `latents` are x."""
+        ...
+
+    def end(self, latents: Array) -> Array:
+        """The resulting latents."""
+        ...
+
+    def levels(self, latents: Array) -> Array | None:
+        """How much of the result counts, uint8 [height, width]; None where the mask says it."""
+        ...
 
 
 class Blend:

@@ -11,13 +11,13 @@ import numpy as np
 
 from ...bundles.tensor import Array
 from ...engines.arrays import device_of, namespace, to_device, to_host
-from ...errors import EngineError, ModelOutputError
+from ...errors import EngineError, InputError, ModelOutputError
 from ..conditioning.conditioning import Conditioning
-from ..imaging.tiles import Mosaic
+from ..imaging.tiles import Mosaic, Window
 from ..sampling.brownian import BrownianNoise
 from ..sampling.noise import NoiseStream
 from ..sampling.plan import Plan
-from .blend import Blend
+from .blend import KeptLatents
 from .denoiser import OUTPUT, SAMPLE, TIMESTEP
 from .forecast import Forecast, Past
 from .guidance import combined
@@ -91,7 +91,7 @@ class Job:
         mosaic: Mosaic | None = None,
         step_hooks: Sequence[StepHook] = (),
         motion: BrownianNoise | None = None,
-        blend: Blend | None = None,
+        blend: KeptLatents | None = None,
         controls: Sequence[JobControl] = (),
         forecast: int = 0,
         component: str = "the denoiser",
@@ -111,6 +111,8 @@ class Job:
         self._controls = controls
         self._forecast = Forecast(plan, conditionings, forecast) if forecast and len(plan) else None
         self._component = component
+        if mosaic is not None and any(each.window is not None for those in conditionings for each in those):
+            raise InputError("a picture in windows takes no conditionings that count in windows of their own")
         self._drifted: tuple[float, ...] = ()
         self._outputs: dict[int, Array] = {}
         self.cut = False
@@ -178,8 +180,8 @@ class Job:
             Row({**inputs, TIMESTEP: timestep}, controls, each.low_rank)
             for place, each in enumerate(self.conditionings[self.evaluation])
             for inputs, controls in zip(
-                self._windows({**each.inputs, SAMPLE: self._joined(latents, each)}),
-                self._row_controls(place, latents),
+                self._windows({**each.inputs, SAMPLE: self._joined(latents, each)}, each.window),
+                self._row_controls(place, latents, each.window),
                 strict=True,
             )
         ]
@@ -193,19 +195,21 @@ class Job:
         joined: Array = namespace(self.device).concatenate([latents, shown])
         return joined
 
-    def _row_controls(self, place: int, latents: Array) -> Sequence[Sequence[RowControl]]:
+    def _row_controls(self, place: int, latents: Array, own_window: Window | None) -> Sequence[Sequence[RowControl]]:
         """The ControlNets that count for a conditioning of the next evaluation, in each window."""
         windows: list[list[RowControl]] = [[] for _ in range(len(self._mosaic) if self._mosaic else 1)]
         for control in self._controls:
             if (weights := control.weights[self.evaluation][place]) is None:
                 continue
-            for own, inputs in zip(windows, self._windows({**control.inputs, SAMPLE: latents}), strict=True):
+            parts = self._windows({**control.inputs, SAMPLE: latents}, own_window)
+            for own, inputs in zip(windows, parts, strict=True):
                 own.append(RowControl(control.net, inputs, weights))
         return windows
 
-    def _windows(self, inputs: Mapping[str, Array]) -> list[Mapping[str, Array]]:
-        """The inputs of each window: what is as large as the picture is cut."""
-        if self._mosaic is None:
+    def _windows(self, inputs: Mapping[str, Array], own: Window | None) -> list[Mapping[str, Array]]:
+        """The inputs of each window: what is as large as the picture is cut; `own` is a conditioning's."""
+        windows = [own] if own is not None else self._mosaic.windows if self._mosaic is not None else []
+        if not windows:
             return [inputs]
         scales = {name: _scale(array, self._shape) for name, array in inputs.items()}
         return [
@@ -213,7 +217,7 @@ class Job:
                 name: window.scaled_up(scales[name]).cut(array) if scales[name] else array
                 for name, array in inputs.items()
             }
-            for window in self._mosaic.windows
+            for window in windows
         ]
 
     def receive(self, index: int, outputs: Outputs) -> None:
@@ -222,6 +226,10 @@ class Job:
         if self._mosaic:
             index, window = divmod(index, len(self._mosaic))
             output = self._mosaic.add(self._outputs.get(index), window, output)
+        elif (own := self.conditionings[self.evaluation][index].window) is not None:
+            whole = namespace(self.device).zeros((len(output), *self._shape[1:]), output.dtype)
+            whole[(slice(None), *own.slices)] = output
+            output = whole
         self._outputs[index] = output
 
     def advance(self) -> None:

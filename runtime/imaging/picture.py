@@ -137,15 +137,25 @@ def from_model(decoded: Array, truncate: bool = False) -> list[Array]:
     `truncate` rounded down, as A1111 (modules/processing.py) and ComfyUI (nodes.py, SaveImage) do.
     """
     xp = namespace_of(decoded)
-    levels = decoded.astype(np.float32) / np.float32(2)
-    levels += np.float32(0.5)
-    xp.clip(levels, 0, 1, out=levels)
+    levels = _shares(decoded)
     levels *= 255
     if not truncate:
         xp.rint(levels, out=levels)
     planes = levels.astype(np.uint8)
     # Several times as fast as a copy of the transposed array: numpy moves whole rows of a plane.
     return list(xp.stack([planes[:, channel] for channel in range(3)], axis=-1))
+
+
+def floats_from_model(decoded: Array) -> list[Array]:
+    """The same as float32 [height, width, 3] in [0, 1], not rounded."""
+    return [shares.transpose(1, 2, 0) for shares in _shares(decoded)]
+
+
+def _shares(decoded: Array) -> Array:
+    shares: Array = decoded.astype(np.float32) / np.float32(2)
+    shares += np.float32(0.5)
+    namespace_of(decoded).clip(shares, 0, 1, out=shares)
+    return shares
 
 
 def _from_array(array: Array) -> Picture:

@@ -14,7 +14,7 @@ from ...engines.base import Engine
 from .. import nonfinite
 from ..conditioning.cache import Cache, content, sketch
 from ..imaging.limits import MAX_SIDE
-from ..imaging.picture import from_model, to_model
+from ..imaging.picture import floats_from_model, from_model, to_model
 from ..imaging.tiles import Mosaic, fitted
 from ..progress import ProgressCallback, no_progress
 from ..units import Units, exhaust
@@ -101,14 +101,14 @@ class Autoencoder:
         return exhaust(self.decoding(latents, progress, truncate))
 
     def decoding(
-        self, latents: Array, progress: ProgressCallback = no_progress, truncate: bool = False
+        self, latents: Array, progress: ProgressCallback = no_progress, truncate: bool = False, floats: bool = False
     ) -> Units[Array]:
-        """`decode` in units, a window each."""
+        """`decode` in units, a window each; with `floats` the pixels are float32 in [0, 1], not rounded."""
         facts = self._facts
         latents = to_device(latents, self.decoder.device)
         height, width = (length * facts.downscale for length in latents.shape[-2:])
         mosaic = self._mosaic(height, width, 1)
-        pixels = np.empty((height, width, 3), np.uint8)
+        pixels = np.empty((height, width, 3), np.float32 if floats else np.uint8)
         joining = mosaic.joining()
         next(joining)
         for done, window in enumerate(mosaic.windows, 1):
@@ -119,7 +119,9 @@ class Autoencoder:
             if rows is not None:
                 check = nonfinite.ahead("vae_decoder", rows[1])
                 top, height = rows[0], rows[1].shape[-2]
-                pixels[top : top + height] = to_host(from_model(rows[1][None], truncate)[0])
+                part = rows[1][None]
+                shown = floats_from_model(part) if floats else from_model(part, truncate)
+                pixels[top : top + height] = to_host(shown[0])
                 check()
             yield
         return pixels

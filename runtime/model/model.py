@@ -39,7 +39,7 @@ from .planning import Planner, PreparedRequest
 from .scheduler import MAX_ACTIVE, Scheduler
 from .stages import Stages
 from .stats import RunStats
-from .tickets import Ticket
+from .tickets import Events, Ticket, Unread
 
 Source = PictureSource | Picture
 _Made = TypeVar("_Made")
@@ -169,14 +169,14 @@ class Model:
         return self._call(encode)
 
     def encode_image(self, pixels: Array, noise: NoiseStream | None = None) -> Array:
-        """The latents of pixels uint8 [height, width, 3], of the model's multiple: float32 [channels, height, width] on
+        """The latents of pixels [height, width, 3] from 0 to 255, of the model's multiple: float32 [channels, height, width] on
         the denoiser's device; drawn with `noise`, or their mean without.
 
         Raises `InputError` for sides that the model does not take, and for what are no pixels.
         """
         facts = self.bundle.model
         if getattr(pixels, "ndim", 0) != 3 or pixels.shape[2] != 3:
-            raise InputError(f"pixels are an array uint8 [height, width, 3], not {_kind(pixels)}")
+            raise InputError(f"pixels are an array [height, width, 3] from 0 to 255, not {_kind(pixels)}")
         height, width = pixels.shape[:2]
         if height % facts.multiple or width % facts.multiple:
             raise InputError(f"the picture is {width}x{height}; this model's sides are multiples of {facts.multiple}")
@@ -225,23 +225,32 @@ class Model:
 
     def denoise(self, job: Job) -> Array:
         """Take a job to its end beside all others; its latents, float32 [channels, height, width] on its device."""
+        return self._ended(self.submit_job(job))
+
+    def submit_job(self, job: Job, events: Events | None = None) -> Ticket[Array]:
+        """Have a job of `start_job` taken to its end; returns at once. The ticket's result is that of `denoise`.
+
+        Every step is put into `events`; their previews are pictures of the job's denoised latents.
+        """
 
         def latents(job: Job | None) -> Array:
             assert job is not None
             job.check()
             return job.latents
 
-        return self._done(_Call(lambda: _unit(lambda: job), lambda job: _unit(lambda: latents(job))))
+        work = _Call(lambda: _unit(lambda: job), lambda job: _unit(lambda: latents(job)), self._show)
+        return self.lane.add(Ticket(work, events=events or Unread()))
 
-    def decode(self, latents: Array) -> Array:
-        """The picture of latents float32 [channels, height, width], uint8 [height, width, 3] on the host.
+    def decode(self, latents: Array, *, floats: bool = False) -> Array:
+        """The picture of latents float32 [channels, height, width], uint8 [height, width, 3] on the host; with `floats`
+        float32 in [0, 1], not rounded.
 
         Raises `InputError` for latents that are not the model's, and `ModelOutputError` for NaN.
         """
         latents = self._checked_latents(latents)
 
         def finished(job: Job | None) -> Units[Array]:
-            return (yield from self.stages.vae.decoding(latents))
+            return (yield from self.stages.vae.decoding(latents, floats=floats))
 
         return self._done(_Call(_nothing, finished))
 
@@ -266,8 +275,13 @@ class Model:
             raise InputError(f"latents are float32 [{channels}, height, width] here, not {_kind(latents)}")
         return latents
 
+    def _show(self, latents: Array) -> Image.Image:
+        return Image.fromarray(self.stages.vae.decode(latents))
+
     def _done(self, work: _Call[_Made]) -> _Made:
-        ticket = self.lane.submit(work)
+        return self._ended(self.lane.submit(work))
+
+    def _ended(self, ticket: Ticket[_Made]) -> _Made:
         try:
             return ticket.result()
         finally:  # also where who waits is interrupted
@@ -277,15 +291,23 @@ class Model:
 class _Call(Generic[_Made]):
     """Work that is no request: a stage called by itself."""
 
-    def __init__(self, prepare: Callable[[], Units[Job | None]], finish: Callable[[Job | None], Units[_Made]]) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[], Units[Job | None]],
+        finish: Callable[[Job | None], Units[_Made]],
+        show: Callable[[Array], Image.Image] | None = None,
+    ) -> None:
         self.stats = RunStats()
         self.progress: ProgressCallback = no_progress
         self.prepare = prepare
         self.finish = finish
+        self._show = show
 
     def show(self, job: Job, latents: Array) -> Image.Image:
-        """Nothing is shown of it."""
-        raise InputError("a job that was started by itself has no preview; decode its latents")
+        """Latents as a picture; raises `InputError` for work that has none."""
+        if self._show is None:
+            raise InputError("this work has no preview; decode its latents")
+        return self._show(latents)
 
     def diagnose(self, job: Job | None, error: Exception) -> Exception:
         """The error as it is."""

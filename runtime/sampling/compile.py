@@ -46,8 +46,9 @@ def compile_plan(
     or the sampler's default in diffusers, or what the convention has (see `conventions`). `eta`, 0 to 1, scales the
     fresh noise of the samplers that draw any (TCD: it is gamma). `convention` is one of `strength.CONVENTIONS`,
     `inpaints` whether it works under a mask. `latent_shape`, (..., height, width), is needed where the schedule depends
-    on the picture's size, and ignored elsewhere. Listed sigmas are the schedule's own, see `NoiseSchedule`. Raises
-    `InputError`, naming the remedy, for anything else.
+    on the picture's size, and ignored elsewhere. Listed sigmas are the schedule's own, see `NoiseSchedule`; in the
+    convention "comfy" they are those of a node that samples, and may end above 0. Raises `InputError`, naming the
+    remedy, for anything else.
     """
     name, curve = resolve(sampler, schedule)
     kind, habit = SAMPLERS[name], convention_of(convention)
@@ -55,8 +56,10 @@ def compile_plan(
     strength = _share("strength", strength)
     if sum(given is not None for given in (steps, timesteps, sigmas)) != 1:
         raise InputError("give one of steps, timesteps and sigmas")
-    if steps is None and (curve or convention == "comfy"):
-        raise InputError("listed timesteps or sigmas are a schedule: name no other, and not the convention 'comfy'")
+    if steps is None and curve:
+        raise InputError("listed timesteps or sigmas are a schedule: name no other")
+    if steps is None and convention == "comfy" and (timesteps is not None or strength < 1):
+        raise InputError("the convention 'comfy' takes listed sigmas, at strength 1, and no timesteps")
 
     model = model.fitted(latent_shape, habit.grid)
     if isinstance(model, FlowSchedule):
@@ -69,6 +72,8 @@ def compile_plan(
     def whole(count: int) -> Path:
         if timesteps is not None:
             return walk_times(model, kind, timesteps)
+        if sigmas is not None and convention == "comfy":
+            return programs.walk_listed(habit, model, name, kind, sigmas)
         if sigmas is not None:
             return walk_sigmas(model, kind, sigmas)
         if follows and curve:

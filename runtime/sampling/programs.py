@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,8 +34,29 @@ def walk_program(
     """The whole path of a sampler that the program runs on sigmas; it may have a few steps more or fewer than asked."""
     if name == "lcm" and habit.grid == "a1111" and isinstance(model, ModelSchedule):
         return _distilled(habit, model, sampler, schedule, steps)
-    sigmas = program_sigmas(habit, model, name, schedule, steps)
-    if habit.grid == "comfy" and name in ("unipc", "unipc_bh2"):
+    return _walk(habit, model, name, sampler, program_sigmas(habit, model, name, schedule, steps))
+
+
+def walk_listed(
+    habit: Convention, model: NoiseSchedule, name: str, sampler: Sampler, sigmas: Sequence[float]
+) -> Path:
+    """The path of a ComfyUI sampler over listed sigmas, the last being where the last step leads.
+
+    Rising ones, which take a picture back to noise, are Euler's alone. Raises `InputError` for what is no path.
+    """
+    if name in habit.lacks:
+        raise InputError(f"{habit.program} has no sampler {name!r}; name one of its own")
+    listed = np.array(sigmas, np.float64)
+    if listed.ndim != 1 or len(listed) < 2 or not np.isfinite(listed).all() or (listed < 0).any():
+        raise InputError("sigmas are a list of at least two numbers: the levels to evaluate at, then the end")
+    steps = np.diff(listed)
+    if not (steps < 0).all() and not ((steps > 0).all() and name == "euler" and listed[0] > 0):
+        raise InputError(f"the sigmas do not fall, as {name!r} needs it; rising ones from above 0 are for 'euler'")
+    return _walk(habit, model, name, sampler, listed)
+
+
+def _walk(habit: Convention, model: NoiseSchedule, name: str, sampler: Sampler, sigmas: Array) -> Path:
+    if habit.grid == "comfy" and name in ("unipc", "unipc_bh2") and not sigmas[-1]:
         sigmas[-1] = UNIPC_END
     levels = _levels(model, sigmas, model.time_of(sigmas, habit.whole_timesteps))
     ve = sampler.ve or (model.prediction_type == "velocity" and name in _IN_SIGMA)
