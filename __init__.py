@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from .runtime.requests.result import Output, Result
     from .runtime.requests.schema import options_schema
     from .runtime.sampling.plan import Plan
+    from .workflow.bench import Workbench
+    from .workflow.run import WorkflowResult, run_workflow
 
 _HOMES = {
     "BundleError": ".errors",
@@ -84,6 +86,8 @@ _HOMES = {
     "Step": ".runtime.denoising.loop",
     "Ticket": ".runtime.model.tickets",
     "Upscaler": ".runtime.model.upscaler",
+    "Workbench": ".workflow.bench",
+    "WorkflowResult": ".workflow.run",
     "bundled": ".runtime.model.load",
     "from_infotext": ".runtime.provenance.infotext",
     "load": ".runtime.pipeline",
@@ -92,6 +96,7 @@ _HOMES = {
     "preset": ".runtime.requests.presets",
     "read": ".runtime.imaging.picture",
     "replay": ".runtime.replay",
+    "run_workflow": ".workflow.run",
 }
 __all__ = [
     "BundleError",
@@ -127,6 +132,8 @@ __all__ = [
     "Step",
     "Ticket",
     "Upscaler",
+    "Workbench",
+    "WorkflowResult",
     "bundled",
     "from_infotext",
     "load",
@@ -136,6 +143,7 @@ __all__ = [
     "preset",
     "read",
     "replay",
+    "run_workflow",
 ]
 
 

@@ -27,6 +27,7 @@ from .commands import (
     presets,
     quantize,
     replay,
+    run,
     serve,
     upscale,
     verify,
@@ -38,7 +39,7 @@ from .parser import CommandParser, Parser
 from .streams import tolerant
 
 COMMANDS = (
-    img2img, plan, bench, demo, inpaint, outpaint, upscale, batch, grid, replay, presets, options, export,
+    img2img, plan, bench, demo, inpaint, outpaint, upscale, batch, grid, replay, run, presets, options, export,
     export_upscaler, build, quantize, info, verify, serve, export_triton,
 )  # fmt: skip
 # Options that are handed on to `overpaint.load`.

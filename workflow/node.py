@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from ..errors import InputError
 from .sockets import Socket
 
 Function = Callable[..., Any]
-"""Takes a node's inputs by name, first of all `bench`, the workbench; gives what the node gives, several as a tuple."""
+"""Takes the `Context` of a node and its inputs by name; gives what the node gives, several as a tuple."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,11 @@ class Node:
     """A class of nodes.
 
     `name` is its class_type in workflows. `needed` and `optional` are its inputs; those of `lazy` are computed only
-    where `wants` names them, which is called with those that are there. A `sink` is what workflows are run for, such as
-    a picture that is saved; its function gives what an editor shows. `changes` gives what besides its inputs its result
-    depends on, such as a file's content.
+    where `wants` names them, which is called with the inputs that are there, by name. A `sink` is what workflows are
+    run for, such as a picture that is saved; its function gives what an editor shows. `changes` is called with the
+    workbench and the inputs that are written, and gives what else the result depends on, such as a file's content, or
+    None where it is never reused. `check` is called likewise before anything runs, and gives what is wrong with them,
+    or "". `cost` is called with the written inputs, and gives the evaluations of the model.
     """
 
     name: str
@@ -48,8 +50,20 @@ class Node:
     lazy: frozenset[str] = frozenset()
     wants: Callable[..., list[str]] | None = None
     changes: Callable[..., Any] | None = None
+    check: Callable[..., str] | None = None
+    cost: Callable[..., int] | None = None
     hidden: Mapping[str, str] = field(default_factory=dict)
     deprecated: bool = False
+
+    @property
+    def home(self) -> str:
+        """The module of its function."""
+        return str(getattr(self.function, "__module__", ""))
+
+    @property
+    def source(self) -> str:
+        """Where its function comes from: part of its results' keys."""
+        return f"{self.home}.{getattr(self.function, '__qualname__', self.name)}"
 
     @property
     def inputs(self) -> dict[str, Socket]:
@@ -100,7 +114,7 @@ class Nodes:
         """The node of a name, None where there is none."""
         return self._nodes.get(name)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes.values())
 
     def __contains__(self, name: object) -> bool:
@@ -115,10 +129,10 @@ class Nodes:
 def node(name: str, /, **fields: Any) -> Callable[[Function], Node]:
     """Make a function a node: `@node("ImageInvert", needed={...}, outputs=(...))`."""
 
-    def made(function: Function) -> Node:
-        return Node(name, function, description=(function.__doc__ or "").strip(), **fields)
+    def declare(function: Function) -> Node:
+        return Node(name, function, description=" ".join((function.__doc__ or "").split()), **fields)
 
-    return made
+    return declare
 
 
 def outputs(*kinds: str | tuple[str, str]) -> tuple[Output, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import InputError
+
 ANY = "*"
 Lister = Callable[[Any], Sequence[str]]
 """Gives the choices of a widget on a workbench, such as the files of a folder."""
@@ -27,6 +29,11 @@ class Socket:
 
     type: str = ANY
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def widget(self) -> bool:
+        """Whether its value can be written in the workflow."""
+        return self.type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
     def config(self, bench: Any) -> list[Any]:
         """The input as an editor reads it: its type or choices, and its options."""
@@ -131,6 +138,22 @@ class Choice(Socket):
             return value
         listed = f"{known}" if len(known) <= 20 else f"(list of length {len(known)})"
         return Problem("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {listed}")
+
+
+@dataclass(frozen=True)
+class FileChoice(Choice):
+    """A picture of a folder; a name such as "a.png [output]" is in another one."""
+
+    def read(self, name: str, value: Any, bench: Any) -> Any | Problem:
+        """The name of a file that is there."""
+        try:
+            there = bench.path(str(value)).is_file()
+        except InputError:
+            there = False
+        if there:
+            return str(value)
+        message = "Custom validation failed for node"
+        return Problem("custom_validation_failed", message, f"{name} - Invalid image file: {value}")
 
 
 def _unreadable(name: str, value: Any, kind: str, error: Exception) -> Problem:

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InputError
 from .document import Connection, Step, Workflow
 from .node import Node, Nodes
-from .sockets import Link, Problem, Socket, matches
+from .sockets import Problem, Socket, matches
 
 
 @dataclass
@@ -89,6 +89,17 @@ def validate(workflow: Workflow, nodes: Nodes, bench: Any, targets: Iterable[str
     return report
 
 
+def literals(step: Step, node: Node, bench: Any) -> dict[str, Any]:
+    """The inputs of a node that are written, as its function takes them; those that are wrong as they stand."""
+    written = {}
+    for name, socket in node.inputs.items():
+        value = step.inputs.get(name)
+        if name in step.inputs and not isinstance(value, Connection):
+            read = socket.read(name, value, bench)
+            written[name] = value if isinstance(read, Problem) else read
+    return written
+
+
 def _node(nodes: Nodes, step: Step) -> Node:
     node = nodes.get(step.kind)
     assert node is not None
@@ -155,6 +166,8 @@ class _Checker:
                 config = None if len(str(socket.config(self._bench)[0])) > 400 else socket.config(self._bench)
                 extra = {"input_name": name, "input_config": config, "received_value": _plain(value), **problem.extra}
                 found.append(Problem(problem.type, problem.message, problem.details, extra))
+        if not found and node.check and (fault := node.check(self._bench, **literals(step, node, self._bench))):
+            found.append(Problem("custom_validation_failed", "Custom validation failed for node", fault))
         return found
 
     def _check_link(self, name: str, socket: Socket, value: Connection) -> Problem | None:
@@ -168,7 +181,7 @@ class _Checker:
         if not 0 <= value.slot < len(outputs):
             message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
             return Problem("bad_linked_input", message, name)
-        given, wanted = outputs[value.slot].type, socket.type if isinstance(socket, Link) else socket.type
+        given, wanted = outputs[value.slot].type, socket.type
         if matches(given, wanted) or (wanted == "COMBO" and given == "STRING"):
             return None
         details = f"{name}, received_type({given}) mismatch input_type({wanted})"

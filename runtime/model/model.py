@@ -169,8 +169,8 @@ class Model:
         return self._call(encode)
 
     def encode_image(self, pixels: Array, noise: NoiseStream | None = None) -> Array:
-        """The latents of pixels [height, width, 3] from 0 to 255, of the model's multiple: float32 [channels, height, width] on
-        the denoiser's device; drawn with `noise`, or their mean without.
+        """The latents of pixels [height, width, 3] from 0 to 255, of the model's multiple: float32 [channels, height,
+        width] on the denoiser's device; drawn with `noise`, or their mean without.
 
         Raises `InputError` for sides that the model does not take, and for what are no pixels.
         """

@@ -37,9 +37,7 @@ def walk_program(
     return _walk(habit, model, name, sampler, program_sigmas(habit, model, name, schedule, steps))
 
 
-def walk_listed(
-    habit: Convention, model: NoiseSchedule, name: str, sampler: Sampler, sigmas: Sequence[float]
-) -> Path:
+def walk_listed(habit: Convention, model: NoiseSchedule, name: str, sampler: Sampler, sigmas: Sequence[float]) -> Path:
     """The path of a ComfyUI sampler over listed sigmas, the last being where the last step leads.
 
     Rising ones, which take a picture back to noise, are Euler's alone. Raises `InputError` for what is no path.

@@ -61,6 +61,7 @@ LAYERS: Sequence[Sequence[Part]] = (
         Part("runtime/replay", "a record made again", "numpy PIL"),
         Part("runtime/diagnostics", "bench, verify, demo", "numpy PIL"),
     ),
+    (Part("workflow", "graphs of nodes in ComfyUI's formats, on the model's stages", "numpy PIL"),),
     (Part("__init__", "the public names, each imported when it is first used"),),
     (
         Part(

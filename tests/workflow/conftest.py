@@ -1,0 +1,39 @@
+"""A workbench with the shipped model."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.model import Model
+from overpaint.runtime.pipeline import Pipeline, load
+from overpaint.workflow.bench import Workbench
+
+WORKFLOWS = MODELS / "examples/workflows"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Pipeline:
+    return load("tiny")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "input").mkdir()
+    for name in ("cat", "fox", "octopus", "rocket"):
+        shutil.copy(MODELS / f"examples/{name}.png", tmp_path / "input")
+    hole = np.zeros((64, 64, 4), np.uint8)
+    hole[..., :3] = np.asarray(Image.open(MODELS / "examples/fox.png").convert("RGB").resize((64, 64)))
+    hole[..., 3] = 255
+    hole[16:48, 20:52, 3] = 0
+    Image.fromarray(hole).save(tmp_path / "input/hole.png")
+    return tmp_path
+
+
+@pytest.fixture
+def bench(tiny: Pipeline, folder: Path) -> Workbench:
+    model: Model = tiny.model
+    return Workbench({"tiny": model}, folder=folder)

@@ -1,0 +1,121 @@
+"""The workbench: what nodes work with. Models by name, folders of pictures, and results from before."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, unknown
+from ..runtime.model.load import load_model
+from ..runtime.model.model import Model
+from ..runtime.model.upscaler import Upscaler, bundled_upscalers, load_upscaler
+from .cache import ResultCache
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
+FOLDERS = ("input", "output", "temp")
+
+Source = Model | str | Path
+
+
+class Workbench:
+    """Models and folders that several workflows may share, from several threads.
+
+    `models` are by the names that workflows have for checkpoints: a loaded `Model`, or a bundle that is loaded when it
+    is first used, with the `loading` options of `overpaint.load`. `upscalers` likewise; those that ship with the
+    package are there by their names. `folder` holds the folders input, output and temp where they are not named.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Source],
+        *,
+        folder: str | Path = ".",
+        input: str | Path | None = None,
+        output: str | Path | None = None,
+        temp: str | Path | None = None,
+        upscalers: Mapping[str, Upscaler | str | Path] | None = None,
+        loading: Mapping[str, Any] | None = None,
+        metadata: bool = True,
+        cache: ResultCache | None = None,
+    ) -> None:
+        named = {"input": input, "output": output, "temp": temp}
+        self.folders = {kind: Path(named[kind] or Path(folder) / kind) for kind in FOLDERS}
+        self.metadata = metadata
+        """Whether pictures carry the workflow."""
+        self.results = ResultCache() if cache is None else cache
+        self._loading = dict(loading or {})
+        self._models: dict[str, Source] = dict(models)
+        self._upscalers: dict[str, Upscaler | str | Path] = {name: name for name in bundled_upscalers()}
+        self._upscalers |= upscalers or {}
+        self._lock = threading.RLock()
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """The names of the models."""
+        return sorted(self._models)
+
+    @property
+    def upscalers(self) -> list[str]:
+        """The names of the upscalers."""
+        return sorted(self._upscalers)
+
+    @property
+    def embeddings(self) -> list[str]:
+        """The names of the textual inversions of the models that are loaded."""
+        loaded = [model for model in self._models.values() if isinstance(model, Model)]
+        return sorted({name for model in loaded for name in model.stages.text.embeddings})
+
+    def model(self, name: str) -> Model:
+        """A model by its name, loaded once; raises `InputError` for an unknown name."""
+        held: Model = self._held(self._models, "checkpoint", name, lambda source: load_model(source, **self._loading))
+        return held
+
+    def upscaler(self, name: str) -> Upscaler:
+        """An upscaler by its name, loaded once; raises `InputError` for an unknown name."""
+        known = {key: self._loading[key] for key in ("engine", "device", "threads") if key in self._loading}
+        held: Upscaler = self._held(self._upscalers, "upscaler", name, lambda source: load_upscaler(source, **known))
+        return held
+
+    def _held(self, held: dict[str, Any], kind: str, name: str, load: Callable[[Any], Any]) -> Any:
+        with self._lock:
+            if name not in held:
+                raise unknown(kind, name, held)
+            if isinstance(held[name], (str, Path)):
+                held[name] = load(held[name])
+            return held[name]
+
+    def pictures(self, kind: str = "input") -> list[str]:
+        """The pictures of a folder, with its folders' ones, by their paths in it with slashes."""
+        folder = self.folders[kind]
+        found = folder.rglob("*") if folder.is_dir() else ()
+        return sorted(path.relative_to(folder).as_posix() for path in found if path.suffix.lower() in PICTURES)
+
+    def path(self, name: str, kind: str = "input") -> Path:
+        """The file of a name such as "clipspace/a.png [output]"; raises `InputError` for one outside the folder."""
+        for other in FOLDERS:
+            if name.endswith(f"[{other}]"):
+                kind, name = other, name[: -len(other) - 2].rstrip()
+        return self.inside(kind, name)
+
+    def inside(self, kind: str, name: str) -> Path:
+        """The path of a name in a folder; raises `InputError` for one that leads out of it."""
+        folder = self.folders[kind].resolve()
+        path = (folder / name).resolve()
+        if not name or "\0" in name or not path.is_relative_to(folder):
+            raise InputError(f"{name!r} lies outside the folder of {kind} pictures; name a file in {folder}")
+        return path
+
+    def close(self) -> None:
+        """Let go of the results, and close what was loaded by name."""
+        self.results.clear()
+        for each in [*self._models.values(), *self._upscalers.values()]:
+            if isinstance(each, (Model, Upscaler)):
+                each.close()
+
+
+def names_of(values: Sequence[str]) -> dict[str, str]:
+    """Names and sources of words such as "tiny" or "v1-5.safetensors=bundles/sd15"."""
+    pairs = (word.partition("=") for word in values)
+    return {name: source or name for name, _, source in pairs}

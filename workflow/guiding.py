@@ -1,0 +1,175 @@
+"""The conditionings of a sampling as the runtime's: their weights at every position, in every evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..bundles.tensor import Array
+from ..engines.arrays import to_device
+from ..errors import InputError
+from ..runtime.conditioning.conditioning import Conditioning
+from ..runtime.imaging.tiles import Window
+from ..runtime.sampling.flow import FlowSchedule
+from ..runtime.sampling.levels import ModelSchedule
+from ..runtime.sampling.plan import Plan
+from .scaling import scaled_masks
+from .values import Conditioned, Entry, Guider
+
+_FADE = 8
+"""Latents over which an area's weight falls at those of its edges that lie inside the picture."""
+_LEAST_BOX = 8
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """An entry with its area in latents, None for everywhere."""
+
+    entry: Entry
+    window: Window | None
+
+
+def conditionings(guider: Guider, plan: Plan, sides: tuple[int, ...], item: int) -> list[tuple[Conditioning, ...]]:
+    """Those of each evaluation for one item of a batch whose latents are of (height, width).
+
+    Each side's entries count by their weights, divided by their sum (comfy/samplers.py, calc_cond_batch); the positive
+    side counts `cfg`, the negative one the rest. Raises `InputError` where nothing counts in an evaluation.
+    """
+    model = guider.diffusion.model
+    downscale, device = model.bundle.model.downscale, model.stages.denoiser.engine.device
+    positive = [_placed(entry, sides, downscale, item) for entry in guider.positive]
+    weights = [(positive, 1.0)]
+    if guider.negative is not None and guider.cfg != 1:
+        negative = [_placed(entry, sides, downscale, item) for entry in guider.negative]
+        positive, negative = _covered(positive, negative), _covered(negative, positive)
+        weights = [(positive, guider.cfg), (negative, 1 - guider.cfg)]
+    made = []
+    for sigma in plan.sigmas:
+        active = [([each for each in side if _counts(each.entry, model.schedule, sigma)], w) for side, w in weights]
+        if not all(side for side, _ in active):
+            raise InputError(f"no conditioning counts at sigma {sigma:.4g}; have one that does from start to end")
+        made.append(tuple(each for side, weight in active for each in _side(side, weight, sides, item, device)))
+    return made
+
+
+def _counts(entry: Entry, schedule: ModelSchedule | FlowSchedule, sigma: float) -> bool:
+    return percent_sigma(schedule, entry.end) <= sigma <= percent_sigma(schedule, entry.start)
+
+
+def percent_sigma(schedule: ModelSchedule | FlowSchedule, percent: float) -> float:
+    """The sigma at a share of the sampling (comfy/model_sampling.py, percent_to_sigma)."""
+    if percent <= 0:
+        return 999999999.9
+    return 0.0 if percent >= 1 else schedule.ratio_at(1 - percent)
+
+
+def _placed(entry: Entry, sides: tuple[int, ...], downscale: int, item: int) -> _Placed:
+    height, width = sides
+    if entry.area is not None:
+        if entry.relative:
+            high, wide, top, left = (
+                round(share * side) for share, side in zip(entry.area, (height, width, height, width), strict=True)
+            )
+            high, wide = max(high, 1), max(wide, 1)
+        else:
+            high, wide, top, left = (int(length) // downscale for length in entry.area)
+        top, left = min(top, height - 1), min(left, width - 1)
+        return _Placed(entry, Window(top, left, min(high, height - top), min(wide, width - left)))
+    if entry.mask is not None and entry.mask_bounds:
+        return _Placed(entry, _box(_mask(entry, sides, item), sides))
+    return _Placed(entry, None)
+
+
+def _box(mask: Array, sides: tuple[int, ...]) -> Window | None:
+    """The box of what a mask shows, at least 8 latents a side; None where it shows nothing."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    starts, lengths = [], []
+    for places, side in zip((rows, columns), sides, strict=True):
+        length = min(max(int(places[-1] - places[0]) + 1, _LEAST_BOX), side)
+        starts.append(min(int(places[0]), side - length))
+        lengths.append(length)
+    return Window(starts[0], starts[1], lengths[0], lengths[1])
+
+
+def _mask(entry: Entry, sides: tuple[int, ...], item: int) -> Array:
+    assert entry.mask is not None
+    return np.asarray(scaled_masks(entry.mask[item % len(entry.mask)][None], sides[1], sides[0])[0])
+
+
+def _covered(side: Sequence[_Placed], other: Sequence[_Placed]) -> list[_Placed]:
+    """A side, with an entry for each area of the other that it has not: the smallest that covers it, cut to it."""
+    made = list(side)
+    for window in (each.window for each in other):
+        if window is None or any(each.window == window for each in made):
+            continue
+        around = [each for each in side if each.window is None or _holds(each.window, window)]
+        if around:
+            least = min(around, key=lambda each: each.window.height * each.window.width if each.window else np.inf)
+            made.append(replace(least, window=window))
+    return made
+
+
+def _holds(outer: Window, inner: Window) -> bool:
+    return (
+        outer.top <= inner.top
+        and outer.left <= inner.left
+        and outer.top + outer.height >= inner.top + inner.height
+        and outer.left + outer.width >= inner.left + inner.width
+    )
+
+
+def _side(side: Sequence[_Placed], weight: float, sides: tuple[int, ...], item: int, device: str) -> list[Conditioning]:
+    """The conditionings of one side, whose weights sum to `weight` at every position."""
+    if all(each.window is None and each.entry.mask is None for each in side):
+        total = sum(each.entry.strength for each in side)
+        if not total:
+            raise InputError("the strengths of the conditionings are all 0; give one another")
+        return [Conditioning(weight * each.entry.strength / total, each.entry.inputs) for each in side]
+    maps = [_weights(each, sides, item) for each in side]
+    total_map = np.sum(maps, axis=0) + 1e-37
+    return [
+        Conditioning(
+            weight, each.entry.inputs, to_device((share / total_map).astype(np.float32), device), window=each.window
+        )
+        for each, share in zip(side, maps, strict=True)
+    ]
+
+
+def _weights(each: _Placed, sides: tuple[int, ...], item: int) -> Array:
+    """How much an entry counts at every position, float64 [height, width] (comfy/samplers.py, get_area_and_mult)."""
+    entry, window = each.entry, each.window
+    weights = np.full(sides, entry.strength)
+    if entry.mask is not None:
+        weights = weights * _mask(entry, sides, item) * entry.mask_strength
+    if window is None:
+        return np.asarray(weights)
+    inside = np.ones((window.height, window.width))
+    if entry.mask is None:
+        inside = _faded(window, sides)
+    placed = np.zeros(sides)
+    placed[window.slices] = weights[window.slices] * inside
+    return placed
+
+
+def _faded(window: Window, sides: tuple[int, ...]) -> Array:
+    """Linear ramps at the edges of a window that lie inside the picture."""
+    ramps = []
+    for start, length, side in ((window.top, window.height, sides[0]), (window.left, window.width, sides[1])):
+        fade = min(_FADE, length // 4)
+        ramp = np.ones(length)
+        rise = (np.arange(fade) + 1) / max(fade, 1)
+        if start and fade:
+            ramp[:fade] *= rise
+        if start + length < side and fade:
+            ramp[-fade:] *= rise[::-1]
+        ramps.append(ramp)
+    return np.asarray(ramps[0][:, None] * ramps[1])
+
+
+def without_hints(entries: Conditioned) -> bool:
+    """Whether no ControlNet counts."""
+    return not any(entry.hints for entry in entries)
