@@ -21,7 +21,7 @@ from .a1111.errors import error_document as a1111_error
 from .a1111.routes import PREFIXES, a1111
 from .about import About
 from .api import Api
-from .guard import Guard, error_response
+from .guard import BASIC, Guard, error_response
 from .metrics import Metrics
 from .openai.errors import error_document
 from .openai.routes import PREFIX, openai
@@ -48,13 +48,13 @@ def create_app(service: Service, dialects: Sequence[Dialect] = DIALECTS) -> Star
     metrics = Metrics(service) if settings.metrics else None
     others = [route for dialect in dialects for route in dialect(service)]
     routes = [*Api(service).routes(), *About(service, metrics, others).routes(), *others, *page(service)]
-    middleware = guarded(settings)
+    middleware = guarded(settings, public=PUBLIC if settings.page else ())
     if settings.traces:
         from .traces import Traced, Traces
 
         service.watchers.append(Traces())
         middleware.insert(0, Middleware(Traced))
-    handlers: dict[Any, Any] = {OverpaintError: _failed, HTTPException: _no_route, Exception: _failed}
+    handlers: dict[Any, Any] = {OverpaintError: failed, HTTPException: no_route, Exception: failed}
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -67,9 +67,14 @@ def create_app(service: Service, dialects: Sequence[Dialect] = DIALECTS) -> Star
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=lifespan)
 
 
-def guarded(settings: Settings) -> list[Middleware]:
-    """What every call goes through before an application has it."""
-    middleware = [Middleware(Guard, settings=settings, shapes=ERRORS, public=PUBLIC if settings.page else ())]
+def guarded(
+    settings: Settings,
+    shapes: Mapping[str, ErrorDocument] = ERRORS,
+    public: Sequence[str] = (),
+    basic: Sequence[str] = BASIC,
+) -> list[Middleware]:
+    """What every call goes through before an application has it; the options are `Guard`'s."""
+    middleware = [Middleware(Guard, settings=settings, shapes=shapes, public=public, basic=basic)]
     if settings.origins:
         # Before the guard: a browser asks without a key whether it may send one.
         cors = Middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
@@ -85,11 +90,13 @@ def _start(service: Service) -> None:
         service.failure = exc
 
 
-async def _failed(request: Request, error: Exception) -> Response:
+async def failed(request: Request, error: Exception) -> Response:
+    """The answer for an error, in the shape of the interface that was called."""
     return error_response(error, request.state.error_document)
 
 
-async def _no_route(request: Request, error: HTTPException) -> Response:
+async def no_route(request: Request, error: HTTPException) -> Response:
+    """The answer where there is no such path, or not with this method."""
     kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_input")
     message = f"{error.detail}; see /openapi.json"
     response = error_response(RefusedError(message, error.status_code, kind), request.state.error_document)

@@ -53,7 +53,7 @@ async def _read(request: Request, settings: Settings, value: FormValue) -> Docum
 
 
 async def _form(request: Request, settings: Settings, value: FormValue) -> Document:
-    form = await _parsed(request, settings)
+    form = await read_form(request, settings)
     made: Document = {}
     try:
         for name in form:
@@ -70,8 +70,11 @@ async def _form(request: Request, settings: Settings, value: FormValue) -> Docum
     return made
 
 
-async def _parsed(request: Request, settings: Settings) -> FormData:
-    """The fields of a form. Files stay in memory, where the body's limit bounds them: a full disk fails no call."""
+async def read_form(request: Request, settings: Settings) -> FormData:
+    """The fields of a form; raises `InputError` for what is none.
+
+    Files stay in memory, where the body's limit bounds them: a full disk fails no call.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == PLAIN_FORM:
         return await request.form()
     parser = MultiPartParser(

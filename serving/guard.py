@@ -20,7 +20,7 @@ from .logs import line
 from .refusals import ErrorDocument, error_document, status_of
 from .settings import Settings
 
-BASIC = "/sdapi/"
+BASIC = ("/sdapi/",)
 """How the paths begin whose callers bring their key by HTTP Basic."""
 
 _log = logging.getLogger(__name__)
@@ -34,14 +34,26 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, shapes: Mapping[str, ErrorDocument], public: Sequence[str] = ()
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        shapes: Mapping[str, ErrorDocument],
+        public: Sequence[str] = (),
+        basic: Sequence[str] = BASIC,
     ) -> None:
-        """`shapes` are those of errors by the beginning of a path; others have the server's own."""
+        """`shapes` are those of errors by the beginning of a path; others have the server's own.
+
+        Below `basic` a browser that has no key is told to ask for one.
+        """
         self._app, self._settings, self._shapes, self._public = app, settings, shapes, public
+        self._basic = tuple(basic)
         self._keys = [key.encode() for key in settings.api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a call."""
+        if scope["type"] == "websocket":
+            await self._open(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -65,7 +77,7 @@ class Guard:
             self._check_length(headers)
         except RefusedError as exc:
             response = error_response(exc, shape)
-            if response.status_code == 401 and scope["path"].startswith(BASIC):
+            if response.status_code == 401 and scope["path"].startswith(self._basic):
                 # Not elsewhere: a browser would ask for a name.
                 response.headers["www-authenticate"] = 'Basic realm="overpaint"'
             await response(scope, receive, sending)
@@ -75,6 +87,18 @@ class Guard:
             seconds = round(time.perf_counter() - start, 4)
             method, path = scope["method"], _safe(scope["path"])
             line("call", {"request": id, "method": method, "path": path, "status": status, "seconds": seconds})
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a websocket: a refused one is closed before it opens, which is a status of 403."""
+        headers, state = Headers(scope=scope), scope.setdefault("state", {})
+        try:
+            state["owner"] = self._owner(headers)
+            self._check_host(headers)
+            self._check_origin(headers)
+        except RefusedError as exc:
+            await send({"type": "websocket.close", "code": 1008, "reason": exc.kind})
+        else:
+            await self._app(scope, receive, send)
 
     def _owner(self, headers: Headers) -> str:
         """Who calls; raises `RefusedError` (401) for a key that is missing or wrong."""
