@@ -189,6 +189,11 @@ class Service:
             self.draining = True
 
     @property
+    def drain_is_late(self) -> bool:
+        """Whether a drain has taken `settings.drain_seconds`."""
+        return self.draining and time.monotonic() - self._drain_begun > self.settings.drain_seconds
+
+    @property
     def drained(self) -> bool:
         """Whether a drain is over: all jobs have ended, and their results were fetched or had their time.
 
@@ -196,12 +201,11 @@ class Service:
         """
         if not self.draining:
             return False
-        now = time.monotonic()
         if self._busy:
-            if now - self._drain_begun > self.settings.drain_seconds:
+            if self.drain_is_late:
                 self._cancel_all()
             return False
-        linger = now - self.settings.linger_seconds
+        linger = time.monotonic() - self.settings.linger_seconds
         return all(job.collected or (job.finished or 0) < linger for job in self.jobs.ended())
 
     def drain(self) -> bool:
