@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -14,6 +15,9 @@ from .service import Service
 from .settings import Settings
 from .supervisor import Inherited
 from .watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from .comfy.beside import Beside
 
 ANSWERS_SECONDS = 10.0
 """For how many seconds after the last job answers are still sent."""
@@ -28,8 +32,15 @@ class Server(uvicorn.Server):
     It also drains where its supervisor is gone.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, supervisor: Inherited | None = None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        supervisor: Inherited | None = None,
+        beside: Beside | None = None,
+    ) -> None:
         super().__init__(config)
+        self._beside = beside
         self._service = service
         self._supervisor = supervisor
         self._watchdog = Watchdog(service, supervisor.ready if supervisor else None)
@@ -49,7 +60,7 @@ class Server(uvicorn.Server):
                 self._service.begin_drain()
         if self._watchdog.given_up:
             return False  # closing would wait for what does not come
-        if self._service.drained or self._service.failure is not None:
+        if (self._service.drained and not self._workflows_open()) or self._service.failure is not None:
             self.should_exit = True
         return await super().on_tick(counter)
 
@@ -61,11 +72,23 @@ class Server(uvicorn.Server):
                 host, port = each.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
                 print(f"serving {', '.join(self._service.models)} at http://{shown}:{port}", flush=True)
+        if self._beside is not None and self.servers:
+            print(f"serving ComfyUI's interface at {await self._beside.start()}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and close the service."""
         self._watchdog.close()
+        if self._beside is not None:
+            await self._beside.close()
         await super().shutdown(sockets)
+
+    def _workflows_open(self) -> bool:
+        """Whether workflows are open, which have as long as jobs to end."""
+        if self._beside is None or not self._beside.busy:
+            return False
+        if self._service.drain_is_late:
+            self._beside.cancel()
+        return True
 
 
 def run(settings: Settings) -> None:
@@ -87,6 +110,11 @@ def run(settings: Settings) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(min(settings.drain_seconds, ANSWERS_SECONDS))),
     )
-    Server(config, service, supervisor).run([supervisor.listener] if supervisor else None)
+    beside = None
+    if settings.comfy_port is not None:
+        from .comfy.beside import Beside
+
+        beside = Beside(service, config)
+    Server(config, service, supervisor, beside).run([supervisor.listener] if supervisor else None)
     if service.failure is not None:
         raise service.failure

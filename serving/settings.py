@@ -16,16 +16,19 @@ from .logs import KINDS
 
 PREFIX = "OVERPAINT_SERVE_"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+COMFY_PORT = 8189
 POLICIES = ("cancel", "keep")
 ON_HANG = ("report", "exit")
 Size = tuple[int, int]
 
 
-def _row(default: Any, kind: str, help_: str, least: float = 0, secret: bool = False) -> Any:
+def _row(default: Any, kind: str, help_: str, least: float = 0, secret: bool = False, alone: str = "") -> Any:
+    """A row; `alone` is what its flag means without a value."""
+    alone = "true" if kind == "flag" else alone
     return field(
         default=default,
         repr=not secret,
-        metadata={"kind": kind, "help": help_, "least": least, "shown": _shown(default)},
+        metadata={"kind": kind, "help": help_, "least": least, "shown": _shown(default), "alone": alone},
     )
 
 
@@ -88,6 +91,15 @@ class Settings:
     log: str = _row("none", "text", "a line for each call and job on standard error: none, text or json")
     traces: bool = _row(False, "flag", "spans for OpenTelemetry, of which the extra telemetry has the interface")
     page: bool = _row(True, "flag", "a page to paint in, at /, which is loaded without a key")
+    comfy_port: int | None = _row(None, "whole", "a port for ComfyUI's interface, at the same address; 0 is any")
+    comfy_frontend: str = _row(
+        "",
+        "text",
+        "ComfyUI's page there, installed as comfyui-frontend-package, or the folder of its files; implies port 8189",
+        alone="installed",
+    )
+    comfy_dir: str = _row("overpaint-comfy", "text", "the folder of its input, output, temp and user files")
+    comfy_runs: int = _row(4, "whole", "workflows of several clients that run at once", 1)
     metrics: bool = _row(True, "flag", "count for Prometheus, at /metrics")
 
     def __post_init__(self) -> None:
@@ -103,8 +115,13 @@ class Settings:
             raise InputError("models: name one at least", "models")
         if any(len(key) < 8 for key in self.api_keys):
             raise InputError("api_keys: a key has at least 8 characters", "api_keys")
-        if self.port > 65535:
-            raise InputError(f"port: {self.port} is none; give 0 to 65535", "port")
+        if self.comfy_frontend and self.comfy_port is None:
+            object.__setattr__(self, "comfy_port", COMFY_PORT)
+        for name in ("port", "comfy_port"):
+            if (getattr(self, name) or 0) > 65535:
+                raise InputError(f"{name}: {getattr(self, name)} is none; give 0 to 65535", name)
+        if self.port and self.port == self.comfy_port:
+            raise InputError(f"comfy_port: {self.port} is the server's own; give another", "comfy_port")
         check_hosts(self.fetch_urls, "fetch_urls")
         self.named_models()
         self.named_upscalers()

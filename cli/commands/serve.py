@@ -66,5 +66,7 @@ def add(commands: Any) -> None:
             f"--{name.replace('_', '-')}",
             dest=f"{_MARK}{name}",
             metavar=row.metadata["kind"].upper(),
+            nargs="?" if row.metadata["alone"] else None,
+            const=row.metadata["alone"] or None,
             help=f"{row.metadata['help']} ({row.metadata['shown']})",
         )

@@ -1,0 +1,1 @@
+"""ComfyUI's server interface, on a port of its own."""
