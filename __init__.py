@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .runtime.execution.snapshots import RunSnapshot
     from .runtime.imaging.picture import Picture, read
     from .runtime.model.controlnet import ControlNet, load_controlnet
+    from .runtime.model.image_prompt import ImagePromptAdapter, load_image_prompt
     from .runtime.model.load import bundled
     from .runtime.model.model import Model
     from .runtime.model.tickets import Ticket
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .runtime.provenance.infotext import Infotext, from_infotext
     from .runtime.replay import Replay, replay
     from .runtime.requests.controls import Control
+    from .runtime.requests.image_prompts import ImagePrompt
     from .runtime.requests.places import DepthMap, InpaintMask, Region
     from .runtime.requests.presets import Preset, preset
     from .runtime.requests.request import Request
@@ -67,6 +69,8 @@ _HOMES = {
     "RunTimeoutError": ".errors",
     "Control": ".runtime.requests.controls",
     "DepthMap": ".runtime.requests.places",
+    "ImagePrompt": ".runtime.requests.image_prompts",
+    "ImagePromptAdapter": ".runtime.model.image_prompt",
     "InpaintMask": ".runtime.requests.places",
     "RunSnapshot": ".runtime.execution.snapshots",
     "ControlNet": ".runtime.model.controlnet",
@@ -92,6 +96,7 @@ _HOMES = {
     "from_infotext": ".runtime.provenance.infotext",
     "load": ".runtime.pipeline",
     "options_schema": ".runtime.requests.schema",
+    "load_image_prompt": ".runtime.model.image_prompt",
     "load_upscaler": ".runtime.model.upscaler",
     "preset": ".runtime.requests.presets",
     "read": ".runtime.imaging.picture",
@@ -108,6 +113,8 @@ __all__ = [
     "EngineError",
     "EngineHungError",
     "ExportError",
+    "ImagePrompt",
+    "ImagePromptAdapter",
     "Infotext",
     "InpaintMask",
     "InputError",
@@ -138,6 +145,7 @@ __all__ = [
     "from_infotext",
     "load",
     "load_controlnet",
+    "load_image_prompt",
     "load_upscaler",
     "options_schema",
     "preset",

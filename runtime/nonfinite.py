@@ -11,6 +11,8 @@ from ..errors import ModelOutputError
 _VAE = "try a bundle exported in float32, or a checkpoint whose VAE is made for float16"
 _ADVICE = {
     "text_encoder": "the bundle's weights or precision are at fault",
+    "image_encoder": "the image-prompt adapter's weights or its precision are at fault",
+    "image_projection": "the image-prompt adapter's weights or its precision are at fault",
     "vae_encoder": _VAE,
     "vae_decoder": _VAE,
     "the upscaler": "export it with precision float32",

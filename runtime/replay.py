@@ -196,11 +196,14 @@ def _changed(record: Record, pipe: Pipeline, call: Any) -> Iterator[str]:
     yield from _compared("embedding", record.embeddings, pipe.text.embeddings)
     if isinstance(call, Request):
         yield from _compared("LoRA", record.loras, pipe.model.loras.hashes(parse_prompts(call).loras))
-    # Where model, ControlNets and LoRAs lie makes no difference.
-    where = {"model": None, "controlnets": None, "loras": None}
+    # Where model and adapters lie makes no difference.
+    where = {"model": None, "controlnets": None, "loras": None, "image_prompt_adapters": None}
     yield from _compared("loading option", {**record.loading, **where}, {**pipe.loading, **where})
     nets = pipe.model.stages.controlnets
     yield from _compared("ControlNet", record.controlnets, {name: nets.get(name).sha256 for name in record.controlnets})
+    adapters = pipe.model.stages.image_adapters
+    now = {name: adapters.get(name)[1].sha256 for name in record.image_adapters}
+    yield from _compared("image-prompt adapter", record.image_adapters, now)
     if isinstance(call, Request) and record.plan != plan_hash(pipe.plan(call)):
         yield "the table of the sampler's steps is another"
 

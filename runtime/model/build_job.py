@@ -18,7 +18,6 @@ from ..imaging.mask import HALF, to_latents
 from ..imaging.match import settle
 from ..imaging.tiles import Mosaic
 from ..progress import ProgressCallback, no_progress
-from ..requests.guidance import shares
 from ..requests.places import InpaintMask
 from ..requests.request import Request
 from ..sampling.brownian import BrownianNoise
@@ -55,7 +54,7 @@ class JobBuilder:
         """
         request, plan = self._request, self._prepared.plan
         shown = (yield from self._shown()) if self._facts.edits else None
-        builder = ConditioningBuilder(self._stages, self._prepared, self._stats, self._areas(), shown)
+        builder = ConditioningBuilder(self._stages, self._prepared, self._stats, shown)
         conditionings = yield from builder.conditionings()
         noise = self._stream(request.seed)
         draws = noise if request.habit.first_draw == "latents" else self._stream(request.seed)
@@ -227,12 +226,6 @@ class JobBuilder:
         between = "area" if mask.differential else self._request.habit.masks.soft_mask
         mode = between if mask.differential or mask.soft else mask.latent_mask
         return to_latents(mask.mask, self._facts.downscale, mode)
-
-    def _areas(self) -> Sequence[Array]:
-        if not self._prepared.regions:
-            return []
-        masks = [to_latents(region.mask, self._facts.downscale, "area") for region in self._prepared.regions]
-        return [to_device(area, self._device) for area in shares(masks)]
 
 
 def mosaic(request: Request, facts: ModelFacts, height: int, width: int) -> Mosaic | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -12,7 +12,11 @@ from ..conditioning.conditioning import GUIDANCE, SIZES, Conditioning
 from ..conditioning.embeds import guidance_embedding, size_ids
 from ..conditioning.prompt.tree import Phrase
 from ..requests.guidance import Guidance, WeightedPhrase, weighted_phrases
+from ..requests.image_prompts import RowImages
 from ..units import Units
+from .areas import Areas
+from .image_inputs import ImageInputs
+from .image_prompt import IMAGE
 from .loras import denoiser_loras, encoder_loras
 from .planning import PreparedRequest
 from .stages import Stages
@@ -25,7 +29,7 @@ Inputs = dict[str, Array]
 
 
 class ConditioningBuilder:
-    """The conditionings of one prepared request; `areas` are those of its regions, `shown` the latents of the picture
+    """The conditionings of one prepared request; `shown` are the latents of the picture
     that a model edits by instruction."""
 
     def __init__(
@@ -33,19 +37,19 @@ class ConditioningBuilder:
         stages: Stages,
         prepared: PreparedRequest,
         stats: RunStats,
-        areas: Sequence[Array],
         shown: Array | None = None,
     ) -> None:
         self._stages = stages
         self._prepared = prepared
         self._request = prepared.request
         self._stats = stats
-        self._areas = areas
         self._device = stages.denoiser.engine.device
+        self._areas = Areas(prepared, stages.facts.downscale, self._device)
         # Without the picture a model that edits by instruction is shown zeros.
         self._shown = None if shown is None else {True: shown, False: namespace(self._device).zeros_like(shown)}
         self._numbers = {negative: self._made_numbers(negative) for negative in (False, True)}
         self._inputs: dict[tuple[Phrase, bool], Inputs] = {}
+        self._images: dict[RowImages | None, Inputs] = {None: {}}
         self._low_rank = denoiser_loras(prepared.loras, self._device)
         self._encoder_loras = encoder_loras(prepared.loras, stages.prompts)
 
@@ -55,7 +59,21 @@ class ConditioningBuilder:
         for phrases in evaluations:
             for each in phrases:
                 yield from self._encoded(*self._source(each, phrases[0]))
-        return [tuple(self._conditioning(each, phrases[0]) for each in phrases) for phrases in evaluations]
+        yield from self._encode_images(dict.fromkeys(each.images for phrases in evaluations for each in phrases))
+        return [
+            tuple(self._conditioning(each, phrases[0]) for each in phrases if self._areas.anywhere(each))
+            for phrases in evaluations
+        ]
+
+    def _encode_images(self, wanted: Iterable[RowImages | None]) -> Units[None]:
+        """The inputs of the image prompts of every row."""
+        if (adapter := self._prepared.image_adapter) is None:
+            return
+        names = self._stages.denoiser.adapters[IMAGE]
+        encoded = ImageInputs(adapter, self._request, names, self._device, self._stats)
+        for images in wanted:
+            if images is not None:
+                self._images[images] = yield from encoded.of(images)
 
     @property
     def _guidance(self) -> Guidance:
@@ -78,9 +96,9 @@ class ConditioningBuilder:
 
     def _conditioning(self, each: WeightedPhrase, first: WeightedPhrase) -> Conditioning:
         inputs = self._inputs[self._source(each, first)]
-        area = None if each.place is None else self._areas[each.place]
         shown = None if self._shown is None else self._shown[each.shown]
-        made = {**inputs, **self._numbers[each.negative]}
+        made = {**inputs, **self._numbers[each.negative], **self._images[each.images]}
+        area = self._areas.of(each)
         return Conditioning(each.weight, made, area, concat_latents=shown, low_rank=self._low_rank)
 
     def _encoded(self, phrase: Phrase, zeros: bool = False) -> Units[Inputs]:

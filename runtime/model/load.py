@@ -27,6 +27,8 @@ from ..sampling.levels import ModelSchedule
 from ..sampling.names import find_schedule
 from .autoencoder import Autoencoder
 from .controlnet import ControlNet, ControlNets, load_controlnet
+from .image_adapters import ImagePromptAdapters
+from .image_prompt import ImagePromptAdapter, load_image_prompt
 from .loras import lora_graph, lora_layers, open_denoiser
 from .model import Model
 from .shipped import MODELS, find_in, shipped
@@ -51,16 +53,18 @@ def load_model(
     controlnets: Mapping[str, str | Path | ControlNet] | None = None,
     loras: str | Path | Sequence[str | Path] = (),
     lora_partial: bool = False,
+    image_prompt_adapters: Mapping[str, str | Path | ImagePromptAdapter] | None = None,
 ) -> Model:
     """Load a bundle: a folder's path, or the name of one that ships with the package.
 
     `engine` "auto" takes the fastest that can run here; `device`, `precision`, `shapes` and `threads` are those of
     `engines.registry.EngineOptions`. `max_rows` and `max_area` (latent positions; None: what suits the device) bound
     an engine call; pictures above `vae_tile` squared pixels go through the VAE in tiles; `verify` compares every file
-    with its hash. `controlnets` are added by the names that requests have for them, see `Model.add_controlnet`. `loras`
-    are folders of LoRAs, or files, that prompts and requests name; with `lora_partial` tensors of theirs that belong to
-    no layer are left out, instead of refused. Raises `InputError` for an unknown name or engine, `BundleError` for a
-    bundle that cannot be used, `EngineError` where the engine's library is missing.
+    with its hash. `controlnets` and `image_prompt_adapters` are added by the names that requests have for them, see
+    `Model.add_controlnet` and `Model.add_image_prompt_adapter`. `loras` are folders of LoRAs, or files, that prompts
+    and requests name; with `lora_partial` tensors of theirs that belong to no layer are left out, instead of refused.
+    Raises `InputError` for an unknown name or engine, `BundleError` for a bundle that cannot be used, `EngineError`
+    where the engine's library is missing.
     """
     limits = {"threads": (threads, 0), "max_rows": (max_rows, 1), "vae_tile": (vae_tile, 1)}
     if max_area is not None:
@@ -86,6 +90,18 @@ def load_model(
         ),
         Autoencoder(by_role["vae_encoder"], by_role["vae_decoder"], bundle.model, vae_tile, longest=_longest(bundle)),
         open_denoiser(bundle, by_role["denoiser"], max_rows, area, lora_engines),
+        ImagePromptAdapters(
+            bundle,
+            partial(
+                load_image_prompt,
+                engine=engine,
+                device=device,
+                precision=precision,
+                shapes=shapes,
+                threads=threads,
+                verify=verify,
+            ),
+        ),
         lora_engines=lora_engines,
     )
     stages.controlnets = ControlNets(
@@ -113,6 +129,8 @@ def load_model(
     model_ = Model(stages, schedule, loading, loras=library)
     for name, net in (controlnets or {}).items():
         model_.add_controlnet(name, net)
+    for name, adapter in (image_prompt_adapters or {}).items():
+        model_.add_image_prompt_adapter(name, adapter)
     return model_
 
 

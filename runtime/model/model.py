@@ -33,6 +33,7 @@ from ..sampling.noise import NoiseStream
 from ..sampling.plan import Plan
 from ..units import Units
 from .controlnet import ControlNet
+from .image_prompt import ImagePromptAdapter
 from .lane import Lane
 from .painting import Painting
 from .planning import Planner, PreparedRequest
@@ -68,7 +69,7 @@ class Model:
         """The most pixels of a picture or a mask that is read from a file."""
         self.loras = loras or LoraLibrary(None)
         """The LoRAs that requests can name; `add` adds more."""
-        self._planner = Planner(stages.bundle, schedule, stages.controlnets, self.loras)
+        self._planner = Planner(stages.bundle, schedule, stages.controlnets, self.loras, stages.image_adapters)
         self.scheduler = Scheduler(stages, self.painting, max_active)
         self.lane: Lane = self.scheduler
         """The way that runs, tools and stages take to the scheduler."""
@@ -94,7 +95,9 @@ class Model:
         bundle = self.bundle
         nets = self.stages.controlnets.hashes
         hashes = {name: graph.sha256 for name, graph in bundle.graphs.items()}
-        return Maker(bundle.model.name, hashes, self.loading, self.labels, self.stages.text.embeddings, nets)
+        adapters = self.stages.image_adapters.hashes
+        texts = self.stages.text.embeddings
+        return Maker(bundle.model.name, hashes, self.loading, self.labels, texts, nets, image_adapters=adapters)
 
     def add_controlnet(self, name: str, net: ControlNet | str | Path) -> None:
         """Have requests call a ControlNet `name`; a path or a bundled one's name is loaded as the model was.
@@ -104,6 +107,16 @@ class Model:
         self.stages.controlnets.add(name, net)
         place = str(net.bundle.folder if isinstance(net, ControlNet) else net)
         self.loading = {**self.loading, "controlnets": {**self.loading.get("controlnets", {}), name: place}}
+
+    def add_image_prompt_adapter(self, name: str, adapter: ImagePromptAdapter | str | Path) -> None:
+        """Have requests call an image-prompt adapter `name`; a path or a bundled one's name is loaded as the model was.
+
+        Raises `InputError` for one of another family, and a name that is taken.
+        """
+        self.stages.image_adapters.add(name, adapter)
+        place = str(adapter.bundle.folder if isinstance(adapter, ImagePromptAdapter) else adapter)
+        known = self.loading.get("image_prompt_adapters", {})
+        self.loading = {**self.loading, "image_prompt_adapters": {**known, name: place}}
 
     def read(self, source: Source, *, reduce: bool = False) -> Picture:
         """A picture of at most `max_pixels`, as `imaging.picture.read` reads it; a `Picture` as it is."""
@@ -260,6 +273,7 @@ class Model:
         for engine in self.engines.values():
             engine.close()
         self.stages.controlnets.close()
+        self.stages.image_adapters.close()
 
     def _call(self, function: Callable[[], _Made]) -> _Made:
         """One unit of work through the scheduler."""

@@ -19,6 +19,7 @@ from ..imaging.picture import Picture
 from ..provenance.parameters import parameters_text
 from ..requests.defaults import sampling
 from ..requests.guidance import Prompts, parse_prompts
+from ..requests.image_prompts import masks_of
 from ..requests.places import InpaintMask, Region
 from ..requests.request import Request
 from ..requests.settle import settled
@@ -31,6 +32,8 @@ from ..sampling.plan import Plan
 from .controlnet import ControlNets
 from .fits import check_fit
 from .hints import PreparedControl, prepared_controls
+from .image_adapters import ImagePromptAdapters
+from .image_prompt import ImagePromptAdapter
 from .signatures import unfed
 
 # How many times more or fewer pixels than usual deserve a note.
@@ -42,7 +45,8 @@ class PreparedRequest:
     """A request, checked and fitted to the model; nothing of it has run.
 
     `picture` and the masks are of the size that the model works at, `placement` says how the result comes back from it.
-    `parameters` is the text for files.
+    `parameters` is the text for files. `image_adapter` makes inputs of the request's image prompts, which count where
+    `image_masks` are.
     """
 
     request: Request
@@ -56,6 +60,8 @@ class PreparedRequest:
     controls: tuple[PreparedControl, ...] = ()
     depth_latents: Array | None = None
     loras: tuple[UsedLora, ...] = ()
+    image_adapter: ImagePromptAdapter | None = None
+    image_masks: tuple[Array, ...] = ()
 
 
 class Planner:
@@ -67,10 +73,12 @@ class Planner:
         schedule: ModelSchedule | FlowSchedule,
         controlnets: ControlNets | None = None,
         loras: LoraLibrary | None = None,
+        image_adapters: ImagePromptAdapters | None = None,
     ) -> None:
         self._bundle = bundle
         self._controlnets = controlnets or ControlNets()
         self._loras = loras or LoraLibrary(None)
+        self._image_adapters = image_adapters or ImagePromptAdapters(bundle)
         self._facts = bundle.model
         self._schedule = schedule
         self._unfed = unfed(bundle)
@@ -117,6 +125,7 @@ class Planner:
                 f"seed_resize_from is at least {facts.downscale}x{facts.downscale} pixels with this model",
                 "seed_resize_from",
             )
+        request, image_adapter = self._with_adapter(request)
         prompts = parse_prompts(request)
         loras = tuple(used for use in prompts.loras if (used := self._loras.use(use)) is not None)
         _check_ranks(loras)
@@ -140,7 +149,18 @@ class Planner:
             controls,
             self._depth(request),
             loras,
+            image_adapter,
+            tuple(self._fitted(request, mask) for mask in masks_of(request.image_prompts)),
         )
+
+    def _with_adapter(self, request: Request) -> tuple[Request, ImagePromptAdapter | None]:
+        """The request whose image prompts name their adapter, so that its record does, and the adapter."""
+        found = self._image_adapters.of(request.image_prompts)
+        if found is None:
+            return request, None
+        name, adapter = found
+        named = tuple(replace(prompt, adapter=name) for prompt in request.image_prompts)
+        return replace(request, image_prompts=named), adapter
 
     def check_size(self, size: tuple[int, int], window: int = 0) -> None:
         """Raise `InputError` for a (width, height) that the model does not take, whole or in windows of that side."""

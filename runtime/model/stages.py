@@ -13,6 +13,7 @@ from ..conditioning.encoders import PromptEncoder, TextEncoder
 from ..denoising.denoiser import Denoiser
 from .autoencoder import Autoencoder
 from .controlnet import ControlNets
+from .image_adapters import ImagePromptAdapters
 
 
 @dataclass(eq=False)
@@ -23,6 +24,7 @@ class Stages:
     prompts: PromptEncoder
     vae: Autoencoder
     denoiser: Denoiser
+    image_adapters: ImagePromptAdapters
     controlnets: ControlNets = field(default_factory=ControlNets)
     lora_engines: Mapping[str, LazyEngine] = field(default_factory=dict)
     """What runs the graphs that take LoRAs, by the graph's name; each is opened when it is first wanted."""
@@ -70,3 +72,4 @@ class Stages:
         for encoder in self.prompts.encoders:
             encoder.forget_nonfinite()
         self.vae.forget_nonfinite()
+        self.image_adapters.forget_nonfinite()

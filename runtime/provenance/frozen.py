@@ -25,6 +25,7 @@ HOMES: Mapping[str, str] = {
     "ToolCall": "..tools.tool_call",
     "Control": "..requests.controls",
     "DepthMap": "..requests.places",
+    "ImagePrompt": "..requests.image_prompts",
     "InpaintMask": "..requests.places",
     "Region": "..requests.places",
     "Request": "..requests.request",

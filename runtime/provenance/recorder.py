@@ -26,8 +26,8 @@ _SMALL = 2**20
 @dataclass(frozen=True)
 class Maker:
     """What of a loaded model goes into a record: its name, the hashes of its graphs, what `load` was given, the labels
-    of the engines, and the hashes of the textual inversions, of the ControlNets and of the LoRAs in use; each by
-    name."""
+    of the engines, and the hashes of the textual inversions, of the ControlNets, of the LoRAs in use and of the
+    image-prompt adapters; each by name."""
 
     name: str
     graphs: Mapping[str, str]
@@ -36,6 +36,7 @@ class Maker:
     embeddings: Mapping[str, str]
     controlnets: Mapping[str, str] = field(default_factory=dict)
     loras: Mapping[str, str] = field(default_factory=dict)
+    image_adapters: Mapping[str, str] = field(default_factory=dict)
 
 
 class RecordText:
@@ -87,6 +88,7 @@ def recorder(maker: Maker, call: Any, image: Image.Image, plan: Plan | None = No
         plan=None if plan is None else plan_hash(plan),
         together=together,
         controlnets={name: maker.controlnets[name] for name in _nets(call) if name in maker.controlnets},
+        image_adapters={name: maker.image_adapters[name] for name in _adapters(call) if name in maker.image_adapters},
     )
     return _Recorder(make, call, _hashed(image))
 
@@ -95,6 +97,13 @@ def _nets(call: Any) -> list[str]:
     """The names of the ControlNets of a request, or of a tool's call."""
     options = dict(getattr(call, "options", ()))
     return [control.net for control in getattr(call, "controls", None) or options.get("controls") or ()]
+
+
+def _adapters(call: Any) -> list[str]:
+    """The names of the image-prompt adapters of a request, or of a tool's call."""
+    options = dict(getattr(call, "options", ()))
+    prompts = getattr(call, "image_prompts", None) or options.get("image_prompts") or ()
+    return sorted({prompt.adapter for prompt in prompts})
 
 
 def _hashed(image: Image.Image) -> Callable[[], str]:

@@ -21,7 +21,8 @@ class Record:
 
     `call` is the request, or a tool's options, as JSON; `model` the bundle's name and hashes by graph;
     `loading` what `overpaint.load` was given; `engines` their labels by graph; `embeddings` the hashes of textual
-    inversions by name, `controlnets` and `loras` those of the request's ControlNets and LoRAs; `plan` the hash of the
+    inversions by name, `controlnets` and `loras` those of the request's ControlNets and LoRAs,
+    `image_adapters` that of its image-prompt adapter; `plan` the hash of the
     table; `together` how many pictures the run had; `result` the hash of the picture's pixels.
     """
 
@@ -36,9 +37,11 @@ class Record:
     result: str
     controlnets: Mapping[str, str] = field(default_factory=dict)
     loras: Mapping[str, str] = field(default_factory=dict)
+    image_adapters: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tables = (self.model, self.loading, self.engines, self.embeddings, self.controlnets, self.loras)
+        hashes = (self.embeddings, self.controlnets, self.loras, self.image_adapters)
+        tables = (self.model, self.loading, self.engines, *hashes)
         if not all(isinstance(table, dict) for table in tables) or not isinstance(self.model.get("graphs"), dict):
             raise damaged()
         if not isinstance(self.model.get("name"), str) or not isinstance(self.together, int):
@@ -49,7 +52,7 @@ class Record:
     def text(self) -> str:
         """The record as it is written into files."""
         data = {each.name: getattr(self, each.name) for each in fields(self)}
-        for name in ("controlnets", "loras"):
+        for name in ("controlnets", "loras", "image_adapters"):
             if not data[name]:  # which an older version does not know
                 del data[name]
         return json.dumps({"format": FORMAT, **data})

@@ -16,6 +16,7 @@ from ..conditioning.prompt.a1111 import SECOND_ORDER
 from ..conditioning.prompt.prompt import EXACT, Evaluations, Prompt, from_steps, parse
 from ..conditioning.prompt.tree import Phrase
 from ..sampling.plan import Plan
+from .image_prompts import Parts, RowImages, parts_of
 from .request import Request
 
 _NOTHING = 1e-9
@@ -38,7 +39,8 @@ class Prompts:
 
 @dataclass(frozen=True)
 class WeightedPhrase:
-    """What one row of an evaluation says, what its output counts, and where: the index of an area, None everywhere.
+    """What one row of an evaluation says, what its output counts, and where: the indices of a region's area and of an
+    image prompt's, None everywhere. `images` are the image prompts that it shows.
 
     `negative`: is it the negative prompt's row, where a model is given other things beside that? `shown`: is the
     picture shown to a model that edits by instruction?
@@ -49,6 +51,8 @@ class WeightedPhrase:
     place: int | None = None
     negative: bool = False
     shown: bool = True
+    part: int | None = None
+    images: RowImages | None = None
 
 
 def parse_prompts(request: Request) -> Prompts:
@@ -124,9 +128,11 @@ def weighted_phrases(
     arXiv:2404.07724, by shares of the steps instead of noise levels), so that the prompt is alone there. The prompts'
     steps begin anew in every pass. Where there are regions, places 0 ... n - 1 are theirs and n is where the prompt
     itself counts. A picture's guidance g' splits the rest: g' less the prompt's weights where the picture is shown,
-    1 - g' where it is not (Brooks et al., arXiv:2211.09800, equation 3).
+    1 - g' where it is not (Brooks et al., arXiv:2211.09800, equation 3). Image prompts are in all rows, one for each of
+    their areas; the negative prompt's have what stands for no picture.
     """
     passes = [_Pass(request, prompts, plan, index) for index in range(plan.passes)]
+    parts = parts_of(request.image_prompts, plan)
     made = []
     for evaluation, index in enumerate(plan.pass_index):
         at = passes[index]
@@ -138,18 +144,30 @@ def weighted_phrases(
             for weight, phrases in timeline
         ]
         rest = 1 - scale * sum(weight for weight, _ in at.timelines[-1])
-        if guidance.image is None:
-            phrases.append(WeightedPhrase(at.negative[now], rest, negative=guidance.apart))
-        else:
+        negative = WeightedPhrase(at.negative[now], rest, negative=guidance.apart)
+        against = [negative]
+        if guidance.image is not None:
             without = 1 - guidance.image
-            phrases.append(WeightedPhrase(at.negative[now], rest - without, negative=guidance.apart))
-            phrases.append(WeightedPhrase(at.negative[now], without, negative=guidance.apart, shown=False))
-        made.append(_summed(phrases))
+            against = [replace(negative, weight=rest - without), replace(negative, weight=without, shown=False)]
+        own = parts[evaluation]
+        made.append(_summed([*_with_images(phrases, own), *_with_images(against, own, negative=True)]))
     return made
 
 
+def _with_images(phrases: Sequence[WeightedPhrase], parts: Parts, negative: bool = False) -> list[WeightedPhrase]:
+    """The phrases with the image prompts that count where they do."""
+    if not parts:
+        return list(phrases)
+    return [
+        replace(each, part=part, images=RowImages(prompts, negative) if prompts else None)
+        for each in phrases
+        for part, prompts in parts
+    ]
+
+
 def _summed(phrases: Sequence[WeightedPhrase]) -> tuple[WeightedPhrase, ...]:
-    """The same with each phrase once a place: an empty prompt and an empty negative one are one row."""
+    """The same with each phrase once a place: an empty prompt and an empty negative one are one row, where they
+    show the same image prompts."""
     totals: dict[WeightedPhrase, float] = defaultdict(float)
     for each in phrases:
         totals[replace(each, weight=0.0)] += each.weight

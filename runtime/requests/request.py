@@ -17,7 +17,7 @@ Part = TypeVar("Part", bound=Section)
 class Request(Micro, Adapters, Canvas, Noise, Sampling, Prompting, Subject):
     """One picture to repaint: the fields of all sections (`requests.sections`), each by its own name.
 
-    A section by itself is `sampling`, `prompting`, `noising`, `canvas` or `micro`. `strength`, `steps` and
+    A section by itself is `sampling`, `prompting`, `adapters`, `noising`, `canvas` or `micro`. `strength`, `steps` and
     `guidance_scale` are the model's own where nothing is said, and may be `defaults.Times`. The options table says what
     each field is, see docs/options.md.
     """
@@ -48,8 +48,9 @@ class Request(Micro, Adapters, Canvas, Noise, Sampling, Prompting, Subject):
             raise InputError(
                 f"the depth map is {found}, the picture is {width}x{height}; give one of its size", "depth"
             )
-        for name, place, field in (("inpaint_mask", self.inpaint_mask, "inpaint_mask"), *regions):
-            if place is not None and place.mask.shape != (height, width):
+        images = ((f"image prompt {n}'s mask", image, "image_prompts") for n, image in enumerate(self.image_prompts, 1))
+        for name, place, field in (("inpaint_mask", self.inpaint_mask, "inpaint_mask"), *regions, *images):
+            if place is not None and place.mask is not None and place.mask.shape != (height, width):
                 found = "x".join(map(str, place.mask.shape[::-1]))
                 raise InputError(f"the {name} is {found}, the picture is {width}x{height}; give one of its size", field)
 
@@ -62,6 +63,11 @@ class Request(Micro, Adapters, Canvas, Noise, Sampling, Prompting, Subject):
     def prompting(self) -> Prompting:
         """What the model is asked for."""
         return self._part(Prompting)
+
+    @cached_property
+    def adapters(self) -> Adapters:
+        """What steers the model beside the prompt."""
+        return self._part(Adapters)
 
     @cached_property
     def noising(self) -> Noise:

@@ -13,6 +13,7 @@ from ..sampling.caching import Caching, parse_caching
 from ..sampling.names import resolve
 from . import checks
 from .controls import Control
+from .image_prompts import ImagePrompt, check_blend
 from .options import default, fields_of
 from .places import DepthMap, InpaintMask, Region
 
@@ -95,17 +96,31 @@ class Prompting(Section):
 
 @dataclass(frozen=True)
 class Adapters(Section):
-    """What steers the model beside the prompt: the ControlNets `controls`."""
+    """What steers the model beside the prompt.
+
+    `controls` are ControlNets. `image_prompts` are pictures; `image_weight` in [0, 3] is what all of them count beside
+    the text. `image_blend` "tokens" has the model attend to each of them, "average" to one picture of what they show on
+    average.
+    """
 
     controls: tuple[Control, ...] = default("controls")
+    image_prompts: tuple[ImagePrompt, ...] = default("image_prompts")
+    image_weight: float = default("image_weight")
+    image_blend: str = default("image_blend")
 
     def check(self) -> None:
-        """Raise `InputError` for what is no control."""
+        """Raise `InputError` for what is no control and no image prompt, and for image prompts that cannot be of one
+        request."""
         super().check()
         with checks.of("controls"):
             for control in checks.several("controls", self.controls):
                 if not isinstance(control, Control):
                     raise InputError(f"controls are of Control, not {control!r}; make one with overpaint.Control")
+        with checks.of("image_prompts"):
+            for prompt in checks.several("image_prompts", self.image_prompts):
+                if not isinstance(prompt, ImagePrompt):
+                    raise InputError(f"image_prompts are of ImagePrompt, not {prompt!r}")
+            check_blend(self.image_prompts, self.image_blend)
 
 
 @dataclass(frozen=True)

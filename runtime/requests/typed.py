@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from .controls import Control
 from .defaults import Times
+from .image_prompts import ImagePrompt
 from .places import DepthMap, InpaintMask, Region
 
 
@@ -62,6 +63,9 @@ class Common(Aliases, total=False):
     crop_top: int | None
     aesthetic_score: float | None
     negative_aesthetic_score: float | None
+    image_prompts: tuple[ImagePrompt, ...] | None
+    image_weight: float | None
+    image_blend: str | None
 
 
 class Painting(Common, total=False):
