@@ -15,6 +15,7 @@ from .commands import (
     completion,
     demo,
     export,
+    export_image_prompt,
     export_triton,
     export_upscaler,
     grid,
@@ -40,7 +41,7 @@ from .streams import tolerant
 
 COMMANDS = (
     img2img, plan, bench, demo, inpaint, outpaint, upscale, batch, grid, replay, run, presets, options, export,
-    export_upscaler, build, quantize, info, verify, serve, export_triton,
+    export_upscaler, export_image_prompt, build, quantize, info, verify, serve, export_triton,
 )  # fmt: skip
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "shapes", "verify")
@@ -67,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments["engine"] = {name: arguments.pop(name) for name in ENGINE if name in arguments}
     if "lora_folders" in arguments:
         loras.settle(arguments)
+    if adapters := arguments.pop("image_prompt_adapters", None):
+        arguments["engine"]["image_prompt_adapters"] = {each: each for each in adapters}
     if "preview_every" in arguments:
         arguments["preview"] = Preview(arguments["preview"], arguments.pop("preview_every"))
     parameters = arguments.pop("from_infotext", None)

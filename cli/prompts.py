@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_options
+from .image_prompts import add_image_prompts
 from .loras import add_folders, add_lora
 from .parser import CommandParser
 
@@ -57,7 +58,7 @@ def add_prompt(parser: CommandParser, text: str, usual: str | None = None, spare
         parser.needed.add("prompt")
 
 
-def add_prompting(parser: Any) -> None:
+def add_prompting(parser: Any, tool: str = "img2img") -> None:
     """What is asked for besides the prompt, and how prompts are read."""
     names = ("negative_prompt", "guidance_scale", "guidance_rescale", "guidance_interval", "image_guidance_scale")
     add_options(parser, "img2img", *names, "empty_negative", "clip_skip", "cache", "prompt_syntax", "weighting")
@@ -66,6 +67,7 @@ def add_prompting(parser: Any) -> None:
     add_options(parser, "img2img", *sizes)
     add_lora(parser)
     add_embeddings(parser)
+    add_image_prompts(parser, tool)
 
 
 def add_embeddings(parser: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..common import PARTLY, add_engine, add_saving
 from ..console import Console, add_console
+from ..image_prompts import add_adapters
 from ..prompts import add_embeddings, teach
 from ..saving import save
 
@@ -67,6 +68,7 @@ def add(commands: Any) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="write the new picture there")
     parser.add_argument("--model", metavar="MODEL", help="a bundle's folder or name (the one that made it)")
     add_embeddings(parser)
+    add_adapters(parser)
     add_saving(parser)
     add_engine(parser)
     add_console(parser)
