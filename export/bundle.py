@@ -28,6 +28,7 @@ from .checkpoints.tokenizer import write_tokenizer
 from .checkpoints.vaes import with_vae
 from .components import Component
 from .lora import LoraInputs
+from .merge import with_loras
 from .onnx import write_graph
 from .publish import check_space, publish, remove_stale
 from .streamed import in_float32, is_half, is_large
@@ -77,6 +78,7 @@ def export_bundle(
     defaults: Sequence[str] = (),
     adapters: Collection[str] = ADAPTERS,
     lora: bool = False,
+    merge_lora: Sequence[str] = (),
     overwrite: bool = False,
     report: Report = lambda stage: None,
 ) -> Bundle:
@@ -90,7 +92,8 @@ def export_bundle(
     that of the arithmetic, `weights` that of the file (by default the same, and half where the checkpoint's are);
     graphs take and give float32 either way. `adapters` are those of `ADAPTERS` that the denoiser can take; one that a
     picture does not use costs nothing. With `lora` denoiser and text encoders are exported a second time, as graphs
-    that take LoRAs: the bundle has twice the size. `report` is told each stage as it begins, and before them what of
+    that take LoRAs: the bundle has twice the size. `merge_lora` are LoRAs that its weights get for good, see
+    `merge.with_loras`. `report` is told each stage as it begins, and before them what of
     the checkpoint is left out: weights that no part needs, and settings of its scheduler that are not followed.
 
 
@@ -108,6 +111,8 @@ def export_bundle(
     source = supported(open_checkpoint(checkpoint, tokenizer, prediction_type, zero_snr, vae))
     if ignored := surplus(source):
         source = replace(source, origin={**source.origin, "ignored weights": ignored})
+    if merge_lora:
+        source = with_loras(source, merge_lora)
     if weights is None and precision == "float32" and all(is_half(source.state(part)) for part in source.parts):
         stored = "float16"
     model = model_facts(source, bundle.name)

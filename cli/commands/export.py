@@ -81,5 +81,12 @@ def add(commands: Any) -> None:
         action="store_true",
         help="have it take LoRAs, which may differ from picture to picture: the bundle has twice the size",
     )
+    parser.add_argument(
+        "--merge-lora",
+        metavar="FILE[:W]",
+        action="append",
+        default=[],
+        help="a LoRA, LoCon, LoHa or LoKr that the weights get for good, FILE.safetensors:0.8; may be repeated",
+    )
     parser.add_argument("--int8", action="store_true", help="quantise it afterwards, as `quantize` does")
     add_calibration(parser)

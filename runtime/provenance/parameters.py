@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...bundles.facts import ModelFacts
+from ...loras.weights import parse_use
 from ...version import __version__
 from ..conditioning.lora.library import UsedLora
-from ..conditioning.lora.weights import parse_use
 from ..imaging.metadata import Parameters, format_parameters
 from ..requests.defaults import sampling
 from ..requests.guidance import A1111_SYNTAX

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...bundles.tensor import Array
 from ...errors import InputError
-from ..conditioning.lora.weights import LoraUse, parse_use, take_tags
+from ...loras.weights import LoraUse, parse_use, take_tags
 from ..conditioning.prompt.a1111 import SECOND_ORDER
 from ..conditioning.prompt.prompt import EXACT, Evaluations, Prompt, from_steps, parse
 from ..conditioning.prompt.tree import Phrase

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...errors import InputError
-from ..conditioning.lora.weights import parse_use
+from ...loras.weights import parse_use
 from ..conventions.convention import Convention, convention
 from ..imaging.limits import MAX_SIDE
 from ..imaging.picture import Picture

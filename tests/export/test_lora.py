@@ -16,7 +16,7 @@ import overpaint
 from overpaint.bundles.tensor import Array
 from overpaint.engines.compare import relative_error
 from overpaint.export import export_bundle
-from overpaint.runtime.conditioning.lora.weights import LoraUse
+from overpaint.loras.weights import LoraUse
 from overpaint.runtime.denoising.rows import Row
 from tests.support.checkpoints import tiny_checkpoint
 

@@ -29,6 +29,7 @@ LAYERS: Sequence[Sequence[Part]] = (
             "numpy filelock",
         ),
     ),
+    (Part("loras", "LoRA files: their tensors by a model's layers, and what they count", "numpy safetensors"),),
     (
         Part(
             "engines",

@@ -11,11 +11,11 @@ from ....bundles.graph import LowRankLayer
 from ....bundles.tensor import Array
 from ....engines.arrays import to_device
 from ....errors import InputError, counted
+from ....loras.file import LoraFile
+from ....loras.keys import ALPHA, DENOISER, DOWN, TEXT, UP, Factors, Parsed, Target, listed, parse
+from ....loras.layers import Table, layer_table
+from ....loras.weights import LoraUse
 from ..low_rank import MOST_RANK, LowRank, padded_rank
-from .file import LoraFile
-from .keys import ALPHA, DENOISER, DOWN, TEXT, UP, Factors, Parsed, Target, listed, parse
-from .layers import Table, layer_table
-from .weights import LoraUse
 
 _FAMILIES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
 _TEXT_LAYERS = ("attn2_to_k", "attn2_to_v")

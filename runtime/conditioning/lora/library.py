@@ -10,9 +10,9 @@ from pathlib import Path
 from threading import Lock
 
 from ....errors import InputError, unknown
-from .file import SUFFIX, read_lora
+from ....loras.file import SUFFIX, read_lora
+from ....loras.weights import LoraUse
 from .fit import FittedLora, LoraLayers, ParsedLora, check_lora, fit_denoiser, fit_encoder
-from .weights import LoraUse
 
 # LoRAs that are kept as they were read, and fitted.
 _MOST_KEPT = 16

@@ -14,7 +14,7 @@ from overpaint import InputError, Pipeline
 from overpaint.bundles.tensor import Array
 from overpaint.engines.lazy import LazyEngine
 from overpaint.engines.wrapper import Wrapper
-from overpaint.runtime.conditioning.lora.weights import LoraUse, parse_use, take_tags
+from overpaint.loras.weights import LoraUse, parse_use, take_tags
 from overpaint.runtime.imaging.metadata import read_record
 from overpaint.runtime.replay import replay
 from tests.support import loras

@@ -12,10 +12,10 @@ import pytest
 from overpaint import InputError
 from overpaint.bundles.graph import LowRankLayer
 from overpaint.bundles.tensor import Array
-from overpaint.runtime.conditioning.lora.file import read_lora
+from overpaint.loras.file import read_lora
+from overpaint.loras.layers import original_name
+from overpaint.loras.weights import LoraUse
 from overpaint.runtime.conditioning.lora.fit import LoraLayers, check_lora, fit_denoiser, fit_encoder
-from overpaint.runtime.conditioning.lora.layers import original_name
-from overpaint.runtime.conditioning.lora.weights import LoraUse
 from tests.support import loras
 from tests.support.bundles import LORA_LAYERS
 

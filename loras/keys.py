@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ....bundles.tensor import Array
+from ..bundles.tensor import Array
 
 DOWN, UP, ALPHA = "down", "up", "alpha"
 DENOISER, TEXT = "denoiser", "text_encoder"
@@ -75,11 +75,13 @@ class Factors:
 @dataclass
 class Parsed:
     """A LoRA's tensors by layer; `others` are the names of those of other kinds of adapters, by kind, and `unknown`
-    those that belong to nothing."""
+    those that belong to nothing. `merged` are those of all kinds by layer and the last part of their names, for
+    `deltas.delta`."""
 
     layers: dict[Target, Factors] = field(default_factory=dict)
     others: dict[str, list[str]] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    merged: dict[Target, dict[str, Array]] = field(default_factory=dict)
 
 
 def parse(tensors: Mapping[str, Array]) -> Parsed:
@@ -91,7 +93,10 @@ def parse(tensors: Mapping[str, Array]) -> Parsed:
             factors = parsed.layers.setdefault(_target(name.removesuffix(suffix)), Factors())
             factors.tensors[_FACTORS[suffix]] = tensor
             factors.names.append(name)
+            parsed.merged.setdefault(_target(name.removesuffix(suffix)), {})[_FACTORS[suffix]] = tensor
         elif kind := _other(name):
+            stem, _, last = name.removesuffix(".weight").rpartition(".")
+            parsed.merged.setdefault(_target(stem), {})[last] = tensor
             parsed.others.setdefault(kind, []).append(name)
         else:
             parsed.unknown.append(name)

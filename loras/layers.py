@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from ....bundles.graph import LowRankLayer
+from ..bundles.graph import LowRankLayer
 
 _RESNET = {
     "norm1": "in_layers_0",
@@ -19,6 +19,8 @@ _RESNET = {
 _WHOLE = {
     "time_embedding.linear_1": "time_embed_0",
     "time_embedding.linear_2": "time_embed_2",
+    "conv_in": "input_blocks_0_0",
+    "conv_out": "out_2",
     "add_embedding.linear_1": "label_emb_0_0",
     "add_embedding.linear_2": "label_emb_0_2",
 }
@@ -32,18 +34,24 @@ def layer_table(layers: Sequence[LowRankLayer]) -> Table:
     """Where the LoRAs of each layer lie, by its names with "_" for ".": diffusers' and, of a U-Net, that of the
     original code (Rombach et al.; kohya's files for SDXL have those). GEGLU's one layer is two of a graph's."""
     table: dict[str, list[LowRankLayer]] = defaultdict(list)
-    count = _resnets_per_block(layers)
+    names = aliases([layer.name for layer in layers])
     for layer in layers:
-        own = layer.name.replace(".", "_").removeprefix("text_model_")
-        for name in {own, original_name(layer.name, count)} - {None}:
-            table[str(name)].append(layer)
+        for name in names[layer.name]:
+            table[name].append(layer)
     return table
+
+
+def aliases(names: Sequence[str]) -> dict[str, set[str]]:
+    """What LoRA files call the layers of one model, by their names in diffusers' model."""
+    count = _resnets_per_block(names)
+    own = {name: name.replace(".", "_").removeprefix("text_model_") for name in names}
+    return {name: {own[name], original_name(name, count) or own[name]} for name in names}
 
 
 def blocks(layers: Sequence[LowRankLayer]) -> dict[str, str]:
     """The block of each layer as A1111's extension for block weights calls it, such as "IN04", "M00" and "OUT11"; ""
     for a layer outside of all."""
-    count = _resnets_per_block(layers)
+    count = _resnets_per_block([layer.name for layer in layers])
     kinds = {"input": "IN", "middle": "M", "output": "OUT"}
     made = {}
     for layer in layers:
@@ -74,6 +82,6 @@ def _inner(kind: str, rest: str) -> str:
     return _RESNET.get(rest, rest.replace(".", "_")) if kind == "resnets" else rest.replace(".", "_")
 
 
-def _resnets_per_block(layers: Sequence[LowRankLayer]) -> int:
-    found = (_BLOCK.fullmatch(layer.name) for layer in layers)
+def _resnets_per_block(names: Sequence[str]) -> int:
+    found = map(_BLOCK.fullmatch, names)
     return max((int(one[4]) + 1 for one in found if one and one[1] == "down"), default=0)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ....bundles.graph import LowRankLayer
-from ....errors import InputError
+from ..bundles.graph import LowRankLayer
+from ..errors import InputError
 from .layers import blocks
 
 MOST = 100.0

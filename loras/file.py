@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from ....bundles.tensor import Array
-from ....errors import InputError
-from ..prompt.embeddings import PICKLES
+from ..bundles.tensor import Array
+from ..errors import InputError
 
 SUFFIX = ".safetensors"
+PICKLES = {".bin", ".ckpt", ".pt", ".pth"}
 # What PEFT calls the file that it writes beside its configuration, which has the alphas.
 _PEFT, _PEFT_CONFIG = "adapter_model", "adapter_config.json"
 _LENGTH = 8
