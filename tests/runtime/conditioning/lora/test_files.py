@@ -202,6 +202,7 @@ def test_the_original_code_s_names() -> None:
         "up_blocks.1.attentions.2.proj_in": "output_blocks_5_1_proj_in",
         "up_blocks.3.attentions.2.proj_in": "output_blocks_11_1_proj_in",
         "time_embedding.linear_2": "time_embed_2",
-        "conv_out": None,
+        "conv_out": "out_2",
+        "conv_norm_out": None,
     }
     assert {name: original_name(name, 2) for name in pairs} == pairs
