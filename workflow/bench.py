@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, unknown
+from ..runtime.conditioning.lora.library import LoraLibrary
+from ..runtime.model.controlnet import ControlNet, bundled_controlnets, load_controlnet
 from ..runtime.model.load import load_model
 from ..runtime.model.model import Model
 from ..runtime.model.upscaler import Upscaler, bundled_upscalers, load_upscaler
@@ -36,6 +38,7 @@ class Workbench:
         output: str | Path | None = None,
         temp: str | Path | None = None,
         upscalers: Mapping[str, Upscaler | str | Path] | None = None,
+        controlnets: Mapping[str, ControlNet | str | Path] | None = None,
         loading: Mapping[str, Any] | None = None,
         metadata: bool = True,
         cache: ResultCache | None = None,
@@ -49,6 +52,8 @@ class Workbench:
         self._models: dict[str, Source] = dict(models)
         self._upscalers: dict[str, Upscaler | str | Path] = {name: name for name in bundled_upscalers()}
         self._upscalers |= upscalers or {}
+        self._controlnets: dict[str, ControlNet | str | Path] = {name: name for name in bundled_controlnets()}
+        self._controlnets |= controlnets or {}
         self._lock = threading.RLock()
 
     @property
@@ -60,6 +65,20 @@ class Workbench:
     def upscalers(self) -> list[str]:
         """The names of the upscalers."""
         return sorted(self._upscalers)
+
+    @property
+    def controlnets(self) -> list[str]:
+        """The names of the ControlNets."""
+        return sorted(self._controlnets)
+
+    @property
+    def loras(self) -> list[str]:
+        """The LoRAs of the models that are loaded, and of those to load, by their files' names."""
+        library = LoraLibrary(None)
+        places = self._loading.get("loras", ())
+        library.add([places] if isinstance(places, (str, Path)) else places)
+        loaded = [model.loras for model in self._models.values() if isinstance(model, Model)]
+        return sorted({f"{name}.safetensors" for each in (library, *loaded) for name in each.paths})
 
     @property
     def embeddings(self) -> list[str]:
@@ -74,9 +93,21 @@ class Workbench:
 
     def upscaler(self, name: str) -> Upscaler:
         """An upscaler by its name, loaded once; raises `InputError` for an unknown name."""
-        known = {key: self._loading[key] for key in ("engine", "device", "threads") if key in self._loading}
-        held: Upscaler = self._held(self._upscalers, "upscaler", name, lambda source: load_upscaler(source, **known))
+        held: Upscaler = self._held(
+            self._upscalers, "upscaler", name, lambda source: load_upscaler(source, **self._kept())
+        )
         return held
+
+    def controlnet(self, name: str) -> ControlNet:
+        """A ControlNet by its name, loaded once; raises `InputError` for an unknown name."""
+        held: ControlNet = self._held(
+            self._controlnets, "ControlNet", name, lambda source: load_controlnet(source, **self._kept("shapes"))
+        )
+        return held
+
+    def _kept(self, *more: str) -> dict[str, Any]:
+        """The options of loading that all networks have, and `more`."""
+        return {key: self._loading[key] for key in ("engine", "device", "threads", *more) if key in self._loading}
 
     def _held(self, held: dict[str, Any], kind: str, name: str, load: Callable[[Any], Any]) -> Any:
         with self._lock:
@@ -110,8 +141,8 @@ class Workbench:
     def close(self) -> None:
         """Let go of the results, and close what was loaded by name."""
         self.results.clear()
-        for each in [*self._models.values(), *self._upscalers.values()]:
-            if isinstance(each, (Model, Upscaler)):
+        for each in [*self._models.values(), *self._upscalers.values(), *self._controlnets.values()]:
+            if isinstance(each, (Model, Upscaler, ControlNet)):
                 each.close()
 
 

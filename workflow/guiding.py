@@ -10,13 +10,16 @@ import numpy as np
 from ..bundles.tensor import Array
 from ..engines.arrays import to_device
 from ..errors import InputError
-from ..runtime.conditioning.conditioning import Conditioning
+from ..runtime.conditioning.conditioning import SIZES, Conditioning
+from ..runtime.conditioning.embeds import size_ids
 from ..runtime.imaging.tiles import Window
+from ..runtime.model.model import Model
+from ..runtime.requests.sections import Micro
 from ..runtime.sampling.flow import FlowSchedule
 from ..runtime.sampling.levels import ModelSchedule
 from ..runtime.sampling.plan import Plan
 from .scaling import scaled_masks
-from .values import Conditioned, Entry, Guider
+from .values import Entry, Guider, Hint
 
 _FADE = 8
 """Latents over which an area's weight falls at those of its edges that lie inside the picture."""
@@ -31,7 +34,11 @@ class _Placed:
     window: Window | None
 
 
-def conditionings(guider: Guider, plan: Plan, sides: tuple[int, ...], item: int) -> list[tuple[Conditioning, ...]]:
+Steered = tuple[Conditioning, tuple[Hint, ...]]
+"""A conditioning, and the ControlNets that count in it."""
+
+
+def conditionings(guider: Guider, plan: Plan, sides: tuple[int, ...], item: int) -> list[tuple[Steered, ...]]:
     """Those of each evaluation for one item of a batch whose latents are of (height, width).
 
     Each side's entries count by their weights, divided by their sum (comfy/samplers.py, calc_cond_batch); the positive
@@ -42,16 +49,35 @@ def conditionings(guider: Guider, plan: Plan, sides: tuple[int, ...], item: int)
     positive = [_placed(entry, sides, downscale, item) for entry in guider.positive]
     weights = [(positive, 1.0)]
     if guider.negative is not None and guider.cfg != 1:
-        negative = [_placed(entry, sides, downscale, item) for entry in guider.negative]
+        shared = tuple(hint for hint in guider.positive[0].hints if hint.shared)
+        unguided = (replace(entry, hints=entry.hints or shared) for entry in guider.negative)
+        negative = [_placed(entry, sides, downscale, item) for entry in unguided]
         positive, negative = _covered(positive, negative), _covered(negative, positive)
         weights = [(positive, guider.cfg), (negative, 1 - guider.cfg)]
+    loras = model.low_rank(guider.diffusion.loras)
+    sizes = [_sizes(model, sides, bool(place)) for place, _ in enumerate(weights)]
     made = []
     for sigma in plan.sigmas:
         active = [([each for each in side if _counts(each.entry, model.schedule, sigma)], w) for side, w in weights]
         if not all(side for side, _ in active):
             raise InputError(f"no conditioning counts at sigma {sigma:.4g}; have one that does from start to end")
-        made.append(tuple(each for side, weight in active for each in _side(side, weight, sides, item, device)))
+        steered = [
+            (replace(each, low_rank=loras, inputs={**each.inputs, **sizes[place]}), placed.entry.hints)
+            for place, (side, weight) in enumerate(active)
+            for each, placed in zip(_side(side, weight, sides, item, device), side, strict=True)
+        ]
+        made.append(tuple(steered))
     return made
+
+
+def _sizes(model: Model, sides: tuple[int, ...], negative: bool) -> dict[str, Array]:
+    """The numbers of a picture's size, where the denoiser takes them (Podell et al., arXiv:2307.01952)."""
+    facts = model.bundle.model
+    if not facts.size_ids:
+        return {}
+    size = sides[1] * facts.downscale, sides[0] * facts.downscale
+    numbers = size_ids(facts.size_ids, Micro().size_numbers(size, negative))
+    return {SIZES: to_device(numbers, model.stages.denoiser.engine.device)}
 
 
 def _counts(entry: Entry, schedule: ModelSchedule | FlowSchedule, sigma: float) -> bool:
@@ -168,8 +194,3 @@ def _faded(window: Window, sides: tuple[int, ...]) -> Array:
             ramp[-fade:] *= rise[::-1]
         ramps.append(ramp)
     return np.asarray(ramps[0][:, None] * ramps[1])
-
-
-def without_hints(entries: Conditioned) -> bool:
-    """Whether no ControlNet counts."""
-    return not any(entry.hints for entry in entries)

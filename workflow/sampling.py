@@ -22,6 +22,7 @@ from ..runtime.sampling.noise import NoiseStream, noise_stream
 from ..runtime.sampling.plan import Plan
 from .context import Context
 from .guiding import conditionings
+from .hints import controls
 from .scaling import scaled_masks
 from .sigmas import model_schedule
 from .values import Guider, Latents, Noise, SamplerChoice
@@ -129,15 +130,18 @@ def _job(
             again = to_device(first_noise(Noise((noise.seed + 1) % 2**64), latents)[item], device)
         thresholds = _thresholds(guider, plan, masks[item], end)
         mask = NoiseMask(plan, clean, again, thresholds, _levels(model, plan, clean.shape))
+    sides = latents.samples.shape[-2:]
+    steered = conditionings(guider, plan, sides, item)
     return model.start_job(
         lincomb(plan.start, (clean, drawn)),
-        conditionings(guider, plan, latents.samples.shape[-2:], item),
+        [tuple(conditioning for conditioning, _ in those) for those in steered],
         plan,
         _Item(noise_stream("cpu", steps), count, item),
         add_noise=False,
         guidance_rescale=guider.diffusion.rescale,
         motion=BrownianNoise(lambda seed: _Item(noise_stream("cpu", seed), count, item), noise.seed),
         blend=mask,
+        controls=controls(model, plan, steered, sides, item),
         concat_latents=_concat(guider, clean, None if masks is None else masks[item], item),
     )
 

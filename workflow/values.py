@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..bundles.tensor import Array
+from ..runtime.conditioning.lora.weights import LoraUse
+from ..runtime.model.controlnet import ControlNet
 from ..runtime.model.model import Model
 
 PIXELS = 8
@@ -40,6 +41,7 @@ class Diffusion:
     model: Model
     rescale: float = 0.0
     differential: float | None = None
+    loras: tuple[LoraUse, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,7 @@ class Texts:
 
     model: Model
     clip_skip: int = 0
+    loras: tuple[LoraUse, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +62,15 @@ class Vae:
 
 @dataclass(frozen=True, eq=False)
 class Hint:
-    """A ControlNet's part in a conditioning: its net by name, the picture, and when and how much it counts."""
+    """A ControlNet's part in a conditioning: the net, the pictures, and when and how much it counts."""
 
-    net: Any
+    net: ControlNet
     image: Array
     strength: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    shared: bool = False
+    """Whether the negative side has it too, where it has none of its own."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,8 @@ def run(
     output: Path | None,
     changes: list[tuple[str, Any]],
     models: list[str],
+    loras: list[Path],
+    controlnets: list[str],
     folder: Path,
     explain: bool,
     overwrite: bool,
@@ -41,8 +43,9 @@ def run(
 
     if output is not None and not overwrite:
         check_free(output)
+    loading = engine | ({"loras": loras} if loras else {})
     graph = read_workflow(workflow).with_values(dict(changes))
-    bench = Workbench(names_of(models or ["tiny"]), folder=folder, loading=engine)
+    bench = Workbench(names_of(models or ["tiny"]), folder=folder, loading=loading, controlnets=names_of(controlnets))
     if explain:
         _explain(console, graph, bench)
         return
@@ -119,6 +122,14 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--model", dest="models", metavar="NAME[=BUNDLE]", action="append", default=[],
         help="a bundle, and the name that the workflow has for it: v1-5.safetensors=bundles/sd15 (tiny)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--lora", dest="loras", metavar="PATH", type=Path, action="append", default=[],
+        help="a LoRA's file, or a folder of them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--controlnet", dest="controlnets", metavar="NAME[=BUNDLE]", action="append", default=[],
+        help="a ControlNet's bundle, and the name that the workflow has for it",
     )  # fmt: skip
     parser.add_argument(
         "--folder", type=Path, default=Path(), help="holds the folders input, output and temp (the current one)"

@@ -14,7 +14,9 @@ from ...engines.arrays import to_device
 from ...engines.base import Engine
 from ...errors import InputError
 from ..conditioning.conditioning import Conditioning, by_evaluation
-from ..conditioning.lora.library import LoraLibrary
+from ..conditioning.lora.library import LoraLibrary, UsedLora
+from ..conditioning.lora.weights import LoraUse
+from ..conditioning.low_rank import LowRank
 from ..conditioning.prompt.prompt import parse
 from ..conditioning.prompt.tree import Phrase
 from ..denoising.job import Job, JobSnapshot
@@ -35,6 +37,7 @@ from ..units import Units
 from .controlnet import ControlNet
 from .image_prompt import ImagePromptAdapter
 from .lane import Lane
+from .loras import denoiser_loras, encoder_loras
 from .painting import Painting
 from .planning import Planner, PreparedRequest
 from .scheduler import MAX_ACTIVE, Scheduler
@@ -165,21 +168,36 @@ class Model:
         return self.scheduler.submit(request, deadline=deadline, priority=priority)
 
     def encode_prompt(
-        self, prompt: str | Phrase, *, clip_skip: int = 0, weighting: str = "a1111", syntax: str = "a1111"
+        self,
+        prompt: str | Phrase,
+        *,
+        clip_skip: int = 0,
+        weighting: str = "a1111",
+        syntax: str = "a1111",
+        loras: Sequence[LoraUse] = (),
     ) -> Mapping[str, Array]:
         """A prompt as inputs of the denoiser, on its device: "encoder_hidden_states" float32 [tokens, dim], and what
         else the model's text encoders give, see `PromptEncoder`.
 
-        A text is parsed in a syntax of `prompt.prompt.SYNTAXES`; it is one whose words stay the same in all steps.
-        Raises `InputError` for another, and as `TextEncoder.encode` does.
+        A text is parsed in a syntax of `prompt.prompt.SYNTAXES`; it is one whose words stay the same in all steps. The
+        text encoders work with `loras`. Raises `InputError` for another, and as `TextEncoder.encode` and
+        `LoraLibrary.use` do.
         """
+        own = encoder_loras(self._used(loras), self.stages.prompts)
         phrase = _constant(prompt, syntax) if isinstance(prompt, str) else prompt
 
         def encode() -> dict[str, Array]:
-            made, _ = self.stages.prompts.encode(phrase, clip_skip, weighting)
+            made, _ = self.stages.prompts.encode(phrase, clip_skip, weighting, own)
             return {name: to_device(array, self.stages.denoiser.engine.device) for name, array in made.items()}
 
         return self._call(encode)
+
+    def low_rank(self, loras: Sequence[LoraUse]) -> tuple[LowRank, ...]:
+        """LoRAs as a `Conditioning` of the denoiser has them; raises `InputError` as `LoraLibrary.use` does."""
+        return denoiser_loras(self._used(loras), self.stages.denoiser.engine.device)
+
+    def _used(self, loras: Sequence[LoraUse]) -> list[UsedLora]:
+        return [used for used in map(self.loras.use, loras) if used is not None]
 
     def encode_image(self, pixels: Array, noise: NoiseStream | None = None) -> Array:
         """The latents of pixels [height, width, 3] from 0 to 255, of the model's multiple: float32 [channels, height,

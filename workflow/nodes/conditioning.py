@@ -26,7 +26,9 @@ GIVES = outputs("CONDITIONING")
 )
 def clip_text_encode(context: Context, text: str, clip: Texts) -> Conditioned:
     """A prompt, with ComfyUI's weights in parentheses."""
-    made = clip.model.encode_prompt(text, clip_skip=clip.clip_skip, weighting="comfy", syntax="comfy-exact")
+    made = clip.model.encode_prompt(
+        text, clip_skip=clip.clip_skip, weighting="comfy", syntax="comfy-exact", loras=clip.loras
+    )
     return (Entry(made),)
 
 

@@ -82,10 +82,8 @@ def load_image_mask(context: Context, image: str, channel: str) -> Array:
 
 
 def eight_bits(picture: Array) -> Array:
-    """A picture in [0, 1] as uint8, cut as ComfyUI does it; a level of 8 bits keeps itself."""
-    levels = picture * np.float32(255)
-    whole = np.rint(levels)
-    return np.clip(np.where(np.abs(levels - whole) < 1e-4, whole, levels), 0, 255).astype(np.uint8)
+    """A picture in [0, 1] as uint8, cut as ComfyUI does it; in float32 a level of 8 bits comes back as itself."""
+    return np.clip(picture * np.float32(255), 0, 255).astype(np.uint8)
 
 
 @node(

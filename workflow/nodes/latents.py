@@ -29,11 +29,8 @@ def encoded(vae: Vae, pixels: Array) -> Latents:
     """The mean latents of pictures, their sides cut to the model's multiple around the middle."""
     model = vae.model
     pictures = cut(pixels[..., :3], model.bundle.model.downscale)
-    # A level of 8 bits stays what it was when the picture was read.
     levels = pictures * np.float32(255)
-    whole = np.rint(levels)
-    levels = np.where(np.abs(levels - whole) < 1e-4, whole, levels)
-    if (levels == whole).all():
+    if (levels == np.rint(levels)).all():  # what was read from a file, and has its latents in the cache
         levels = levels.astype(np.uint8)
     samples = np.stack([to_host(model.encode_image(np.ascontiguousarray(each))) for each in levels])
     return Latents(samples, unit=model.bundle.model.downscale)

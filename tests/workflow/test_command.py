@@ -1,0 +1,36 @@
+"""overpaint run."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from overpaint.cli import main
+from tests.workflow.conftest import WORKFLOWS
+
+
+def test_a_workflow_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", str(WORKFLOWS / "img2img.json"), "--set", "6.steps=2", "--set", "6.seed=9", "--folder", str(folder)]
+    assert main([*words, "-o", str(folder / "out.png"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["outputs"]["8"]["images"][0]["filename"] == "img2img_00001_.png"
+    with Image.open(folder / "out.png") as picture:
+        assert json.loads(picture.info["prompt"])["6"]["inputs"]["seed"] == 9
+    assert main([*words, "-o", str(folder / "out.png")]) == 2
+
+
+def test_a_workflow_is_explained(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", str(WORKFLOWS / "custom-sampling.json"), "--folder", str(folder), "--explain"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "SamplerCustomAdvanced             ?" in printed
+    assert not (folder / "output").exists()
+
+
+def test_a_wrong_change_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", str(WORKFLOWS / "img2img.json"), "--folder", str(folder)]
+    assert main([*words, "--set", "6.sampler_name=nobodys"]) == 2
+    assert "sampler_name: 'nobodys' not in" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--set", "seed"])
