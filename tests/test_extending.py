@@ -41,7 +41,8 @@ def test_every_example_runs(checkout: Path, capsys: pytest.CaptureFixture[str]) 
     assert "image_encoder" in printed
     assert names["result"].plan.sampler == "ab2"
     assert names["twice"].images[0].size == (64, 64)
-    assert {path.name for path in (checkout / "out").iterdir()} == {"ab2.png", "twice.png", "toy-flow"}
+    assert names["light"].images[0].getpixel((0, 0)) == (191, 191, 191)
+    assert {path.name for path in (checkout / "out").iterdir()} == {"ab2.png", "twice.png", "toy-flow", "temp"}
 
 
 def test_every_file_that_is_named_exists() -> None:
