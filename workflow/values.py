@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..bundles.tensor import Array
-from ..runtime.conditioning.lora.weights import LoraUse
+from ..loras.weights import LoraUse
 from ..runtime.model.controlnet import ControlNet
 from ..runtime.model.model import Model
 

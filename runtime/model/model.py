@@ -13,9 +13,9 @@ from ...bundles.tensor import Array
 from ...engines.arrays import to_device
 from ...engines.base import Engine
 from ...errors import InputError
+from ...loras.weights import LoraUse
 from ..conditioning.conditioning import Conditioning, by_evaluation
 from ..conditioning.lora.library import LoraLibrary, UsedLora
-from ..conditioning.lora.weights import LoraUse
 from ..conditioning.low_rank import LowRank
 from ..conditioning.prompt.prompt import parse
 from ..conditioning.prompt.tree import Phrase

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...bundles.tensor import Array
-from ...runtime.conditioning.lora.weights import LoraUse
+from ...loras.weights import LoraUse
 from ...runtime.model.controlnet import ControlNet
 from ..bench import Workbench
 from ..context import Context
