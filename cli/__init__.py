@@ -15,6 +15,7 @@ from .commands import (
     completion,
     demo,
     export,
+    export_controlnet,
     export_image_prompt,
     export_triton,
     export_upscaler,
@@ -41,7 +42,7 @@ from .streams import tolerant
 
 COMMANDS = (
     img2img, plan, bench, demo, inpaint, outpaint, upscale, batch, grid, replay, run, presets, options, export,
-    export_upscaler, export_image_prompt, build, quantize, info, verify, serve, export_triton,
+    export_controlnet, export_upscaler, export_image_prompt, build, quantize, info, verify, serve, export_triton,
 )  # fmt: skip
 # Options that are handed on to `overpaint.load`.
 ENGINE = ("engine", "device", "precision", "threads", "shapes", "verify")

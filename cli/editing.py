@@ -17,6 +17,7 @@ from .common import (
     add_variation,
 )
 from .console import Console, add_console
+from .controls import add_controls
 from .drive import Preview, add_driving, drive
 from .prompts import add_prompting, teach
 from .saving import save
@@ -67,6 +68,7 @@ def add_editing(parser: Any, tool: str) -> None:
     add_variation(parser)
     add_sampling(parser, tool)
     add_prompting(parser)
+    add_controls(parser)
     add_request(parser, tool)
     add_limit(parser)
     add_saving(parser)

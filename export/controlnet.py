@@ -66,19 +66,21 @@ def export_controlnet(
     precision: Precision = "float32",
     weights: Precision | None = None,
     opset: int = OPSET,
+    preprocessor: str = "none",
     overwrite: bool = False,
     report: Report = lambda stage: None,
 ) -> ControlNetBundle:
     """Export a ControlNet to the folder `bundle` and read it back.
 
     `checkpoint` is a diffusers folder with config.json and .safetensors weights. The options, and what else is raised,
-    are those of `export_bundle`. Raises `InputError` for weights that are no ControlNet's that is known.
+    are those of `export_bundle`. `preprocessor` is its own, see `ControlNetFacts`. Raises `InputError` for weights that
+    are no ControlNet's that is known.
     """
     checkpoint, bundle = Path(checkpoint), Path(bundle)
     stored = stored_precision(precision, weights)
     check_opset(opset)
     config, state = _open(checkpoint)
-    facts = _facts(config, bundle.name, checkpoint.name)
+    facts = replace(_facts(config, bundle.name, checkpoint.name), preprocessor=preprocessor)
     remove_stale(bundle)
     count = sum(tensor.numel() for tensor in state.values())
     check_space(bundle, count * torch.finfo(getattr(torch, stored)).bits // 8)

@@ -22,6 +22,7 @@ from ..common import (
     add_together,
 )
 from ..console import Console, add_console
+from ..controls import add_controls
 from ..drive import Preview, drive
 from ..infotext import add_infotext
 from ..names import list_sampling
@@ -146,6 +147,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--yes", action="store_true", help=f"do not ask before more than {MANY} pictures")
     add_together(parser)
     add_sizes(parser)
+    add_controls(parser)
     add_embeddings(parser)
     add_preset(parser, "grid")
     add_infotext(parser)

@@ -20,6 +20,7 @@ from ..common import (
     add_variation,
 )
 from ..console import Console, add_console
+from ..controls import add_controls
 from ..drive import Preview, add_driving, drive
 from ..infotext import add_infotext
 from ..prompts import add_prompt, add_prompting, add_regions, teach
@@ -124,6 +125,7 @@ def add(commands: Any) -> None:
     _add_refiner(parser)
     add_sampling(parser)
     add_prompting(parser)
+    add_controls(parser)
     add_regions(parser, "what is to be where a mask is white, instead of the prompt; may be repeated")
     parser.add_argument(
         "--depth",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import add_options
 from ..common import add_engine, add_limit, add_output, add_preset, add_request, add_sampling, add_saving
 from ..console import Console, add_console
+from ..controls import add_controls
 from ..drive import Preview, add_driving
 from ..infotext import add_infotext
 from ..prompts import add_prompt, add_prompting, teach
@@ -100,6 +101,7 @@ def add(commands: Any) -> None:
     add_options(parser, "upscale", "seed", *TILES)
     add_sampling(parser, "upscale")
     add_prompting(parser)
+    add_controls(parser)
     add_request(parser, "upscale")
     add_preset(parser, "upscale")
     add_infotext(parser, "upscale")
