@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from onnxscript import ir
@@ -20,6 +21,7 @@ def count_attentions(graph: ir.Graph, causal: bool) -> int:
 
 def fuse_attentions(model: ir.Model, causal: bool) -> int:
     """Replace these by the operator; returns their number."""
+    _part_queries(model.graph)
     RewriteRuleSet([RewriteRule(_rounded_after, _rounded_before, _one_scale)]).apply_to_model(model)
 
     def known(_context: Any, query: ir.Value, attention: ir.Value, **_: Any) -> bool:
@@ -29,6 +31,28 @@ def fuse_attentions(model: ir.Model, causal: bool) -> int:
 
     rules = [RewriteRule(apart, _together, known) for apart in (_apart, _apart_masked)]
     return sum(RewriteRuleSet([rule]).apply_to_model(model) for rule in rules)
+
+
+def _part_queries(graph: ir.Graph) -> None:
+    """Give each attention its own nodes that set the heads of its query apart: that to image prompts shares them with
+    that to the text."""
+    for node in [node for node in graph if node.op_type == "Attention"]:
+        apart = node.inputs[0]
+        transpose = apart.producer() if apart else None
+        reshape = transpose.inputs[0].producer() if transpose and transpose.inputs[0] else None
+        if apart is None or transpose is None or reshape is None or len(apart.uses()) < 2:
+            continue
+        flat = _copied(reshape, reshape.inputs)
+        own = _copied(transpose, flat.outputs)
+        graph.insert_before(node, [flat, own])
+        node.replace_input_with(0, own.outputs[0])
+
+
+def _copied(node: ir.Node, inputs: Sequence[ir.Value | None]) -> ir.Node:
+    """The node once more, on other inputs."""
+    made = ir.Node(node.domain, node.op_type, inputs, node.attributes.values(), num_outputs=1)
+    made.outputs[0].shape, made.outputs[0].type = node.outputs[0].shape, node.outputs[0].type
+    return made
 
 
 def _is_known(node: ir.Node, causal: bool) -> bool:

@@ -29,7 +29,9 @@ from ..requests.options import of_tool
 from ..requests.places import InpaintMask, Region
 from ..requests.request import Request
 from ..requests.result import Output, Result
+from ..requests.sections import Adapters
 from ..requests.settle import settled
+from .controlled import cut, whole
 from .inpainting import READING, Inpainting
 from .options import split
 from .patch import Patch, Seam, Size, scaled, working_size
@@ -90,6 +92,9 @@ class Inpaint:
                 named = zip(prompts[1:], shapes[1:], strict=True)
                 places["regions"] = tuple(Region(prompt, levels) for prompt, levels in named)
             source = self._filled(self._patch.source, union(shapes))
+            if controls := rest.pop("controls", None):
+                asked = Adapters(controls).controls
+                places["controls"] = cut(whole(model, asked, self._picture), self._patch.window, self._patch.size)
         requests = expand([source], prompts[:1], [negative_prompt], seed, n, {**rest, **places})
         self._requests = [settled(request, model.bundle.model.defaults["inpaint"]) for request in requests]
         if self._patch is not None:

@@ -18,15 +18,18 @@ from ..imaging.fill import Margins
 from ..imaging.mask_shape import blur, grow
 from ..imaging.picture import Picture, check_size
 from ..imaging.picture import Source as PictureSource
+from ..imaging.preprocessors import INPAINT
 from ..imaging.tiles import Window
 from ..model.model import Model
 from ..requests import checks
+from ..requests.controls import Control
 from ..requests.expand import expand
 from ..requests.options import of_tool
 from ..requests.places import InpaintMask
 from ..requests.request import Request
 from ..requests.result import Output, Result
 from ..requests.settle import settled
+from .controlled import cut, whole
 from .options import split
 from .outpainting import Outpainting, enlarged, rounds
 from .patch import Patch, Seam, Size, summed
@@ -77,11 +80,15 @@ class Outpaint:
         requests = expand([seen], [prompt], [negative_prompt], seed, n, rest)
         self._requests = [settled(request, facts.defaults["outpaint"]) for request in requests]
         self._canvases = [seen] * len(self._requests)
+        self._controls = self._fitted(grown)
+        self._added = 0, 0  # so far on the left and at the top
         self._results: list[Result] = []
         # The first area is checked with everything that a request can be wrong about; the others differ in pixels.
         first = self._rounds[0]
         blank = np.zeros((first.areas[0].height, first.areas[0].width, 3), np.uint8)
-        self._lines = len(model.prepare(replace(self._requests[0], image=Picture(blank))).plan)
+        shown = tuple(each for each in self._controls if each.preprocessor != INPAINT)  # which needs a mask
+        checked = replace(self._requests[0], image=Picture(blank), controls=shown)
+        self._lines = len(model.prepare(checked).plan)
 
     @property
     def requests(self) -> Sequence[Request]:
@@ -102,10 +109,27 @@ class Outpaint:
             self._canvases = [
                 self._padded(*pair, each.margins) for pair in zip(self._canvases, self._requests, strict=True)
             ]
+            left, top = self._added
+            self._added = left + each.margins.left, top + each.margins.top
             todo = each.margins.mask(size)
             for area in each.areas:
                 yield from self._paint(area, todo)
                 todo[area.slices] = 0
+
+    def _fitted(self, size: Size) -> tuple[Control, ...]:
+        """The controls, those with an image of their own at the size of the grown picture."""
+        blank = Picture(np.zeros((size[1], size[0], 3), np.uint8))
+        controls = self._requests[0].controls
+        fitted = iter(whole(self._model, [each for each in controls if each.image is not None], blank))
+        return tuple(each if each.image is None else next(fitted) for each in controls)
+
+    def _controls_of(self, area: Window) -> tuple[Control, ...]:
+        """The controls for an area of the canvas, whose images are cut where it lies in the grown picture."""
+        left, top = self._own.margins.left - self._added[0], self._own.margins.top - self._added[1]
+        there = Window(area.top + top, area.left + left, area.height, area.width)
+        return tuple(
+            each if each.image is None else cut([each], there, (area.width, area.height))[0] for each in self._controls
+        )
 
     def _padded(self, canvas: Picture, request: Request, margins: Margins) -> Picture:
         own = self._own
@@ -122,10 +146,11 @@ class Outpaint:
         levels = _overlapping(todo[area.slices], own.overlap)
         patches = [Patch(canvas, area, levels, (area.width, area.height)) for canvas in self._canvases]
         change = InpaintMask(levels, latent_mask=own.latent_mask)
+        controls = self._controls_of(area)
         run = Run(
             self._model,
             [
-                replace(request, image=patch.source, inpaint_mask=change, seed=self._seed(request))
+                replace(request, image=patch.source, inpaint_mask=change, seed=self._seed(request), controls=controls)
                 for patch, request in zip(patches, self._requests, strict=True)
             ],
             paced=False,

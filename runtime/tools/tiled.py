@@ -17,9 +17,11 @@ from ..imaging.picture import Picture
 from ..imaging.tile_passes import TilePass, waves
 from ..model.model import Model
 from ..progress import ProgressCallback
+from ..requests.controls import Control
 from ..requests.places import InpaintMask
 from ..requests.request import Request
 from ..requests.result import Output
+from .controlled import cut
 from .patch import scaled
 
 
@@ -44,12 +46,16 @@ class Meter:
 
 
 class Painter:
-    """Has requests run, and adds up what they took: `timings` in seconds and `cached` by stage, and `engines`."""
+    """Has requests run, and adds up what they took: `timings` in seconds and `cached` by stage, and `engines`.
 
-    def __init__(self, model: Model) -> None:
+    `controls` are those of the whole picture.
+    """
+
+    def __init__(self, model: Model, controls: Sequence[Control] = ()) -> None:
         self.timings: dict[str, float] = defaultdict(float)
         self.cached: dict[str, int] = defaultdict(int)
         self.engines: dict[str, str] = {}
+        self.controls = controls
         self._model = model
 
     def run(self, requests: Sequence[Request], progress: ProgressCallback) -> Generator[Step, None, tuple[Output, ...]]:
@@ -76,13 +82,16 @@ class Painter:
         first: tuple[Output, ...] = ()
         for tiles in _batches(passes, batch):
             meter.tiles = len(tiles)
-            outputs = yield from self.run([_placed(request, pixels, tile) for tile in tiles], meter)
+            outputs = yield from self.run([self._placed(request, pixels, tile) for tile in tiles], meter)
             for tile, output in zip(tiles, outputs, strict=True):
                 seen = pixels[tile.window.slices]
                 painted = scaled(np.asarray(output.image), (tile.window.width, tile.window.height))
                 seen[...] = paste(seen, wavelet(painted, seen) if join else painted, tile.weights)
             first = first or outputs
         return first
+
+    def _placed(self, request: Request, pixels: Array, tile: TilePass) -> Request:
+        return replace(_placed(request, pixels, tile), controls=cut(self.controls, tile.window, tile.work_size))
 
 
 def _batches(passes: Sequence[TilePass], batch: int) -> Iterator[list[TilePass]]:

@@ -31,6 +31,7 @@ from ..requests.options import fields_of, of_tool
 from ..requests.request import Request
 from ..requests.result import Output, Result
 from ..requests.settle import settled
+from .controlled import whole
 from .enlarge import enlarge, enlarged_size, extended, rounds
 from .options import split
 from .tiled import Meter, Painter
@@ -139,6 +140,7 @@ class Upscale:
         """Repaint the enlarged picture, mend what shows, and keep the result."""
         own, (width, height) = self._own, self.size
         source = extended(picture.on_white, self._shape)
+        painter.controls = whole(self._model, self._request.controls, Picture(source))
         paint = self._joint if own.method == "joint" else self._tiles
         pixels, output = yield from paint(source, painter)
         painted = mended = self._scores(pixels, source)
@@ -184,7 +186,13 @@ class Upscale:
             (meter if stage == "denoise" else self._progress)(stage, done, total)
 
         sizes = self._sizes
-        request = replace(self._request, window=sizes.tile, window_overlap=sizes.overlap, image=Picture(source))
+        request = replace(
+            self._request,
+            window=sizes.tile,
+            window_overlap=sizes.overlap,
+            image=Picture(source),
+            controls=tuple(painter.controls),
+        )
         (output,) = yield from painter.run([request], progress)
         return np.array(output.image), output
 
@@ -275,6 +283,7 @@ class Upscale:
     def _check(self) -> None:
         """Raise `InputError` for what a run would refuse later."""
         parse_prompts(self._request)
+        whole(self._model, self._request.controls, self._picture)
         self._model.plan(self._fix)
         check_size(self.size, self._sizes.multiple, "the result")
         width, height = self.size

@@ -48,7 +48,16 @@ def test_commands_take_controls(tmp_path: Path, capsys: pytest.CaptureFixture[st
     pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "in.png")
     Image.new("L", (56, 40), 255).save(tmp_path / "mask.png")
-    common = ["--model", str(tmp_path / "bundle"), "--engine", "fake", "--seed", "1", "--control", str(tmp_path / "net")]
+    common = [
+        "--model",
+        str(tmp_path / "bundle"),
+        "--engine",
+        "fake",
+        "--seed",
+        "1",
+        "--control",
+        str(tmp_path / "net"),
+    ]
     source, mask, out = (str(tmp_path / name) for name in ("in.png", "mask.png", "out.png"))
     commands = (
         ["img2img", source, "a"],
