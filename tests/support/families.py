@@ -14,7 +14,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionXLImg2ImgPipeline, 
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from overpaint.runtime.model.load import MODELS
+from overpaint.runtime.model.shipped import MODELS
 from tests.support.checkpoints import tiny_text_encoder, tiny_unet, tiny_vae, write_tokenizer
 
 SCHEDULER = {
