@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from overpaint.runtime.model.shipped import MODELS
 from overpaint.runtime.model.model import Model
+from overpaint.runtime.model.shipped import MODELS
 from overpaint.runtime.pipeline import Pipeline, load
 from overpaint.workflow.bench import Workbench
 
