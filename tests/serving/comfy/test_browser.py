@@ -61,9 +61,9 @@ class Page:
     def open(self, path: str = "/") -> None:
         self.page.goto(f"{self.address}{path}")
 
-    def sampler_is_there(self) -> bool:
+    def template_is_there(self) -> bool:
         there: bool = self.page.evaluate(
-            "() => window.app?.graph?.nodes?.some((node) => node.type === 'KSampler') ?? false"
+            "() => window.app?.graph?.nodes?.some((node) => node.type === 'VAEEncode') ?? false"
         )
         return there
 
@@ -122,7 +122,7 @@ def test_a_template_is_opened_run_edited_and_run_again(visit: Page) -> None:
     page = visit.page
     visit.open()  # the first visit opens the dialog of the templates
     page.get_by_text("Img2img", exact=True).click()
-    visit.until(visit.sampler_is_there)
+    visit.until(visit.template_is_there)
     visit.shot("template")
     visit.run()
     visit.until(lambda: len(visit.pictures()) == 1)
@@ -155,7 +155,7 @@ def test_a_template_is_opened_run_edited_and_run_again(visit: Page) -> None:
 def test_what_cannot_run_is_shown(visit: Page) -> None:
     page = visit.page
     visit.open("/?template=img2img")
-    visit.until(visit.sampler_is_there)
+    visit.until(visit.template_is_there)
     page.evaluate("() => { app.graph.nodes.find((node) => node.type === 'KSampler').disconnectInput(0); }")
     with page.expect_response(lambda response: response.url.endswith("/api/prompt")) as answer:
         page.get_by_role("button", name="Run", exact=True).first.click()
