@@ -17,12 +17,12 @@ from PIL import Image
 from ..errors import CancelledError, ClosedError, RunTimeoutError
 from ..runtime.denoising.loop import Step
 from ..runtime.model.model import Model
+from ..runtime.model.previews import preview_of
 from ..runtime.model.scheduler import Scheduler
 from ..runtime.model.tickets import CANCELLED, DONE, ENDED, FAILED, Event, Ticket, cancelled
 from .lane import JobLane
 from .made import Made
 from .orders import Order
-from .previews import preview_of
 from .refusals import error_document
 
 QUEUED, RUNNING = "queued", "running"
@@ -252,7 +252,7 @@ class Job:
         if not any(wish(data) if callable(wish) else wish for wish in self._listeners.values()):
             return
         try:
-            future = preview_of(step, self._scheduler, self.order.priority)
+            future = preview_of(step, self._scheduler, self.order.priority).future
         except ClosedError:
             return
         self._previewing = True

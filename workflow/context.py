@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from PIL import Image
 
 from ..bundles.tensor import Array
 from ..errors import CancelledError
 from ..runtime.denoising.job import Job
+from ..runtime.denoising.loop import Step
 from ..runtime.model.model import Model
+from ..runtime.model.previews import preview_of
 from ..runtime.model.tickets import CANCELLED, ENDED, FAILED, Events
 from .bench import Workbench
 from .document import Workflow
@@ -66,9 +69,14 @@ class Context:
                     raise event.ticket.error or CancelledError("the work was cancelled; run the workflow again")
                 if event.step is not None and event.ticket is tickets[0]:
                     self.progress(event.step.index + 1, most)
-                    self.preview(event.step.preview)
+                    self.preview(partial(_decoded, event.step, model))
         finally:
             for ticket in tickets:
                 ticket.cancel()
             model.lane.drop()
         return [(ticket.result(), job.denoised) for ticket, job in zip(tickets, jobs, strict=True)]
+
+
+def _decoded(step: Step, model: Model) -> Image.Image:
+    """The picture of a step, by the scheduler: it alone calls the VAE."""
+    return preview_of(step, model.scheduler).result()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 
-from ...errors import CancelledError, OverpaintError
+from ...errors import CancelledError, OverpaintError, RunTimeoutError
 from ...workflow.bench import Workbench
 from ...workflow.events import (
     Event,
@@ -109,6 +110,7 @@ class _Ear:
         begin = time.monotonic()
         if begin < self._next_preview or not self._narrator.wants_previews:
             return
-        self._narrator.preview(event.node, event.picture())
+        with suppress(RunTimeoutError):  # nobody had time to decode it
+            self._narrator.preview(event.node, event.picture())
         end = time.monotonic()
         self._next_preview = end + (end - begin) * (1 / PREVIEW_SHARE - 1)

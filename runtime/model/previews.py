@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
 
 from PIL import Image
 
-from ..bundles.tensor import Array
-from ..errors import InputError
-from ..runtime.denoising.job import Job
-from ..runtime.denoising.loop import Step
-from ..runtime.model.scheduler import Scheduler
-from ..runtime.model.stats import RunStats
-from ..runtime.progress import ProgressCallback, no_progress
-from ..runtime.units import Units
+from ...bundles.tensor import Array
+from ...errors import InputError
+from ..denoising.job import Job
+from ..denoising.loop import Step
+from ..progress import ProgressCallback, no_progress
+from ..units import Units
+from .scheduler import Scheduler
+from .stats import RunStats
+from .tickets import Ticket
 
 PATIENCE = 10.0
 """Seconds after which a preview that nobody had time for is not worth its decode."""
@@ -48,6 +48,6 @@ class Preview:
         return error
 
 
-def preview_of(step: Step, scheduler: Scheduler, priority: int) -> Future[Image.Image]:
-    """The picture of a step, once the scheduler has had time for it."""
-    return scheduler.submit(Preview(step), deadline=time.monotonic() + PATIENCE, priority=priority).future
+def preview_of(step: Step, scheduler: Scheduler, priority: int = 0) -> Ticket[Image.Image]:
+    """The ticket of the picture of a step, which the scheduler decodes once it has time for it."""
+    return scheduler.submit(Preview(step), deadline=time.monotonic() + PATIENCE, priority=priority)
