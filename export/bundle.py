@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Literal
 
 import torch
+from diffusers import UNet2DConditionModel
 
 from ..bundles.facts import EncoderFacts, Tokenizer, parse_defaults
 from ..bundles.graph import File, Graph
@@ -27,6 +28,7 @@ from .checkpoints.single_file import open_single_file
 from .checkpoints.tokenizer import write_tokenizer
 from .checkpoints.vaes import with_vae
 from .components import Component
+from .freeu import FreeU, bake, parse_freeu
 from .lora import LoraInputs
 from .merge import with_loras
 from .onnx import write_graph
@@ -79,6 +81,7 @@ def export_bundle(
     adapters: Collection[str] = ADAPTERS,
     lora: bool = False,
     merge_lora: Sequence[str] = (),
+    freeu: Sequence[float] | None = None,
     overwrite: bool = False,
     report: Report = lambda stage: None,
 ) -> Bundle:
@@ -93,7 +96,8 @@ def export_bundle(
     graphs take and give float32 either way. `adapters` are those of `ADAPTERS` that the denoiser can take; one that a
     picture does not use costs nothing. With `lora` denoiser and text encoders are exported a second time, as graphs
     that take LoRAs: the bundle has twice the size. `merge_lora` are LoRAs that its weights get for good, see
-    `merge.with_loras`. `report` is told each stage as it begins, and before them what of
+    `merge.with_loras`. `freeu` are the factors b1, b2, s1 and s2 of FreeU, which the denoiser then computes with, see
+    `freeu.bake`. `report` is told each stage as it begins, and before them what of
     the checkpoint is left out: weights that no part needs, and settings of its scheduler that are not followed.
 
 
@@ -109,6 +113,9 @@ def export_bundle(
         if each not in ADAPTERS:
             raise unknown("adapter", each, ADAPTERS, "adapters")
     source = supported(open_checkpoint(checkpoint, tokenizer, prediction_type, zero_snr, vae))
+    baked = None if freeu is None else parse_freeu(freeu)
+    if baked is not None:
+        source = replace(source, origin={**source.origin, "freeu": str(baked)})
     if ignored := surplus(source):
         source = replace(source, origin={**source.origin, "ignored weights": ignored})
     if merge_lora:
@@ -129,7 +136,7 @@ def export_bundle(
         words = {part: _write_tokenizer(source, part, folder) for part in source.encoders}
         graphs = {
             part.component.name: export_graph(part, folder, precision, stored, opset, report)
-            for part in parts(source, next(iter(words.values())).length, adapters, lora)
+            for part in parts(source, next(iter(words.values())).length, adapters, lora, baked)
         }
         encoders = tuple(EncoderFacts(name, own, components.HIDDEN, components.POOLED) for name, own in words.items())
         model = replace(model, encoders=encoders)
@@ -192,9 +199,15 @@ def _size(source: Checkpoint, weights: str) -> int:
     return count * torch.finfo(getattr(torch, weights)).bits // 8
 
 
-def parts(source: Checkpoint, chunk: int, adapters: Collection[str] = ADAPTERS, lora: bool = False) -> Iterator[Part]:
-    """The graphs of a checkpoint whose prompts come in chunks of `chunk` tokens, the denoiser ready for `adapters`;
-    with `lora` those besides that take LoRAs."""
+def parts(
+    source: Checkpoint,
+    chunk: int,
+    adapters: Collection[str] = ADAPTERS,
+    lora: bool = False,
+    freeu: FreeU | None = None,
+) -> Iterator[Part]:
+    """The graphs of a checkpoint whose prompts come in chunks of `chunk` tokens, the denoiser ready for `adapters` and
+    with `freeu`; with `lora` those besides that take LoRAs."""
     unet, vae = (source.configs[part] for part in ("unet", "vae"))
     scale = downscale(vae)
     width, height = components.latent_size(unet)
@@ -203,13 +216,20 @@ def parts(source: Checkpoint, chunk: int, adapters: Collection[str] = ADAPTERS, 
     large = is_large(source.state("unet"))
     denoiser = _denoiser(source, scale, chunk, adapters)
     others = [spec.name for spec in denoiser.inputs[3:]]
-    painter = Part(denoiser, lambda: wrappers.UNet(load_unet(source, large), others), streamed=large)
+    painter = Part(denoiser, lambda: wrappers.UNet(_unet(source, large, freeu), others), streamed=large)
     for part in (*(_text_part(source, name) for name in source.encoders), painter):
         yield part
         if lora:
             yield _with_lora(part)
     yield Part(components.vae_encoder(vae, scale, size), lambda: encoder(load_vae(source)))
     yield Part(components.vae_decoder(vae, scale, size), lambda: wrappers.VaeDecoder(load_vae(source)))
+
+
+def _unet(source: Checkpoint, as_stored: bool, freeu: FreeU | None) -> UNet2DConditionModel:
+    model = load_unet(source, as_stored)
+    if freeu is not None:
+        bake(model, freeu)
+    return model
 
 
 def _denoiser(source: Checkpoint, scale: int, chunk: int, adapters: Collection[str]) -> Component:

@@ -12,6 +12,7 @@ from ..console import report
 if TYPE_CHECKING:
     pass
 from ..exporting import CALIBRATION, add_bundle, add_calibration, quantizer
+from ..values import numbers
 
 
 def export(checkpoint: Path, bundle: Path, int8: bool, overwrite: bool, **options: Any) -> None:
@@ -87,6 +88,13 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         help="a LoRA, LoCon, LoHa or LoKr that the weights get for good, FILE.safetensors:0.8; may be repeated",
+    )
+    parser.add_argument(
+        "--freeu",
+        type=numbers,
+        metavar="B1,B2,S1,S2",
+        help="bake FreeU in: factors of the features and of the skip connections' low frequencies in the first two up "
+        "blocks, such as 1.5,1.6,0.9,0.2",
     )
     parser.add_argument("--int8", action="store_true", help="quantise it afterwards, as `quantize` does")
     add_calibration(parser)

@@ -18,6 +18,9 @@ CURVE, HOLD = 3, 1
 """How many past values a forecast goes by: a parabola's, or the last one where each draw of noise bends the curve."""
 
 Key = tuple[tuple[str, int], ...]
+Inputs = Mapping[str, Array]
+Weights = Sequence[Sequence[tuple[float, ...] | None]]
+"""Of a ControlNet, as `job.JobControl` has them."""
 Past = Mapping[bytes, Sequence[tuple[int, Array]]]
 """By what a conditioning consists of, evaluations that were computed and what they gave, the newest last."""
 
@@ -28,11 +31,24 @@ class Forecast:
     Of each conditioning the last outputs that were computed are kept, float32 [channels, height, width]; what they
     come to is a polynomial of the timestep. Where the plan draws noise between evaluations the clean latents are kept
     instead, and held: the output itself follows each draw. A conditioning that was not computed `LEAD` times in this
-    part of the plan is computed, and with it the others of its evaluation.
+    part of the plan is computed, and with it the others of its evaluation; one of other `controls` is another.
     """
 
-    def __init__(self, plan: Plan, conditionings: Sequence[Sequence[Conditioning]], every: int) -> None:
-        self._conditionings = conditionings
+    def __init__(
+        self,
+        plan: Plan,
+        conditionings: Sequence[Sequence[Conditioning]],
+        every: int,
+        controls: Sequence[tuple[Inputs, Weights]] = (),
+    ) -> None:
+        marks = [(hashlib.sha256(_bytes(inputs)).hexdigest(), weights) for inputs, weights in controls]
+        self._steered = [
+            [
+                _Steered(each, tuple(f"{mark} {weights[evaluation][place]!r}" for mark, weights in marks))
+                for place, each in enumerate(those)
+            ]
+            for evaluation, those in enumerate(conditionings)
+        ]
         self._computed = computed(plan, every)
         self._positions = plan.timesteps
         self._first = np.concatenate([np.full(len(each), each[0]) for each in segments(plan)])
@@ -43,22 +59,22 @@ class Forecast:
         """Whether an evaluation has no rows."""
         if self._computed[evaluation]:
             return False
-        return all(len(self._nodes(evaluation, each)) >= LEAD for each in self._conditionings[evaluation])
+        return all(len(self._nodes(evaluation, each)) >= LEAD for each in self._steered[evaluation])
 
     def keep(self, evaluation: int, latents: Array, outputs: Sequence[Array]) -> None:
         """Remember what the model gave for each conditioning of an evaluation of the `latents` x."""
-        for each, output in zip(self._conditionings[evaluation], outputs, strict=True):
+        for each, output in zip(self._steered[evaluation], outputs, strict=True):
             kept = output.copy() if self._clean is None else lincomb(self._clean[evaluation], (latents, output))
             position = self._positions[evaluation]
             # Heun and its kin evaluate twice at one level.
             past = [node for node in self._nodes(evaluation, each) if self._positions[node[0]] != position]
-            self._past[_key(each)] = [*past[1 - CURVE :], (evaluation, kept)]
+            self._past[each.key] = [*past[1 - CURVE :], (evaluation, kept)]
 
     def outputs(self, evaluation: int, latents: Array) -> list[Array]:
         """The model's outputs as they are forecast, of every conditioning of an evaluation."""
-        return [self._forecast(evaluation, each, latents) for each in self._conditionings[evaluation]]
+        return [self._forecast(evaluation, each, latents) for each in self._steered[evaluation]]
 
-    def _forecast(self, evaluation: int, conditioning: Conditioning, latents: Array) -> Array:
+    def _forecast(self, evaluation: int, conditioning: _Steered, latents: Array) -> Array:
         nodes = self._nodes(evaluation, conditioning)[-(CURVE if self._clean is None else HOLD) :]
         places = self._positions[[place for place, _ in nodes]]
         value = lincomb(weights(places, self._positions[evaluation]), [array for _, array in nodes])
@@ -67,20 +83,22 @@ class Forecast:
         own, model = self._clean[evaluation]
         return lincomb((1 / model, -own / model), (value, latents))
 
-    def _nodes(self, evaluation: int, conditioning: Conditioning) -> list[tuple[int, Array]]:
+    def _nodes(self, evaluation: int, conditioning: _Steered) -> list[tuple[int, Array]]:
         """The kept values of a conditioning that lie on the curve of an evaluation."""
-        return [node for node in self._past.get(_key(conditioning), ()) if node[0] >= self._first[evaluation]]
+        return [node for node in self._past.get(conditioning.key, ()) if node[0] >= self._first[evaluation]]
 
     def snapshot(self) -> Past:
         """The kept values on the host; waits for the device."""
-        named = {_key(each): _digest(each) for those in self._conditionings for each in those}
+        named = {each.key: each for those in self._steered for each in those}
         return {
-            named[key]: [(place, to_host(array).copy()) for place, array in past] for key, past in self._past.items()
+            named[key].digest: [(place, to_host(array).copy()) for place, array in past]
+            for key, past in self._past.items()
         }
 
     def resume(self, past: Past, device: str) -> None:
         """Go on from the kept values of another job, of those conditionings that this one has, too."""
-        own = {_digest(each): _key(each) for those in self._conditionings for each in those} if past else {}
+        steered = {each.key: each for those in self._steered for each in those}
+        own = {each.digest: key for key, each in steered.items()} if past else {}
         self._past = {
             own[name]: [(place, to_device(array, device)) for place, array in values]
             for name, values in past.items()
@@ -88,28 +106,24 @@ class Forecast:
         }
 
 
-def _key(conditioning: Conditioning) -> Key:
-    """What tells conditionings of a job apart: its inputs; a weight and an area come after the model."""
-    return (
-        *((name, id(array)) for name, array in _arrays(conditioning)),
-        *((name, 0) for name in _loras(conditioning)),
-    )
+class _Steered:
+    """What tells conditionings apart: all that their rows have. A weight and an area come after the model."""
+
+    def __init__(self, conditioning: Conditioning, controls: tuple[str, ...]) -> None:
+        shown = {} if conditioning.concat_latents is None else {"concat_latents": conditioning.concat_latents}
+        self._inputs = {**conditioning.inputs, **shown}
+        self._others = (*(f"{each.key} {each.weight!r}" for each in conditioning.low_rank), *controls)
+        self.key: Key = (
+            *((name, id(array)) for name, array in sorted(self._inputs.items())),
+            *((other, 0) for other in self._others),
+        )
+
+    @property
+    def digest(self) -> bytes:
+        """The same of any job's."""
+        return hashlib.sha256(_bytes(self._inputs) + ";".join(self._others).encode()).digest()
 
 
-def _arrays(conditioning: Conditioning) -> list[tuple[str, Array]]:
-    """All that its rows have of a conditioning."""
-    shown = {} if conditioning.concat_latents is None else {"concat_latents": conditioning.concat_latents}
-    return sorted({**conditioning.inputs, **shown}.items())
-
-
-def _loras(conditioning: Conditioning) -> list[str]:
-    return [f"{each.key} {each.weight!r};" for each in conditioning.low_rank]
-
-
-def _digest(conditioning: Conditioning) -> bytes:
-    """The same of any job's."""
-    made = hashlib.sha256("".join(_loras(conditioning)).encode())
-    for name, array in _arrays(conditioning):
-        made.update(name.encode())
-        made.update(np.ascontiguousarray(to_host(array)).tobytes())
-    return made.digest()
+def _bytes(inputs: Inputs) -> bytes:
+    arrays = ((name, np.ascontiguousarray(to_host(array))) for name, array in sorted(inputs.items()))
+    return b"".join(name.encode() + array.tobytes() for name, array in arrays)

@@ -109,7 +109,10 @@ class Job:
         self._step_hooks = step_hooks
         self._blend = blend
         self._controls = controls
-        self._forecast = Forecast(plan, conditionings, forecast) if forecast and len(plan) else None
+        self._forecast: Forecast | None = None
+        if forecast and len(plan):
+            steering = [(control.inputs, control.weights) for control in controls]
+            self._forecast = Forecast(plan, conditionings, forecast, steering)
         self._component = component
         if mosaic is not None and any(each.window is not None for those in conditionings for each in those):
             raise InputError("a picture in windows takes no conditionings that count in windows of their own")
