@@ -13,6 +13,7 @@ from ..runtime.requests.options import of_tool
 from ..runtime.requests.places import CONTENTS
 from ..runtime.requests.schema import options_schema
 from ..runtime.tools.grid import AXES, MAX_AXES, REPLACE
+from .image_prompts import SCHEMA as IMAGE_PROMPTS
 from .made import MEDIA_TYPES
 from .orders import VERBS
 from .settings import Settings
@@ -58,6 +59,7 @@ FIELDS: Mapping[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {**_SHARES, "description": "[share of the steps, prompt] pairs instead of a prompt, the first from 0 on"},
         VERBS,
     ),
+    "image_prompts": (dict(IMAGE_PROMPTS), VERBS),
     "axes": (
         {
             "type": "object",

@@ -17,6 +17,7 @@ from ..runtime.requests.places import InpaintMask, Region
 from ..runtime.tools.grid import AXES, REPLACE
 from .documents import file_bytes, fingerprint, parse_json
 from .fields import FIELDS, MASK_FIELDS, REQUIRED, options_of
+from .image_prompts import image_prompts
 from .made import MEDIA_TYPES
 from .orders import VERBS, Order
 from .settings import Settings
@@ -62,6 +63,8 @@ def order_of(document: Mapping[str, Any], settings: Settings) -> Order:
     check_limits(order, settings)
     if "prompts" in own:
         options["prompts"] = _shares(own["prompts"])
+    if "image_prompts" in own:
+        options["image_prompts"] = image_prompts(own["image_prompts"], settings.max_pixels)
     return _with_places(order, own, settings)
 
 
