@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import InputError, unknown
 from ..runtime.conditioning.lora.library import LoraLibrary
 from ..runtime.model.controlnet import ControlNet, bundled_controlnets, load_controlnet
+from ..runtime.model.image_prompt import ImagePromptAdapter, bundled_image_prompts, load_image_prompt
 from ..runtime.model.load import load_model
 from ..runtime.model.model import Model
 from ..runtime.model.upscaler import Upscaler, bundled_upscalers, load_upscaler
@@ -39,6 +40,7 @@ class Workbench:
         temp: str | Path | None = None,
         upscalers: Mapping[str, Upscaler | str | Path] | None = None,
         controlnets: Mapping[str, ControlNet | str | Path] | None = None,
+        image_prompts: Mapping[str, ImagePromptAdapter | str | Path] | None = None,
         loading: Mapping[str, Any] | None = None,
         metadata: bool = True,
         cache: ResultCache | None = None,
@@ -54,6 +56,8 @@ class Workbench:
         self._upscalers |= upscalers or {}
         self._controlnets: dict[str, ControlNet | str | Path] = {name: name for name in bundled_controlnets()}
         self._controlnets |= controlnets or {}
+        self._adapters: dict[str, ImagePromptAdapter | str | Path] = {name: name for name in bundled_image_prompts()}
+        self._adapters |= image_prompts or {}
         self._lock = threading.RLock()
 
     @property
@@ -70,6 +74,11 @@ class Workbench:
     def controlnets(self) -> list[str]:
         """The names of the ControlNets."""
         return sorted(self._controlnets)
+
+    @property
+    def image_prompts(self) -> list[str]:
+        """The names of the image-prompt adapters."""
+        return sorted(self._adapters)
 
     @property
     def loras(self) -> list[str]:
@@ -102,6 +111,13 @@ class Workbench:
         """A ControlNet by its name, loaded once; raises `InputError` for an unknown name."""
         held: ControlNet = self._held(
             self._controlnets, "ControlNet", name, lambda source: load_controlnet(source, **self._kept("shapes"))
+        )
+        return held
+
+    def image_prompt(self, name: str) -> ImagePromptAdapter:
+        """An image-prompt adapter by its name, loaded once; raises `InputError` for an unknown name."""
+        held: ImagePromptAdapter = self._held(
+            self._adapters, "adapter", name, lambda source: load_image_prompt(source, **self._kept("shapes"))
         )
         return held
 

@@ -18,6 +18,8 @@ from ..runtime.requests.sections import Micro
 from ..runtime.sampling.flow import FlowSchedule
 from ..runtime.sampling.levels import ModelSchedule
 from ..runtime.sampling.plan import Plan
+from .guided_times import percent_sigma
+from .image_prompts import ImageRows
 from .scaling import scaled_masks
 from .values import Entry, Guider, Hint
 
@@ -54,18 +56,20 @@ def conditionings(guider: Guider, plan: Plan, sides: tuple[int, ...], item: int)
         negative = [_placed(entry, sides, downscale, item) for entry in unguided]
         positive, negative = _covered(positive, negative), _covered(negative, positive)
         weights = [(positive, guider.cfg), (negative, 1 - guider.cfg)]
-    loras = model.low_rank(guider.diffusion.loras)
+    loras, images = model.low_rank(guider.diffusion.loras), ImageRows(guider.diffusion)
     sizes = [_sizes(model, sides, bool(place)) for place, _ in enumerate(weights)]
     made = []
     for sigma in plan.sigmas:
         active = [([each for each in side if _counts(each.entry, model.schedule, sigma)], w) for side, w in weights]
         if not all(side for side, _ in active):
             raise InputError(f"no conditioning counts at sigma {sigma:.4g}; have one that does from start to end")
-        steered = [
-            (replace(each, low_rank=loras, inputs={**each.inputs, **sizes[place]}), placed.entry.hints)
-            for place, (side, weight) in enumerate(active)
-            for each, placed in zip(_side(side, weight, sides, item, device), side, strict=True)
-        ]
+        steered = []
+        for place, (side, weight) in enumerate(active):
+            own = {**sizes[place], **images.at(float(sigma), bool(place))}
+            steered += [
+                (replace(each, low_rank=loras, inputs={**each.inputs, **own}), placed.entry.hints)
+                for each, placed in zip(_side(side, weight, sides, item, device), side, strict=True)
+            ]
         made.append(tuple(steered))
     return made
 
@@ -82,13 +86,6 @@ def _sizes(model: Model, sides: tuple[int, ...], negative: bool) -> dict[str, Ar
 
 def _counts(entry: Entry, schedule: ModelSchedule | FlowSchedule, sigma: float) -> bool:
     return percent_sigma(schedule, entry.end) <= sigma <= percent_sigma(schedule, entry.start)
-
-
-def percent_sigma(schedule: ModelSchedule | FlowSchedule, percent: float) -> float:
-    """The sigma at a share of the sampling (comfy/model_sampling.py, percent_to_sigma)."""
-    if percent <= 0:
-        return 999999999.9
-    return 0.0 if percent >= 1 else schedule.ratio_at(1 - percent)
 
 
 def _placed(entry: Entry, sides: tuple[int, ...], downscale: int, item: int) -> _Placed:

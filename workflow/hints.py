@@ -13,7 +13,8 @@ from ..runtime.denoising.job import JobControl
 from ..runtime.model.hints import HINT
 from ..runtime.model.model import Model
 from ..runtime.sampling.plan import Plan
-from .guiding import Steered, percent_sigma
+from .guided_times import percent_sigma
+from .guiding import Steered
 from .scaling import resized
 from .values import Hint
 

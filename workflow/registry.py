@@ -9,7 +9,7 @@ from .node import Node, Nodes
 
 FILES = (
     "loaders", "conditioning", "files", "images", "scales", "latents", "latent_batches", "inpainting", "masks",
-    "sampling", "schedulers", "custom_sampling", "patches", "adapters", "logic", "refused",
+    "sampling", "schedulers", "custom_sampling", "patches", "adapters", "image_prompts", "logic", "refused",
 )  # fmt: skip
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from ..bundles.tensor import Array
 from ..loras.weights import LoraUse
+from ..runtime.imaging.picture import Picture
 from ..runtime.model.controlnet import ControlNet
+from ..runtime.model.image_prompt import ImagePromptAdapter
 from ..runtime.model.model import Model
 
 PIXELS = 8
@@ -31,6 +33,18 @@ class Latents:
 
 
 @dataclass(frozen=True, eq=False)
+class ImageUse:
+    """Pictures that steer a model through an image-prompt adapter, when and how much: part of a MODEL."""
+
+    adapter: ImagePromptAdapter
+    pictures: tuple[Picture, ...]
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    negative: Picture | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Diffusion:
     """A denoiser, and how it is to be used: MODEL.
 
@@ -42,6 +56,7 @@ class Diffusion:
     rescale: float = 0.0
     differential: float | None = None
     loras: tuple[LoraUse, ...] = ()
+    images: tuple[ImageUse, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

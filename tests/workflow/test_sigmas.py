@@ -10,7 +10,7 @@ import pytest
 from overpaint.errors import InputError
 from overpaint.runtime.sampling.compile import compile_plan
 from overpaint.runtime.sampling.levels import ModelSchedule
-from overpaint.workflow.guiding import percent_sigma
+from overpaint.workflow.guided_times import percent_sigma
 from overpaint.workflow.nodes import schedulers as nodes
 from overpaint.workflow.sigmas import SAMPLERS, SCHEDULERS, aligned_sigmas, scheduler_sigmas, turbo_sigmas
 
