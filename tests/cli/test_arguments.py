@@ -32,7 +32,7 @@ def actions(command: str) -> dict[str, argparse.Action]:
 def test_a_command_has_the_options_of_its_tool(tool: str) -> None:
     there = actions(tool)
     assert of_tool(tool).keys() - there.keys() == (PYTHON & of_tool(tool).keys()) | NOT_ASKED[tool]
-    for name in of_tool(tool).keys() & there.keys() - {"prompt", "regions", "seed", "image_prompts"}:
+    for name in of_tool(tool).keys() & there.keys() - {"prompt", "regions", "controls", "seed"}:
         option, action = of_tool(tool)[name], there[name]
         assert tuple(action.option_strings) == flags(option)
         assert option.help in str(action.help).replace("%%", "%")
