@@ -20,6 +20,8 @@ from overpaint.loras.weights import LoraUse
 from overpaint.runtime.denoising.rows import Row
 from tests.support.checkpoints import tiny_checkpoint
 
+# The export of graphs with LoRAs takes two minutes of two cores.
+pytestmark = pytest.mark.slow
 SMALL: dict[str, Any] = {
     "block_out_channels": (16, 32),
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
