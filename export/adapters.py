@@ -18,7 +18,7 @@ from ..bundles.tensor import TensorSpec
 
 CONTROL, IMAGE = "control", "image"
 KEYS, VALUES = "image_keys", "image_values"
-MOST_IMAGE_TOKENS = 256
+MOST_IMAGE_TOKENS = 512
 
 Config = Mapping[str, Any]
 

@@ -30,6 +30,7 @@ QUALITIES: Mapping[str, tuple[str, float]] = {
 }
 """The quality that is answered, and how many times the model's usual steps it takes."""
 
+_THEIR_FIELDS = {"quality": "output_compression", "format": "output_format", "image_prompts": "image"}
 _THEIRS = ("gpt-image-", "chatgpt-image-", "dall-e-")
 
 
@@ -71,7 +72,7 @@ def read(document: Document, kind: str, service: Service) -> tuple[Order, Answer
     try:
         return order_of({**native, **options}, service.settings), answer
     except InputError as exc:
-        exc.field = {"quality": "output_compression", "format": "output_format"}.get(exc.field or "", exc.field)
+        exc.field = _THEIR_FIELDS.get(exc.field or "", exc.field)
         raise
 
 
@@ -98,25 +99,26 @@ def _model_name(name: str, service: Service) -> str:
 
 def _pictures(sent: Document, kind: str) -> Document:
     """The picture, and what of it is edited."""
-    image, mask, size = _one(sent, kind), sent.get("mask"), fields.size(sent)
+    image, *others = _images(sent, kind)
+    mask, size = sent.get("mask"), fields.size(sent)
+    prompts = {"image_prompts": [{"image": each} for each in others]} if others else {}
     if mask is None:
-        return {"image": image, "size": size}
+        return {"image": image, "size": size, **prompts}
     if size is not None:
         cause = "under a mask the result has the picture's size, so that the rest of it stays; send auto"
         raise InputError(cause, "size")
-    return {"verb": "inpaint", "image": image, "mask": mask, "channel": "alpha", "blur": 0.0}
+    return {"verb": "inpaint", "image": image, "mask": mask, "channel": "alpha", "blur": 0.0, **prompts}
 
 
-def _one(sent: Document, kind: str) -> Any:
-    """The picture to edit: the only place that knows how many a call may bring."""
+def _images(sent: Document, kind: str) -> list[Any]:
+    """The picture to edit, and those that steer the model beside the text."""
     image = sent.get("image")
-    several = image if isinstance(image, list) else [image]
-    if len(several) > 1:
-        cause = f"{len(several)} pictures were sent, and {kind}s are made of one; image prompts are not served yet"
-        raise InputError(f"{cause}, so send a call for each", "image")
-    if not several or several[0] is None:
+    images = image if isinstance(image, list) else [image]
+    if not images or images[0] is None:
         raise InputError(f"image is missing; {kind}s are made of one", "image")
-    return several[0]
+    if len(images) > 1 and kind == VARIATION:
+        raise InputError(f"{len(images)} pictures were sent, a variation is of one; send a call for each", "image")
+    return images
 
 
 def _blank(sent: Document, options: Document, model: str, service: Service) -> Document:
