@@ -11,6 +11,7 @@ import numpy as np
 from ...bundles.manifest import Bundle
 from ...bundles.tensor import Array
 from ...errors import InputError
+from ..conditioning.conditioning import GUIDANCE
 from ..conditioning.lora.library import LoraLibrary, UsedLora
 from ..conditioning.low_rank import MOST_RANK
 from ..imaging import resize
@@ -131,6 +132,7 @@ class Planner:
         _check_ranks(loras)
         plan = self.plan(request)
         check_caching(request, plan)
+        check_interval(request, self._bundle)
         inpaint_mask, mask = request.inpaint_mask, None
         if inpaint_mask is not None:
             mask = self._fitted(request, inpaint_mask.mask)
@@ -220,6 +222,15 @@ def _check_ranks(loras: Sequence[UsedLora]) -> None:
             f"the LoRAs have rank {rank} together, at most {MOST_RANK} is taken; leave some out, or export a bundle "
             "with them, by overpaint export --merge-lora",
             "loras",
+        )
+
+
+def check_interval(request: Request, bundle: Bundle) -> None:
+    """Raise `InputError` for a guidance interval of a model that takes its guidance as an input."""
+    if request.guidance_interval and any(spec.name == GUIDANCE for spec in bundle.by_role("denoiser").inputs):
+        raise InputError(
+            f"{bundle.model.name!r} takes its guidance as an input, without rows to leave out; give no interval",
+            "guidance_interval",
         )
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from overpaint import InpaintMask, InputError, Pipeline, Region, Request
-from overpaint.bundles.tensor import Array
+from overpaint.bundles.tensor import Array, TensorSpec
 from overpaint.runtime.conditioning.conditioning import Conditioning
 from overpaint.runtime.denoising.denoiser import OUTPUT
 from overpaint.runtime.denoising.job import Job
 from overpaint.runtime.execution.run import Run
+from overpaint.runtime.model.planning import check_interval
 from overpaint.runtime.model.scheduler import Scheduler
 from overpaint.runtime.sampling.caching import computed
 from overpaint.runtime.sampling.compile import compile_plan
@@ -88,6 +89,20 @@ def test_what_is_no_interval(request_of: Request, interval: tuple[float, ...]) -
     with pytest.raises(InputError) as caught:
         replace(request_of, guidance_interval=interval)
     assert caught.value.field == "guidance_interval"
+
+
+def test_an_interval_of_a_model_that_takes_its_guidance_as_an_input_is_refused(
+    fake: Pipeline, request_of: Request
+) -> None:
+    name = fake.bundle.name_of("denoiser")
+    unet = fake.bundle.graphs[name]
+    inputs = (*unet.inputs, TensorSpec("timestep_cond", "float32", ("rows", 8)))
+    bundle = replace(fake.bundle, graphs={**fake.bundle.graphs, name: replace(unet, inputs=inputs)})
+    guided = replace(request_of, guidance_interval=(0.2, 0.8))
+    check_interval(guided, fake.bundle)
+    check_interval(request_of, bundle)
+    with pytest.raises(InputError, match="takes its guidance as an input"):
+        check_interval(guided, bundle)
 
 
 @pytest.mark.parametrize("at", [1, 5, 6, 9])
