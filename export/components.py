@@ -145,12 +145,12 @@ def unet(config: Config, downscale: int, chunk: int, pooled: int = 0) -> Compone
 
 
 def _besides(config: Config, pooled: int) -> dict[str, int]:
-    """The widths of what a U-Net takes besides latents, timestep and text, by name."""
+    """The widths of what a U-Net, or a ControlNet, takes besides latents, timestep and text, by name."""
     made: dict[str, int] = {}
     if config["addition_embed_type"] is not None:
         ids = (config["projection_class_embeddings_input_dim"] - pooled) // config["addition_time_embed_dim"]
         made |= {"text_embeds": pooled, "time_ids": ids}
-    if config["time_cond_proj_dim"] is not None:
+    if config.get("time_cond_proj_dim") is not None:
         made[GUIDANCE] = config["time_cond_proj_dim"]
     return made
 

@@ -11,6 +11,7 @@ import overpaint
 from overpaint import EngineError
 from overpaint.bundles.manifest import Bundle
 from overpaint.engines import arrays
+from overpaint.engines.base import Engine
 from overpaint.engines.compare import psnr
 from overpaint.export.fusion.fuse import build_onnxruntime
 from overpaint.runtime.denoising.loop import Step
@@ -94,8 +95,13 @@ def test_a_run_queues_ahead_of_the_gpu(pipes: Any, cupy: Any) -> None:
     assert steps[-1].preview().size == (64, 64)
 
 
-def feeds(xp: Any, rows: int, side: int) -> dict[str, Any]:
-    shapes = {"sample": (rows, 4, side, side), "timestep": (rows,), "encoder_hidden_states": (rows, 77, 128)}
+def feeds(xp: Any, engine: Engine, rows: int, side: int) -> dict[str, Any]:
+    """Zeros for the U-Net, as rows without adapters have them."""
+    lengths = {"rows": rows, "height": side, "width": side, "tokens": 77}
+    shapes = {
+        spec.name: tuple(lengths.get(axis, 1) if isinstance(axis, str) else axis for axis in spec.axes)
+        for spec in engine.inputs
+    }
     return {name: xp.zeros(shape, np.float32) for name, shape in shapes.items()}
 
 
@@ -103,5 +109,5 @@ def test_out_of_memory_and_on(pipes: Any, cupy: Any) -> None:
     engine = pipes[0].denoiser.engine
     side = int((arrays.free_memory() / 2**17) ** 0.5)
     with pytest.raises(EngineError, match="memory does not suffice"):
-        engine(feeds(cupy, 16, side))
-    assert engine(feeds(cupy, 1, 16))["model_output"].shape == (1, 4, 16, 16)
+        engine(feeds(cupy, engine, 16, side))
+    assert engine(feeds(cupy, engine, 1, 16))["model_output"].shape == (1, 4, 16, 16)
