@@ -133,6 +133,11 @@ class Compiler:
             settings["INFERENCE_NUM_THREADS"] = self.threads
         return settings
 
+    def only_dynamic(self, shapes: Shapes) -> bool:
+        """Whether only the graph for all shapes can serve these: of one that takes adapters OpenVINO 2026.4 compiles no
+        other for so few tokens without snippets."""
+        return bool(self.graph.adapters) and self._few(shapes)
+
     def _few(self, shapes: Shapes) -> bool:
         """Whether attention may see fewer than `FEW` tokens of a picture: the graph's least sides leave it one."""
         lengths = {

@@ -128,8 +128,13 @@ class OpenVinoEngine(BaseEngine):
             return self._held(shapes) or self._dynamic
         if shapes in self._now:
             return self._now[shapes]
+        if compiler.only_dynamic(shapes):
+            return self._for_all(compiler)
         if sum(compiled is not self._dynamic for compiled in self._now.values()) < self._most_static:
             return self._held(shapes) or self._keep(shapes, compiler.compile(shapes))
+        return self._for_all(compiler)
+
+    def _for_all(self, compiler: Compiler) -> Compiled:
         if self._dynamic is None:
             self._dynamic = compiler.compile(None)
         return self._dynamic
@@ -140,7 +145,9 @@ class OpenVinoEngine(BaseEngine):
         return self._static.get(shapes)
 
     def _worth_building(self, shapes: Shapes) -> bool:
+        assert self._compiler is not None
         known = shapes in self._static or shapes in self._building or shapes in self._unlike
+        known = known or self._compiler.only_dynamic(shapes)
         comes_back = shapes in self._earlier or self._calls[shapes] >= OFTEN
         # One in use is not dropped for another, else many shapes would be compiled by turns without end.
         in_use = self._building.keys() | (self._static.keys() & self._calls.keys())
