@@ -126,6 +126,8 @@ class CommandParser(Parser):
             joined = option.startswith("--") and value.startswith("-")
             return [f"{option}={value}"] if joined else [option, value]
         taken = [option]
+        if wanted == "?" and rest and not rest[0].startswith("-"):
+            taken.append(rest.pop(0))
         while rest and (wanted in _MANY or (isinstance(wanted, int) and len(taken) <= wanted)):
             if wanted in _MANY and rest[0].startswith("-"):
                 break
