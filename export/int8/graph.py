@@ -147,6 +147,8 @@ def find_layers(graph: ir.Graph) -> list[Layer]:
     for node in graph:
         module = next(filter(None, map(_owner, node.inputs)), module)
         if node.op_type == ATTENTION:
+            if _is_adapters(node):
+                continue  # whose keys no picture was recorded with
             keys = node.inputs[1].name
             layers.append(Layer(node.name, node.outputs[0].name, _attention_owner(node) or module, 0, keys))
             continue
@@ -156,6 +158,16 @@ def find_layers(graph: ir.Graph) -> list[Layer]:
             channels = weight.shape[1] if node.op_type == "MatMul" else weight.shape[0]
             layers.append(Layer(node.name, node.outputs[0].name, owner, weight.const_value.size // channels))
     return layers
+
+
+def _is_adapters(node: Any) -> bool:
+    """Whether an attention's keys are an input of the graph, and no layer's: those of image prompts."""
+    value = node.inputs[1]
+    while (maker := value.producer()) is not None:
+        if maker.op_type in WEIGHTED:
+            return False
+        value = maker.inputs[0]
+    return bool(value.is_graph_input())
 
 
 def _owner(value: Any) -> str:

@@ -393,9 +393,9 @@ def test_garbled_config(copy: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "changes", "message"),
     [
-        ("model_index.json", {"_class_name": "StableDiffusionXLPipeline"}, "StableDiffusionXLPipeline"),
-        ("unet/config.json", {"in_channels": 5}, "depth"),
-        ("unet/config.json", {"time_cond_proj_dim": 256}, "time_cond_proj_dim"),
+        ("model_index.json", {"_class_name": "FluxPipeline"}, "FluxPipeline"),
+        ("unet/config.json", {"in_channels": 7}, "takes 7 channels"),
+        ("unet/config.json", {"class_embed_type": "timestep"}, "class_embed_type"),
         ("unet/config.json", {"sample_size": None}, "sample_size"),
         ("vae/config.json", {"_class_name": "VQModel"}, "VQModel"),
         ("text_encoder/config.json", {"architectures": ["T5EncoderModel"]}, "T5EncoderModel"),
