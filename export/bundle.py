@@ -78,7 +78,7 @@ def export_bundle(
     vae: Path | None = None,
     distilled: str | None = None,
     defaults: Sequence[str] = (),
-    adapters: Collection[str] = ADAPTERS,
+    adapters: Collection[str] = (),
     lora: bool = False,
     merge_lora: Sequence[str] = (),
     freeu: Sequence[float] | None = None,
@@ -202,7 +202,7 @@ def _size(source: Checkpoint, weights: str) -> int:
 def parts(
     source: Checkpoint,
     chunk: int,
-    adapters: Collection[str] = ADAPTERS,
+    adapters: Collection[str] = (),
     lora: bool = False,
     freeu: FreeU | None = None,
 ) -> Iterator[Part]:

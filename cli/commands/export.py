@@ -49,6 +49,13 @@ def add(commands: Any) -> None:
         metavar="DIR",
         help="a tokenizer's folder (the checkpoint's own; of a .safetensors file CLIP's)",
     )
+    parser.add_argument(
+        "--adapters",
+        nargs="+",
+        default=(),
+        metavar="KIND",
+        help="have the U-Net take ControlNets (control), image prompts (image)",
+    )
     parser.add_argument("--prediction-type", help="epsilon, v_prediction or sample, where the checkpoint does not say")
     parser.add_argument(
         "--zero-snr",

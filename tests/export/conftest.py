@@ -6,6 +6,7 @@ import pytest
 
 from overpaint.bundles.manifest import Bundle
 from overpaint.export import export_bundle
+from overpaint.export.bundle import ADAPTERS
 from tests.support.checkpoints import tiny_checkpoint
 
 
@@ -17,3 +18,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_bundle(checkpoint, tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def adapted(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same, ready for adapters."""
+    return export_bundle(checkpoint, tmp_path_factory.mktemp("adapted") / "tiny", adapters=ADAPTERS)

@@ -49,9 +49,9 @@ def nets(sources: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session", params=["onnxruntime", "openvino"])
-def pipe(request: pytest.FixtureRequest, bundle: Bundle, nets: tuple[ControlNetBundle, ...]) -> Pipeline:
+def pipe(request: pytest.FixtureRequest, adapted: Bundle, nets: tuple[ControlNetBundle, ...]) -> Pipeline:
     named = {net.model.name: net.folder for net in nets}
-    return overpaint.load(bundle.folder, engine=request.param, precision="float32", controlnets=named)
+    return overpaint.load(adapted.folder, engine=request.param, precision="float32", controlnets=named)
 
 
 def picture(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
