@@ -43,7 +43,7 @@ class ControlNet:
         if CONTROL not in denoiser.adapters:
             raise InputError(
                 f"{model.name} was exported without inputs for ControlNets, so that {facts.name} cannot be used with "
-                "it; export its checkpoint again: overpaint export CHECKPOINT BUNDLE",
+                "it; export its checkpoint again: overpaint export CHECKPOINT BUNDLE --adapters control image",
                 "controls",
             )
         text = next(spec.axes[-1] for spec in denoiser.inputs if spec.name == TEXT)

@@ -63,7 +63,7 @@ class ImagePromptAdapter:
         if IMAGE not in denoiser.adapters:
             raise InputError(
                 f"{model} was exported without inputs for image prompts, so that {name} cannot be used with it; export "
-                "its checkpoint again: overpaint export CHECKPOINT BUNDLE",
+                "its checkpoint again: overpaint export CHECKPOINT BUNDLE --adapters control image",
                 "image_prompts",
             )
         keys = next(spec for spec in denoiser.inputs if spec.name == denoiser.adapters[IMAGE][0])
