@@ -83,6 +83,10 @@ def load_model(
     engines, lora_engines = _engines(bundle, engine, options)
     by_role = {role: engines[bundle.name_of(role)] for role in SIGNATURES}
     area = max_area or AREAS[by_role["denoiser"].device]
+    opening: dict[str, Any] = {
+        "engine": engine, "device": device, "precision": precision, "shapes": shapes, "threads": threads,
+        "verify": verify,
+    }  # fmt: skip
     stages = Stages(
         bundle,
         PromptEncoder(
@@ -90,34 +94,10 @@ def load_model(
         ),
         Autoencoder(by_role["vae_encoder"], by_role["vae_decoder"], bundle.model, vae_tile, longest=_longest(bundle)),
         open_denoiser(bundle, by_role["denoiser"], max_rows, area, lora_engines),
-        ImagePromptAdapters(
-            bundle,
-            partial(
-                load_image_prompt,
-                engine=engine,
-                device=device,
-                precision=precision,
-                shapes=shapes,
-                threads=threads,
-                verify=verify,
-            ),
-        ),
+        ImagePromptAdapters(bundle, partial(load_image_prompt, **opening)),
         lora_engines=lora_engines,
     )
-    stages.controlnets = ControlNets(
-        bundle,
-        partial(
-            load_controlnet,
-            engine=engine,
-            device=device,
-            precision=precision,
-            shapes=shapes,
-            threads=threads,
-            max_rows=max_rows,
-            max_area=max_area,
-            verify=verify,
-        ),
-    )
+    stages.controlnets = ControlNets(bundle, partial(load_controlnet, **opening, max_rows=max_rows, max_area=max_area))
     library = LoraLibrary(lora_layers(bundle), lora_partial)
     library.add([loras] if isinstance(loras, (str, Path)) else loras)
     loading: dict[str, Any] = {
