@@ -60,10 +60,10 @@ def _shown(
     values: list[Any] = []
     height = HEAD + LINE * len(node.outputs)
     for name, socket in node.inputs.items():
-        value, widget = step.inputs.get(name), socket.widget and not socket.options.get("forceInput")
+        value = step.inputs.get(name)
         kind = "COMBO" if isinstance(socket, Choice) else socket.type
         entry: dict[str, Any] = {"name": name, "type": kind, "link": None}
-        if widget:
+        if socket.edited:
             entry["widget"] = {"name": name}
             values += _values(socket, value, bench)
         height += _height(socket)
@@ -93,9 +93,7 @@ def _shown(
 def _values(socket: Socket, value: Any, bench: Any) -> list[Any]:
     """A widget's value, and what the page's own widgets beside it have."""
     if value is None or isinstance(value, Connection):
-        known = socket.known(bench) if isinstance(socket, Choice) else []
-        default = known[0] if known else None
-        value = socket.options.get("default", getattr(socket, "default", default))
+        value = socket.usual(bench)
     if socket.options.get("control_after_generate"):
         return [value, "fixed"]
     return [value, "image"] if socket.options.get("image_upload") else [value]

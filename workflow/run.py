@@ -18,6 +18,8 @@ from .cache import Keys
 from .document import Workflow
 from .events import Listener, ignore
 from .execute import Outcome, run
+from .frontend.graph import is_page_format
+from .frontend.read import from_page
 from .node import Node, Nodes
 from .order import Needs
 from .registry import standard
@@ -40,28 +42,35 @@ class WorkflowResult:
 WorkflowSource = Workflow | Mapping[str, Any] | str | os.PathLike[str]
 
 
-def read_workflow(source: WorkflowSource) -> Workflow:
-    """A workflow in the API format: a file, also a PNG with a workflow in it, or what such a file holds.
+def read_workflow(source: WorkflowSource, nodes: Iterable[Node] = ()) -> Workflow:
+    """A workflow in the API format, or as ComfyUI's page saves it: a file, also a PNG with a workflow in it, or what
+    such a file holds.
 
-    Raises `InputError` for anything else.
+    `nodes` are classes of nodes besides those of the package. Raises `InputError` for anything else.
     """
     if isinstance(source, Workflow):
         return source
     if isinstance(source, Mapping):
-        return document.parse(source)
+        return _parsed(source, nodes)
     path = Path(source)
     try:
         content = path.read_bytes()
     except OSError as exc:
         raise InputError(f"{path}: the workflow cannot be read ({exc.strerror}); name another file") from exc
     if not content.startswith(b"\x89PNG"):
-        return document.parse(document.parse_text(content))
+        return _parsed(document.parse_text(content), nodes)
     with Image.open(path) as picture:
         held = {key: picture.info[key] for key in ("prompt", "workflow") if key in picture.info}
-    if "prompt" not in held:
+    if not held:
         raise InputError(f"{path}: the picture holds no workflow; name one that SaveImage wrote")
     editor = document.parse_text(held["workflow"]) if "workflow" in held else None
+    if "prompt" not in held:
+        return _parsed(editor, nodes)
     return document.parse(document.parse_text(held["prompt"]), editor)
+
+
+def _parsed(source: Any, nodes: Iterable[Node]) -> Workflow:
+    return from_page(source, standard(nodes)) if is_page_format(source) else document.parse(source)
 
 
 def run_workflow(
@@ -75,14 +84,15 @@ def run_workflow(
     listener: Listener = ignore,
     cancelled: threading.Event | None = None,
 ) -> WorkflowResult:
-    """Run a workflow of ComfyUI's API format.
+    """Run a workflow of ComfyUI: in its API format, or as its page saves it.
 
     `models` are by the names that the workflow has for them, or a `Workbench` that several runs share, so that only
     what changed runs again. `values` are changes such as {"3.seed": 7}. `folder` holds the folders input, output and
     temp; `output` may be another one. `nodes` are classes of nodes besides those of the package. Raises `InputError`
     for what cannot run, in all its `InvalidWorkflowError.node_errors`, and `NodeFailedError`.
     """
-    workflow = read_workflow(source).with_values(values or {})
+    nodes = tuple(nodes)
+    workflow = read_workflow(source, nodes).with_values(values or {})
     bench = (
         models if isinstance(models, Workbench) else Workbench(models or {"tiny": "tiny"}, folder=folder, output=output)
     )

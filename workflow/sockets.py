@@ -35,6 +35,15 @@ class Socket:
         """Whether its value can be written in the workflow."""
         return self.type in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
+    @property
+    def edited(self) -> bool:
+        """Whether an editor has a widget for it."""
+        return self.widget and not self.options.get("forceInput")
+
+    def usual(self, bench: Any = None) -> Any:
+        """The value that an editor begins with, None where there is none."""
+        return self.options.get("default", getattr(self, "default", None))
+
     def config(self, bench: Any) -> list[Any]:
         """The input as an editor reads it: its type or choices, and its options."""
         return [self.type, dict(self.options)]
@@ -126,6 +135,11 @@ class Choice(Socket):
     def known(self, bench: Any) -> list[str]:
         """The names that may be chosen."""
         return list(self.names(bench) if callable(self.names) else self.names)
+
+    def usual(self, bench: Any = None) -> Any:
+        """Its default or its first choice; without a workbench none of those that depend on one."""
+        known = [] if callable(self.names) and bench is None else self.known(bench)
+        return self.options.get("default", known[0] if known else None)
 
     def config(self, bench: Any) -> list[Any]:
         """The choices, in the form that old clients read."""

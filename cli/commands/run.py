@@ -34,7 +34,7 @@ def run(
     engine: dict[str, Any],
     console: Console,
 ) -> None:
-    """Run a workflow that ComfyUI exported as API, or that a picture holds.
+    """Run a workflow that ComfyUI saved, or exported as API, or that a picture holds.
 
     Its pictures are read from the folder input, and written to the folder output.
     """
@@ -113,7 +113,9 @@ def add(commands: Any) -> None:
     """Add the command to the parser's."""
     parser = commands.add_parser("run", help="run a workflow of ComfyUI", description=run.__doc__)
     parser.set_defaults(command=run)
-    parser.add_argument("workflow", metavar="WORKFLOW", type=Path, help="a .json in the API format, or a .png with one")
+    parser.add_argument(
+        "workflow", metavar="WORKFLOW", type=Path, help="a .json that ComfyUI saved, or a .png with one"
+    )
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="a copy of the last picture that is saved")
     parser.add_argument(
         "--set", dest="changes", metavar="NODE.INPUT=VALUE", type=change, action="append", default=[],

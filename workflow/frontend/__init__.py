@@ -1,0 +1,1 @@
+"""Workflows as ComfyUI's page saves them, read into the API format."""
