@@ -197,7 +197,7 @@ def _changed(record: Record, pipe: Pipeline, call: Any) -> Iterator[str]:
     if isinstance(call, Request):
         yield from _compared("LoRA", record.loras, pipe.model.loras.hashes(parse_prompts(call).loras))
     # Where model and adapters lie makes no difference.
-    where = {"model": None, "controlnets": None, "loras": None, "image_prompt_adapters": None}
+    where = {"model": None, "controlnets": None, "loras": None, "image_prompt_adapters": None, "preprocessors": None}
     yield from _compared("loading option", {**record.loading, **where}, {**pipe.loading, **where})
     nets = pipe.model.stages.controlnets
     yield from _compared("ControlNet", record.controlnets, {name: nets.get(name).sha256 for name in record.controlnets})

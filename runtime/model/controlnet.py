@@ -12,10 +12,11 @@ from ...bundles.graph import CONTROLNET, DENOISER
 from ...bundles.manifest import Bundle
 from ...engines.registry import EngineOptions, open_engine
 from ...engines.select import Candidate, fastest, usual_device
-from ...errors import InputError
+from ...errors import InputError, unknown
 from ..conditioning.conditioning import TEXT
 from ..denoising.denoiser import AREAS, CONTROL, Denoiser
 from ..requests import checks
+from .hint_model import HintModels
 from .shipped import MODELS, find_in, shipped
 
 CONTROLNETS = MODELS / "controlnets"
@@ -39,32 +40,37 @@ class ControlNet:
 
     def check(self, base: Bundle) -> None:
         """Raise `InputError`, which names both, where its residuals are not those that a model's denoiser takes."""
-        facts, model, denoiser = self.bundle.model, base.model, base.by_role(DENOISER)
-        if CONTROL not in denoiser.adapters:
-            raise InputError(
-                f"{model.name} was exported without inputs for ControlNets, so that {facts.name} cannot be used with "
-                "it; export its checkpoint again: overpaint export CHECKPOINT BUNDLE --adapters control image",
-                "controls",
-            )
-        text = next(spec.axes[-1] for spec in denoiser.inputs if spec.name == TEXT)
-        channels = tuple(denoiser.ranges[f"{name}_channels"].most for name in denoiser.adapters[CONTROL])
-        wanted: dict[str, tuple[Any, Any]] = {
-            "latent channels": (facts.latent_channels, model.latent_channels),
-            "pixels a latent": (facts.downscale, model.downscale),
-            "numbers a token of text": (facts.text_width, text),
-            "residuals of these channels": (facts.channels, channels),
-        }
-        for what, (own, other) in wanted.items():
-            if own != other:
-                raise InputError(
-                    f"the ControlNet {facts.name} is of another family than {model.name}: it has {_shown(own)} {what}, "
-                    f"the model {_shown(other)}; take one that was trained for this model's family",
-                    "controls",
-                )
+        check_fits(self.bundle, base)
 
     def close(self) -> None:
         """Release the engine's memory."""
         self.denoiser.engine.close()
+
+
+def check_fits(controlnet: ControlNetBundle, base: Bundle) -> None:
+    """Raise `InputError`, which names both, where a model's denoiser does not take a ControlNet's residuals."""
+    facts, model, denoiser = controlnet.model, base.model, base.by_role(DENOISER)
+    if CONTROL not in denoiser.adapters:
+        raise InputError(
+            f"{model.name} was exported without inputs for ControlNets, so that {facts.name} cannot be used with "
+            "it; export its checkpoint again: overpaint export CHECKPOINT BUNDLE --adapters control image",
+            "controls",
+        )
+    text = next(spec.axes[-1] for spec in denoiser.inputs if spec.name == TEXT)
+    channels = tuple(denoiser.ranges[f"{name}_channels"].most for name in denoiser.adapters[CONTROL])
+    wanted: dict[str, tuple[Any, Any]] = {
+        "latent channels": (facts.latent_channels, model.latent_channels),
+        "pixels a latent": (facts.downscale, model.downscale),
+        "numbers a token of text": (facts.text_width, text),
+        "residuals of these channels": (facts.channels, channels),
+    }
+    for what, (own, other) in wanted.items():
+        if own != other:
+            raise InputError(
+                f"the ControlNet {facts.name} is of another family than {model.name}: it has {_shown(own)} {what}, "
+                f"the model {_shown(other)}; take one that was trained for this model's family",
+                "controls",
+            )
 
 
 def load_controlnet(
@@ -115,8 +121,11 @@ class ControlNets:
     """
 
     def __init__(self, base: Bundle | None = None, open_net: Callable[[str], ControlNet] | None = None) -> None:
+        self.hint_models = HintModels()
+        """The preprocessors that are networks."""
         self._base = base
         self._open = open_net
+        self._confined = False
         self._nets: dict[str, ControlNet] = {}
         self._lock = Lock()
 
@@ -134,8 +143,20 @@ class ControlNets:
         """The ControlNet that a request calls `name`; raises `InputError` for one that is not known or does not fit."""
         with self._lock, checks.of("controls"):
             if name not in self._nets:
+                if self._confined and name not in bundled_controlnets():
+                    raise unknown("ControlNet", name, self.names)
                 self._nets[name] = self._checked(name)
             return self._nets[name]
+
+    def confine(self) -> None:
+        """Have requests name those that were added and those that ship alone, and open no path."""
+        self._confined = True
+        self.hint_models.confine()
+
+    @property
+    def names(self) -> list[str]:
+        """Those that were added or opened, and those that ship and fit the model."""
+        return sorted({*self._nets, *filter(self._fits, bundled_controlnets())})
 
     @property
     def loaded(self) -> tuple[ControlNet, ...]:
@@ -143,9 +164,14 @@ class ControlNets:
         return tuple(dict.fromkeys(self._nets.values()))
 
     @property
+    def opened(self) -> Mapping[str, ControlNet]:
+        """Those that are open, by their names."""
+        return dict(self._nets)
+
+    @property
     def hashes(self) -> Mapping[str, str]:
         """The hashes of those that are open, by their names."""
-        return {name: net.sha256 for name, net in tuple(self._nets.items())}
+        return {name: net.sha256 for name, net in self.opened.items()}
 
     def close(self) -> None:
         """Release the memory of all."""
@@ -159,13 +185,16 @@ class ControlNets:
         if isinstance(net, ControlNet):
             net.check(self._base)
             return net
-        opened = self._open(str(net))
+        check_fits(ControlNetBundle.read(find_controlnet(net), verify=False), self._base)
+        return self._open(str(net))
+
+    def _fits(self, name: str) -> bool:
+        assert self._base is not None
         try:
-            opened.check(self._base)
+            check_fits(ControlNetBundle.read(find_controlnet(name), verify=False), self._base)
         except InputError:
-            opened.close()
-            raise
-        return opened
+            return False
+        return True
 
 
 def _shown(value: Any) -> str:

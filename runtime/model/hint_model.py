@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ...bundles.tensor import Array
-from ...errors import EngineError, InputError
+from ...errors import EngineError, InputError, unknown
+from ..imaging.preprocessors import ALIASES, NAMES
+from ..requests import checks
 
 if TYPE_CHECKING:
     from ...engines.ort.plain import PlainSession
@@ -19,6 +21,38 @@ if TYPE_CHECKING:
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # What the sides are whole multiples of where the graph leaves them open.
 MULTIPLE = 32
+
+
+class HintModels:
+    """A model's preprocessors that are networks, by the names that requests have for them; another name is a file's
+    path."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, str] = {}
+        self._confined = False
+
+    def add(self, name: str, file: str | Path) -> None:
+        """Have requests call an ONNX file `name`; raises `InputError` for a name that is taken and a missing file."""
+        with checks.of("controls"):
+            checks.text("a preprocessor's name", name)
+            if name in (*NAMES, *ALIASES, *self._files):
+                raise InputError(f"there is a preprocessor {name!r} already; choose another name")
+            self._files[name] = str(_found(file))
+
+    def confine(self) -> None:
+        """Have requests name those that were added alone, and open no other file."""
+        self._confined = True
+
+    @property
+    def names(self) -> list[str]:
+        """Those that were added."""
+        return sorted(self._files)
+
+    def file(self, name: str) -> str:
+        """The file of a preprocessor; raises `InputError` for one that requests may not name."""
+        if name not in self._files and self._confined:
+            raise unknown("preprocessor", name, (*NAMES, *self._files))
+        return self._files.get(name, name)
 
 
 def run_hint_model(file: str, pixels: Array) -> Array:
@@ -63,7 +97,11 @@ def _levels(file: str, output: Array) -> Array:
 def _opened(file: str) -> PlainSession:
     from ...engines.ort.plain import PlainSession
 
+    return PlainSession(_found(file))
+
+
+def _found(file: str | Path) -> Path:
     path = Path(file).expanduser()
     if not path.is_file():
         raise InputError(f"{file}: there is no such file; a preprocessor that is a network is named onnx:FILE")
-    return PlainSession(path)
+    return path

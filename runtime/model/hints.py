@@ -17,7 +17,7 @@ from ..provenance.control_texts import ControlText
 from ..requests import checks
 from ..requests.controls import ONNX, Control
 from .controlnet import ControlNet, ControlNets
-from .hint_model import run_hint_model
+from .hint_model import HintModels, run_hint_model
 
 HINT = "hint"
 """A ControlNet's input for the picture that it follows."""
@@ -98,13 +98,13 @@ def _prepared(
             source = control.image
         else:
             source = resize.fit(control.image, size, control.fit, multiple)[0]
-        hint = _hint(control, name, source, mask)
+        hint = _hint(control, name, source, mask, nets.hint_models)
         if control.image is not None and control.resolution:
             hint = _fitted(hint, size, control.fit, multiple)
         return PreparedControl(control, net, _scaled(hint, picture.size), name)
 
 
-def _hint(control: Control, name: str, source: Picture, mask: Array | None) -> Array:
+def _hint(control: Control, name: str, source: Picture, mask: Array | None, models: HintModels) -> Array:
     """The hint of a picture at its own size, or at the control's resolution."""
     pixels = source.on_white
     if control.resolution:
@@ -114,7 +114,7 @@ def _hint(control: Control, name: str, source: Picture, mask: Array | None) -> A
         if mask is not None:
             mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
     if name.startswith(ONNX):
-        return run_hint_model(name.removeprefix(ONNX), pixels)
+        return run_hint_model(models.file(name.removeprefix(ONNX)), pixels)
     return preprocess(name, pixels, control.thresholds, mask)
 
 

@@ -9,11 +9,11 @@ from threading import Lock
 from ...bundles.graph import DENOISER
 from ...bundles.image_prompt import ImagePromptBundle
 from ...bundles.manifest import Bundle
-from ...errors import InputError, counted
+from ...errors import InputError, counted, unknown
 from ..requests import checks
 from ..requests.image_prompts import ImagePrompt
 from .image_blocks import layer_weights
-from .image_prompt import IMAGE, ImagePromptAdapter, bundled_image_prompts, find_image_prompt
+from .image_prompt import IMAGE, ImagePromptAdapter, bundled_image_prompts, check_fits, find_image_prompt
 
 
 class ImagePromptAdapters:
@@ -27,6 +27,7 @@ class ImagePromptAdapters:
         self._base = base
         self._open = open_adapter
         self._adapters: dict[str, ImagePromptAdapter] = {}
+        self._confined = False
         self._lock = Lock()
 
     def add(self, name: str, adapter: ImagePromptAdapter | str | Path) -> None:
@@ -48,8 +49,19 @@ class ImagePromptAdapters:
         with self._lock, checks.of("image_prompts"):
             name = name or next(iter(self._adapters), "") or self._usual()
             if name not in self._adapters:
+                if self._confined and name not in bundled_image_prompts():
+                    raise unknown("image-prompt adapter", name, self.names)
                 self._adapters[name] = self._checked(name)
             return name, self._adapters[name]
+
+    def confine(self) -> None:
+        """Have requests name those that were added and those that ship alone, and open no path."""
+        self._confined = True
+
+    @property
+    def names(self) -> list[str]:
+        """Those that were added or opened, the first first, and those that ship and fit the model."""
+        return list(dict.fromkeys([*self._adapters, *filter(self._fits, bundled_image_prompts())]))
 
     def of(self, prompts: Sequence[ImagePrompt]) -> tuple[str, ImagePromptAdapter] | None:
         """The adapter of a request's image prompts, with its name; None where there are none.
@@ -69,9 +81,14 @@ class ImagePromptAdapters:
         return name, adapter
 
     @property
+    def opened(self) -> Mapping[str, ImagePromptAdapter]:
+        """Those that are open, by their names."""
+        return dict(self._adapters)
+
+    @property
     def hashes(self) -> Mapping[str, str]:
         """The hashes of those that are open, by their names."""
-        return {name: adapter.sha256 for name, adapter in tuple(self._adapters.items())}
+        return {name: adapter.sha256 for name, adapter in self.opened.items()}
 
     def forget_nonfinite(self) -> None:
         """Let go of cached features with NaN or infinity; waits for the device."""
@@ -86,16 +103,21 @@ class ImagePromptAdapters:
 
     def _usual(self) -> str:
         """The name of a bundled adapter that fits the model."""
-        denoiser = self._base.by_role(DENOISER)
-        widths = {spec.axes[-1] for spec in denoiser.inputs if spec.name in denoiser.adapters.get(IMAGE, ())}
-        for name in bundled_image_prompts():
-            facts = ImagePromptBundle.read(find_image_prompt(name), verify=False).model
-            if not widths or sum(facts.layers) in widths:
-                return name
+        if names := self.names:
+            return names[0]
+        if IMAGE not in self._base.by_role(DENOISER).adapters:
+            return bundled_image_prompts()[0]  # is refused, with what the model lacks
         raise InputError(
             f"no image-prompt adapter is loaded, and none that ships fits {self._base.model.name}; export one "
             "(overpaint export-image-prompt) and name it: --image-prompt-adapter, or adapter of the image prompt"
         )
+
+    def _fits(self, name: str) -> bool:
+        try:
+            check_fits(ImagePromptBundle.read(find_image_prompt(name), verify=False), self._base)
+        except InputError:
+            return False
+        return True
 
     def _checked(self, adapter: ImagePromptAdapter | str | Path) -> ImagePromptAdapter:
         if isinstance(adapter, ImagePromptAdapter):
@@ -103,10 +125,5 @@ class ImagePromptAdapters:
             return adapter
         if self._open is None:
             raise InputError(f"there is no image-prompt adapter {str(adapter)!r}; add it to the model")
-        opened = self._open(str(adapter))
-        try:
-            opened.check(self._base)
-        except InputError:
-            opened.close()
-            raise
-        return opened
+        check_fits(ImagePromptBundle.read(find_image_prompt(adapter), verify=False), self._base)
+        return self._open(str(adapter))

@@ -59,20 +59,7 @@ class ImagePromptAdapter:
 
     def check(self, base: Bundle) -> None:
         """Raise `InputError`, which names both, where its keys and values are not those of a model's denoiser."""
-        name, model, denoiser = self.bundle.model.name, base.model.name, base.by_role(DENOISER)
-        if IMAGE not in denoiser.adapters:
-            raise InputError(
-                f"{model} was exported without inputs for image prompts, so that {name} cannot be used with it; export "
-                "its checkpoint again: overpaint export CHECKPOINT BUNDLE --adapters control image",
-                "image_prompts",
-            )
-        keys = next(spec for spec in denoiser.inputs if spec.name == denoiser.adapters[IMAGE][0])
-        if keys.axes[-1] != sum(self.layers):
-            raise InputError(
-                f"the image-prompt adapter {name} is of another family than {model}: its keys are {sum(self.layers)} "
-                f"wide, the model's {keys.axes[-1]}; take one that was trained for this model's family",
-                "image_prompts",
-            )
+        check_fits(self.bundle, base)
 
     def features(self, picture: Picture | None) -> tuple[Array, bool]:
         """A picture's features, float32 [count, width] on the engine's device, and whether they were cached.
@@ -123,6 +110,25 @@ def _run(engine: Engine, row: Array) -> list[Array]:
     """An engine's outputs for one row of its only input, in the order of the graph."""
     outputs = engine({engine.inputs[0].name: to_device(row, engine.device)[None]})
     return [outputs[spec.name][0].astype(np.float32, copy=False) for spec in engine.outputs]
+
+
+def check_fits(adapter: ImagePromptBundle, base: Bundle) -> None:
+    """Raise `InputError`, which names both, where an adapter's keys and values are not those of a model's denoiser."""
+    name, model, denoiser = adapter.model.name, base.model.name, base.by_role(DENOISER)
+    width = sum(adapter.model.layers)
+    if IMAGE not in denoiser.adapters:
+        raise InputError(
+            f"{model} was exported without inputs for image prompts, so that {name} cannot be used with it; export "
+            "its checkpoint again: overpaint export CHECKPOINT BUNDLE --adapters control image",
+            "image_prompts",
+        )
+    keys = next(spec for spec in denoiser.inputs if spec.name == denoiser.adapters[IMAGE][0])
+    if keys.axes[-1] != width:
+        raise InputError(
+            f"the image-prompt adapter {name} is of another family than {model}: its keys are {width} "
+            f"wide, the model's {keys.axes[-1]}; take one that was trained for this model's family",
+            "image_prompts",
+        )
 
 
 def load_image_prompt(

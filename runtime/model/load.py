@@ -54,15 +54,17 @@ def load_model(
     loras: str | Path | Sequence[str | Path] = (),
     lora_partial: bool = False,
     image_prompt_adapters: Mapping[str, str | Path | ImagePromptAdapter] | None = None,
+    preprocessors: Mapping[str, str | Path] | None = None,
 ) -> Model:
     """Load a bundle: a folder's path, or the name of one that ships with the package.
 
     `engine` "auto" takes the fastest that can run here; `device`, `precision`, `shapes` and `threads` are those of
     `engines.registry.EngineOptions`. `max_rows` and `max_area` (latent positions; None: what suits the device) bound
     an engine call; pictures above `vae_tile` squared pixels go through the VAE in tiles; `verify` compares every file
-    with its hash. `controlnets` and `image_prompt_adapters` are added by the names that requests have for them, see
-    `Model.add_controlnet` and `Model.add_image_prompt_adapter`. `loras` are folders of LoRAs, or files, that prompts
-    and requests name; with `lora_partial` tensors of theirs that belong to no layer are left out, instead of refused.
+    with its hash. `controlnets`, `image_prompt_adapters` and `preprocessors`, ONNX files, are added by the names that
+    requests have for them, see `Model.add_controlnet` and its neighbours. `loras` are folders of LoRAs, or files, that
+    prompts and requests name; with `lora_partial` tensors of theirs that belong to no layer are left out, instead of
+    refused.
     Raises `InputError` for an unknown name or engine, `BundleError` for a bundle that cannot be used, `EngineError`
     where the engine's library is missing.
     """
@@ -111,6 +113,8 @@ def load_model(
         model_.add_controlnet(name, net)
     for name, adapter in (image_prompt_adapters or {}).items():
         model_.add_image_prompt_adapter(name, adapter)
+    for name, file in (preprocessors or {}).items():
+        model_.add_preprocessor(name, file)
     return model_
 
 

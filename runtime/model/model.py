@@ -121,6 +121,19 @@ class Model:
         known = self.loading.get("image_prompt_adapters", {})
         self.loading = {**self.loading, "image_prompt_adapters": {**known, name: place}}
 
+    def add_preprocessor(self, name: str, file: str | Path) -> None:
+        """Have requests call an ONNX file that makes hints `onnx:name`, see `hint_model.run_hint_model`.
+
+        Raises `InputError` for a missing file, and a name that is taken.
+        """
+        self.stages.controlnets.hint_models.add(name, file)
+        self.loading = {**self.loading, "preprocessors": {**self.loading.get("preprocessors", {}), name: str(file)}}
+
+    def confine(self) -> None:
+        """Have requests name adapters and preprocessors that were added or that ship alone: they open no path."""
+        self.stages.controlnets.confine()
+        self.stages.image_adapters.confine()
+
     def read(self, source: Source, *, reduce: bool = False) -> Picture:
         """A picture of at most `max_pixels`, as `imaging.picture.read` reads it; a `Picture` as it is."""
         if isinstance(source, Picture):
