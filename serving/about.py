@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from ..bundles.facts import Defaults
 from ..errors import RefusedError
+from .controls import preprocessors
 from .fields import document_schema, tool_of
 from .metrics import MEDIA_TYPE, Metrics
 from .openapi import openapi
@@ -94,6 +95,9 @@ class About:
             "multiple": facts.multiple,
             "sampler": facts.default_sampler,
             "defaults": {verb: asdict(self._defaults(name, verb)) for verb in VERBS},
+            "controlnets": model.stages.controlnets.names,
+            "image_prompt_adapters": model.stages.image_adapters.names,
+            "preprocessors": list(preprocessors(self._service.settings)),
             "engines": model.labels,
         }
 

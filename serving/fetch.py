@@ -23,7 +23,7 @@ from .documents import Document
 from .settings import Settings
 
 MAX_REDIRECTS = 3
-FIELDS = ("image", "mask")
+FIELDS = ("image", "mask", "negative_image")
 """The fields of the server's own documents that have pictures, wherever they are within them."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]

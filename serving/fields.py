@@ -13,6 +13,7 @@ from ..runtime.requests.options import of_tool
 from ..runtime.requests.places import CONTENTS
 from ..runtime.requests.schema import options_schema
 from ..runtime.tools.grid import AXES, MAX_AXES, REPLACE
+from .controls import schema as controls
 from .image_prompts import SCHEMA as IMAGE_PROMPTS
 from .made import MEDIA_TYPES
 from .orders import VERBS
@@ -59,6 +60,7 @@ FIELDS: Mapping[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {**_SHARES, "description": "[share of the steps, prompt] pairs instead of a prompt, the first from 0 on"},
         VERBS,
     ),
+    "controls": (controls(Settings()), VERBS),
     "image_prompts": (dict(IMAGE_PROMPTS), VERBS),
     "axes": (
         {
@@ -103,6 +105,7 @@ def document_schema(verb: str, settings: Settings, defaults: Defaults | None = N
     """What may be sent for a verb, as a JSON schema; raises `InputError` for another verb."""
     made = options_schema(tool_of(verb), defaults)
     properties: dict[str, Any] = {name: dict(schema) for name, (schema, verbs) in FIELDS.items() if verb in verbs}
+    properties["controls"] = controls(settings)
     properties["verb"] = {"const": verb, "description": "what is done"}
     for name, verbs in _LISTED.items():
         if verb in verbs:

@@ -5,26 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InputError
 from ..runtime.imaging.mask import read as read_mask
 from ..runtime.imaging.picture import read as read_picture
 from ..runtime.requests import checks
 from ..runtime.requests.image_prompts import BLOCKS, MOST_WEIGHT, ImagePrompt
+from .adapters import FILE, NAME, SHARE, check_name, objects
 from .documents import file_bytes
 
 FIELD = "image_prompts"
-_FILE = {"type": "string", "contentEncoding": "base64"}
-_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 _WEIGHT = {"type": "number", "minimum": 0, "maximum": MOST_WEIGHT}
 _FILES = ("image", "negative_image", "mask")
 _OWN: Mapping[str, Any] = {
-    "image": _FILE,
+    "image": FILE,
     "weight": _WEIGHT,
-    "start": _SHARE,
-    "end": _SHARE,
-    "mask": _FILE,
-    "negative_image": _FILE,
+    "start": SHARE,
+    "end": SHARE,
+    "mask": FILE,
+    "negative_image": FILE,
     "blocks": {"anyOf": [{"enum": list(BLOCKS)}, {"type": "array", "items": _WEIGHT}]},
+    "adapter": NAME,
 }
 SCHEMA: Mapping[str, Any] = {
     "type": "array",
@@ -35,15 +34,12 @@ SCHEMA: Mapping[str, Any] = {
 
 def image_prompts(value: Any, max_pixels: int) -> tuple[ImagePrompt, ...]:
     """The image prompts of a list of objects; raises `InputError` for what are none."""
-    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise InputError("image_prompts must be a list of objects with an image, see /v1/options", FIELD)
     with checks.of(FIELD):
-        return tuple(_one(each, max_pixels) for each in value)
+        return tuple(_one(each, max_pixels) for each in objects(value, FIELD, _OWN, "image"))
 
 
 def _one(given: Mapping[str, Any], max_pixels: int) -> ImagePrompt:
-    if "image" not in given or not given.keys() <= _OWN.keys():
-        raise InputError(f"an image prompt has an image, and may have {', '.join(list(_OWN)[1:])}")
+    check_name("an image prompt's adapter", given.get("adapter", ""))
     files = {name: file_bytes(given[name], FIELD) for name in _FILES if name in given}
     read = {name: read_picture(data, max_pixels=max_pixels) for name, data in files.items()}
     made: dict[str, Any] = {**given, **read}

@@ -15,6 +15,7 @@ from ..runtime.requests.expand import ALIASES, check_names
 from ..runtime.requests.option import Option
 from ..runtime.requests.places import InpaintMask, Region
 from ..runtime.tools.grid import AXES, REPLACE
+from .controls import controls
 from .documents import file_bytes, fingerprint, parse_json
 from .fields import FIELDS, MASK_FIELDS, REQUIRED, options_of
 from .image_prompts import image_prompts
@@ -63,6 +64,8 @@ def order_of(document: Mapping[str, Any], settings: Settings) -> Order:
     check_limits(order, settings)
     if "prompts" in own:
         options["prompts"] = _shares(own["prompts"])
+    if "controls" in own:
+        options["controls"] = controls(own["controls"], settings)
     if "image_prompts" in own:
         options["image_prompts"] = image_prompts(own["image_prompts"], settings.max_pixels)
     return _with_places(order, own, settings)

@@ -16,6 +16,7 @@ from ..runtime.model.load import load_model
 from ..runtime.model.model import Model
 from ..runtime.model.upscaler import Upscaler, load_upscaler
 from ..runtime.pipeline import Pipeline
+from .adapters import lend
 from .jobs import QUEUED, Job
 from .logs import line
 from .made import Made
@@ -83,10 +84,12 @@ class Service:
         self._tools = Pool(self.settings.tool_threads, "overpaint-tool")
         for model in self.models.values():
             model.max_pixels = self.settings.max_pixels
+            model.confine()
 
     @classmethod
     def load(cls, settings: Settings) -> Service:
-        """The service of settings, its models loaded; raises as `load_model`, `load_upscaler` and `read_embedding`."""
+        """The service of settings, its models loaded; raises as `load_model`, `load_upscaler`, `read_embedding`
+        and `lend` do."""
         options: dict[str, Any] = {
             name: getattr(settings, name) for name in ("engine", "device", "precision", "threads")
         }
@@ -95,6 +98,7 @@ class Service:
         for embedding in map(read_embedding, settings.embeddings):
             for model in models.values():
                 model.stages.text.add_embedding(embedding)
+        lend(models, settings)
         upscalers = {name: load_upscaler(path, **options) for name, path in settings.named_upscalers().items()}
         return cls(models, settings, upscalers)
 

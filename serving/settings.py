@@ -54,6 +54,15 @@ class Settings:
     embeddings: tuple[str, ...] = _row((), "texts", "files of textual inversions that all models take")
     loras: tuple[str, ...] = _row((), "texts", "folders of LoRAs, or files, that prompts name as <lora:name:0.8>")
     lora_partial: bool = _row(False, "flag", "leave out tensors of LoRAs that belong to no layer, instead of refusing")
+    controlnets: tuple[str, ...] = _row(
+        (), "texts", "ControlNets that requests may name, each a folder, or one of several, or name=path"
+    )
+    image_prompt_adapters: tuple[str, ...] = _row(
+        (), "texts", "image-prompt adapters that requests may name, likewise; the first is usual"
+    )
+    preprocessors: tuple[str, ...] = _row(
+        (), "texts", "ONNX files that make hints for ControlNets, each a path or name=path"
+    )
     host: str = _row("127.0.0.1", "text", "the address to listen at; 0.0.0.0 is all of them")
     port: int = _row(8188, "whole", "the port to listen at; 0 is any that is free")
     engine: str = _row("auto", "text", "what runs the graphs")
@@ -125,6 +134,9 @@ class Settings:
         check_hosts(self.fetch_urls, "fetch_urls")
         self.named_models()
         self.named_upscalers()
+        self.named_controlnets()
+        self.named_image_prompt_adapters()
+        self.named_preprocessors()
 
     @property
     def names(self) -> frozenset[str]:
@@ -147,12 +159,24 @@ class Settings:
         """The same of the upscalers."""
         return _named(self.upscalers, "upscalers")
 
+    def named_controlnets(self) -> dict[str, str]:
+        """The same of the ControlNets."""
+        return _named(self.controlnets, "controlnets")
+
+    def named_image_prompt_adapters(self) -> dict[str, str]:
+        """The same of the image-prompt adapters."""
+        return _named(self.image_prompt_adapters, "image_prompt_adapters")
+
+    def named_preprocessors(self) -> dict[str, str]:
+        """The ONNX files of preprocessors by the names that requests have for them; raises as `named_models` does."""
+        return _named(self.preprocessors, "preprocessors")
+
 
 def _named(texts: tuple[str, ...], row: str) -> dict[str, str]:
     named: dict[str, str] = {}
     for text in texts:
         name, equals, path = text.partition("=")
-        name, path = (name, path) if equals else (Path(text).name, text)
+        name, path = (name, path) if equals else (Path(text).name.removesuffix(".onnx"), text)
         if not name or not path or name in named:
             raise InputError(f"{row}: {text!r} has no name of its own; write name=path", row)
         named[name] = path

@@ -42,7 +42,14 @@ def equipped(service: Service, nodes: Nodes) -> Equip:
     """What gives folders their workbench, on the models of a service."""
 
     def equip(folders: Folders) -> tuple[Workbench, Runner]:
-        bench = Workbench(service.models, folder=folders.root, upscalers=service.upscalers)
+        stages = [model.stages for model in service.models.values()]
+        bench = Workbench(
+            service.models,
+            folder=folders.root,
+            upscalers=service.upscalers,
+            controlnets={name: net for each in stages for name, net in each.controlnets.opened.items()},
+            image_prompts={name: own for each in stages for name, own in each.image_adapters.opened.items()},
+        )
         return bench, partial(_run, nodes, bench)
 
     return equip

@@ -15,6 +15,7 @@ from overpaint.bundles.controlnet import ControlNetBundle, ControlNetFacts
 from overpaint.bundles.facts import EncoderFacts, ModelFacts
 from overpaint.bundles.facts import Tokenizer as TokenizerFacts
 from overpaint.bundles.graph import Check, File, Graph, LowRankLayer, Range, Receipt
+from overpaint.bundles.image_prompt import ImagePromptBundle, ImagePromptFacts
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.tensor import TensorSpec
 
@@ -56,6 +57,8 @@ SMALL = {
     "pixel_width": RANGES["width"],
 }
 Axes = tuple[int | str, ...]
+# Of image prompts the inputs, and the widths of the layers that attend to them.
+IMAGE_INPUTS, IMAGE_LAYERS = ("image_keys", "image_values"), (5, 7)
 # What a ControlNet gives: of each residual its channels, and how many latents a position is.
 RESIDUALS = {"control_down_0": (8, 1), "control_down_1": (8, 2), "control_mid": (16, 2)}
 
@@ -98,10 +101,11 @@ def fake_bundle(
     inputs: Mapping[str, Axes] | None = None,
     control: bool = False,
     lora: bool = False,
+    image: bool = False,
 ) -> Bundle:
     """Write and read back a bundle whose graphs are empty files; its U-Net takes so many channels beside latents, and
     float32 inputs of these axes besides; with `control` the residuals of ControlNets, with `lora` LoRAs of
-    `LORA_LAYERS`."""
+    `LORA_LAYERS`, with `image` the keys and values of image prompts."""
     (folder / "tokenizer").mkdir(parents=True)
     words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="z"))
@@ -110,6 +114,8 @@ def fake_bundle(
     graphs = {name: _graph(folder, name, conditioning_channels, inputs or {}) for name in SIGNATURES}
     if control:
         graphs["unet"] = _controlled(graphs["unet"])
+    if image:
+        graphs["unet"] = _prompted(graphs["unet"])
     if lora:
         graphs |= {f"{name}_lora": with_lora(folder, graphs[name], name) for name in LORA_LAYERS}
     facts = TokenizerFacts(File.of(folder, "tokenizer/tokenizer.json"), LENGTH, 1, 2, 0)
@@ -160,11 +166,49 @@ def fake_controlnet(folder: Path, **facts: Any) -> ControlNetBundle:
     return ControlNetBundle.read(folder)
 
 
+def fake_image_prompt(folder: Path, layers: tuple[int, ...] = IMAGE_LAYERS) -> ImagePromptBundle:
+    """Write and read back an image-prompt adapter for `fake_bundle(image=True)`, or with layers of other widths."""
+    folder.mkdir(parents=True)
+    signatures: Mapping[str, tuple[tuple[str, Axes], Mapping[str, Axes]]] = {
+        "image_encoder": (("pixels", ("rows", 3, 16, 16)), {"features": ("rows", 1, DIM)}),
+        "image_projection": (
+            ("features", ("rows", 1, DIM)),
+            {name: ("rows", 2, sum(layers)) for name in IMAGE_INPUTS},
+        ),
+    }
+    graphs = {}
+    for role, ((name, axes), outputs) in signatures.items():
+        (folder / f"{role}.onnx").write_bytes(hashlib.sha256(f"{folder.name} {role}".encode()).digest())
+        graphs[role] = Graph(
+            role,
+            File.of(folder, f"{role}.onnx"),
+            (TensorSpec(name, "float32", axes),),
+            tuple(TensorSpec(key, "float32", shape) for key, shape in outputs.items()),
+            {"rows": RANGES["rows"]},
+            "float32",
+            "float32",
+            Receipt("test", 1e-4, (Check({"rows": 1}, 0.0),)),
+        )
+    facts = ImagePromptFacts(folder.name, 16, layers, "zeros", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    ImagePromptBundle(folder, facts, graphs, "test").write_manifest()
+    return ImagePromptBundle.read(folder)
+
+
+def _prompted(unet: Graph) -> Graph:
+    """The graph with the keys and values of image prompts among its inputs."""
+    inputs = tuple(TensorSpec(key, "float32", ("rows", "image_tokens", sum(IMAGE_LAYERS))) for key in IMAGE_INPUTS)
+    ranges = {**unet.ranges, "image_tokens": Range(1, 2, 8)}
+    adapters = {**unet.adapters, "image": IMAGE_INPUTS}
+    return replace(unet, inputs=(*unet.inputs, *inputs), ranges=ranges, adapters=adapters)
+
+
 def _controlled(unet: Graph) -> Graph:
     """The graph with the residuals of ControlNets among its inputs."""
     inputs = tuple(TensorSpec(key, "float32", ("rows", *_axes(key))) for key in RESIDUALS)
     ranges = {**unet.ranges, **_residual_ranges()}
-    return replace(unet, inputs=(*unet.inputs, *inputs), ranges=ranges, adapters={"control": tuple(RESIDUALS)})
+    return replace(
+        unet, inputs=(*unet.inputs, *inputs), ranges=ranges, adapters={**unet.adapters, "control": tuple(RESIDUALS)}
+    )
 
 
 def _axes(name: str) -> tuple[str, str, str]:

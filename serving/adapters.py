@@ -1,0 +1,73 @@
+"""ControlNets, image-prompt adapters and preprocessors by the names that an operator gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..bundles.format import MANIFEST
+from ..errors import InputError
+from ..runtime.model.model import Model
+from ..runtime.requests import checks
+from .settings import Settings
+
+FILE: Mapping[str, Any] = {"type": "string", "contentEncoding": "base64"}
+SHARE: Mapping[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
+NAME: Mapping[str, Any] = {"type": "string", "description": "a name of /v1/models"}
+_PATHS = ("/", "\\", "~", ".")
+
+
+def lend(models: Mapping[str, Model], settings: Settings) -> None:
+    """Have requests name the settings' adapters with every model that they fit, and the preprocessors with all.
+
+    Raises `InputError` for an adapter that fits no model and a name that is taken, and as `load_controlnet` and
+    `load_image_prompt` do.
+    """
+    for name, path in _bundles(settings.named_controlnets()):
+        _lend(models, partial(Model.add_controlnet, name=name, net=path))
+    for name, path in _bundles(settings.named_image_prompt_adapters()):
+        _lend(models, partial(Model.add_image_prompt_adapter, name=name, adapter=path))
+    for name, path in settings.named_preprocessors().items():
+        for model in models.values():
+            model.add_preprocessor(name, path)
+
+
+def _bundles(named: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Names and paths; of a folder of bundles those that lie in it, by their own folders' names."""
+    for name, text in named.items():
+        folder = Path(text).expanduser()
+        inner = [] if (folder / MANIFEST).exists() else sorted(folder.glob(f"*/{MANIFEST}"))
+        yield from ((manifest.parent.name, str(manifest.parent)) for manifest in inner)
+        if not inner:
+            yield name, text
+
+
+def _lend(models: Mapping[str, Model], add: Callable[[Model], None]) -> None:
+    causes: list[InputError] = []
+    for model in models.values():
+        try:
+            add(model)
+        except InputError as exc:
+            causes.append(exc)
+    if len(causes) == len(models):
+        raise causes[0]
+
+
+def objects(value: Any, field: str, own: Mapping[str, Any], needed: str) -> list[dict[str, Any]]:
+    """A document's list of objects with fields of `own`, and with the `needed` one; raises `InputError` for another."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise InputError(f"{field} must be a list of objects with {needed}, see /v1/options", field)
+    for each in value:
+        if needed not in each or not each.keys() <= own.keys():
+            others = ", ".join(name for name in own if name != needed)
+            raise InputError(f"each of {field} has {needed}, and may have {others}", field)
+    return value
+
+
+def check_name(kind: str, value: Any) -> None:
+    """Raise `InputError` for what is no name: which files are opened is the operator's choice."""
+    checks.text(kind, value)
+    if value.startswith(_PATHS) or any(mark in value for mark in _PATHS[:2]):
+        raise InputError(f"{kind} is a name of /v1/models here, not the path {value[:64]!r}; choose one of them")
