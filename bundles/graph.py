@@ -119,6 +119,14 @@ class Graph:
         return frozenset(name for names in self.adapters.values() for name in names)
 
     @property
+    def optional_axes(self) -> frozenset[str]:
+        """The dynamic axes that only those inputs have."""
+        axes: dict[bool, set[str]] = {True: set(), False: set()}
+        for spec in self.inputs:
+            axes[spec.name in self.optional].update(axis for axis in spec.axes if isinstance(axis, str))
+        return frozenset(axes[True] - axes[False])
+
+    @property
     def sha256(self) -> str:
         """One hash for the graph and its weights, wherever they are stored."""
         return hashlib.sha256("".join(file.sha256 for file in self.files()).encode()).hexdigest()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..common import extra
 from ..console import bar, report, waiting
+from ..exporting import add_graphs
 
 if TYPE_CHECKING:
+    from ...bundles.graph import Graph
     from ...bundles.manifest import Graphs
-from ..exporting import add_graphs
+    from ...bundles.profile import Profile
 
 
 def build(
@@ -45,7 +48,18 @@ def build(
             effort = f"built in {made.seconds:.1f} s" if made.seconds else "was there"
             line = f"{made.graph}: {made.size / 1e6:.1f} MB, {effort}, {made.path}"
             with tqdm.external_write_mode():
-                print("\n  ".join([line, *map(str, made.profiles)]), flush=True)
+                print("\n  ".join([line, *_shapes(opened.graphs[made.graph], made.profiles)]), flush=True)
+
+
+def _shapes(graph: Graph, profiles: Sequence[Profile]) -> list[str]:
+    """The profiles in words, without the axes of adapters, which follow the picture's."""
+    from ...bundles.profile import Profile
+
+    shapes = [
+        str(Profile({axis: span for axis, span in each.axes.items() if axis not in graph.optional_axes}))
+        for each in profiles
+    ]
+    return [f"{text}, with adapters" if graph.optional else text for text in shapes]
 
 
 def _optimize(bundle: Graphs) -> None:

@@ -25,9 +25,12 @@ def tiny() -> Bundle:
     return Bundle.read(find("tiny"), verify=False)
 
 
-def made(bundle: Bundle, name: str, *words: str, batch: str = "1") -> list[str]:
+def made(bundle: Bundle, name: str, *words: str, batch: str = "1", adapters: bool = False) -> list[str]:
+    """The profiles as texts; of the axes of adapters only where they are wanted."""
     sizes = [Sizes.parse(word) for word in words]
-    return [str(profile) for profile in profiles(name, bundle.graph(name), bundle.model, sizes, parse_batch(batch))]
+    texts = [str(each) for each in profiles(name, bundle.graph(name), bundle.model, sizes, parse_batch(batch))]
+    own = [[part for part in text.split(", ") if part.startswith(("control_", "image_")) == adapters] for text in texts]
+    return [", ".join(parts) for parts in own]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +71,12 @@ def test_the_unet_counts_latents_and_two_rows_a_picture(tiny: Bundle) -> None:
     assert made(tiny, "unet", "64-256", batch="1-4") == [
         "height 16:16:64, rows 1:2:8, tokens 77:77:231, width 16:16:64"
     ]
+
+
+def test_adapters_may_be_absent_and_are_as_large_as_the_picture(tiny: Bundle) -> None:
+    usual, wide = (text.split(", ") for text in made(tiny, "unet", "64x128", adapters=True))
+    assert {part.split()[1] for part in usual} == {"1:1:1"}
+    assert {"control_down_0_channels 1:1:64", "control_down_0_height 1:1:32", "control_mid_width 1:1:4"} <= {*wide}
 
 
 def test_one_size_is_also_built_for_the_usual_call_alone(tiny: Bundle) -> None:
