@@ -12,9 +12,10 @@ from enum import Enum
 from typing import Any
 
 from ..document import Connection
+from ..node import Nodes
 from ..sockets import ANY, matches
 from .graph import BYPASSED, ENTRANCE, EXIT, MUTED, PageDocument, PageGraph, PageInput, PageLink, PageNode
-from .widgets import Given, given
+from .widgets import Given, given, written
 
 REROUTE, PRIMITIVE = "Reroute", "PrimitiveNode"
 NOTES = frozenset({"Note", "MarkdownNote"})
@@ -31,9 +32,10 @@ class Lack(Enum):
 
 @dataclass(frozen=True)
 class Value:
-    """A value that a widget elsewhere gives."""
+    """A value that a widget elsewhere gives; that of a subgraph's input is taken as it is."""
 
     value: Any
+    plain: bool = False
 
 
 Source = Connection | Value | Lack
@@ -57,6 +59,7 @@ class Scope:
     """The page's graph, or a subgraph as one node opens it: `host` is that node, `path` its ids from the page down."""
 
     document: PageDocument
+    nodes: Nodes
     graph: PageGraph
     path: tuple[str, ...] = ()
     host: Place | None = None
@@ -85,8 +88,22 @@ class Scope:
             own = given(node, graph)
             inputs = {**own.inputs, **{name: v for (id, name), v in self.given.widgets.items() if id == node.id}}
             place = Place(self, node)
-            self.inner[node.id] = Scope(self.document, graph, (*self.path, node.id), place, Given(inputs, own.widgets))
+            values = Given(inputs, own.widgets)
+            self.inner[node.id] = Scope(self.document, self.nodes, graph, (*self.path, node.id), place, values)
         return self.inner[node.id]
+
+    def value(self, name: str) -> Source:
+        """What an input of the subgraph is where nothing is connected: the node's own value, or the widget's inside."""
+        if name in self.given.inputs:
+            return Value(self.given.inputs[name], plain=True)
+        promoted = self.graph.promoted(name)
+        if promoted is None:
+            return Lack.NOTHING
+        node, slot = promoted
+        if node.kind in self.document.subgraphs:
+            return self.opened(node).value(slot.name)
+        values = written(node, self.nodes.get(node.kind))
+        return Value(values[slot.name], plain=True) if slot.name in values else Lack.NOTHING
 
     def source(self, node: PageNode, slot: PageInput) -> Source:
         """What an input gets in the end."""
@@ -116,7 +133,7 @@ class _Walk:
         slot = scope.host.node.input(name)
         if slot is not None and slot.link is not None:
             return self.input(scope.host.scope, scope.host.node, slot, wanted)
-        return Value(scope.given.inputs[name]) if name in scope.given.inputs else Lack.NOTHING
+        return scope.value(name)
 
     def _output(self, scope: Scope, node: PageNode, slot: int, wanted: str) -> Source:
         key = id(scope), node.id, slot

@@ -88,6 +88,14 @@ class PageGraph:
         known = link is not None and link.origin == ENTRANCE and link.slot < len(self.inputs)
         return self.inputs[link.slot] if link and known else None
 
+    def promoted(self, name: str) -> tuple[PageNode, PageInput] | None:
+        """The widget that an input of the subgraph stands for, the first that hangs on it; None where none does."""
+        place = self.inputs.index(name)
+        ids = [id for id, link in self.links.items() if (link.origin, link.slot) == (ENTRANCE, place)]
+        hanging = [(node, slot) for node in self.nodes.values() for slot in node.inputs if slot.widget]
+        found = [(ids.index(slot.link), node, slot) for node, slot in hanging if slot.link in ids]
+        return min(found, key=lambda each: each[0])[1:] if found else None
+
 
 @dataclass(frozen=True, eq=False)
 class PageDocument:

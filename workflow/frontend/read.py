@@ -26,7 +26,7 @@ def from_page(document: Mapping[str, Any], nodes: Nodes) -> Workflow:
     document that is damaged, or where nothing is left.
     """
     page = read_page(document)
-    placed = [each for each in Scope(page, page.graph).places() if not _decoration(each, nodes)]
+    placed = [each for each in Scope(page, nodes, page.graph).places() if not _decoration(each, nodes)]
     steps = {each.id: _step(each, nodes.get(each.node.kind)) for each in placed}
     kept = _without_the_muted(steps, nodes)
     if not kept:
@@ -63,15 +63,15 @@ def _step(place: Place, declared: Node | None) -> _Step:
         raise node.fault("it is a group of nodes; turn it into a subgraph on ComfyUI's page, and save again")
     if declared is None and len(node.kind) == 36 and node.kind.count("-") == 4:
         raise node.fault("the file lacks its subgraph; save the workflow again from the page that shows it")
-    inputs, lost = written(node, declared), set[str]()
+    lost = set[str]()
+    inputs = {name: _spoken(name, value, declared) for name, value in written(node, declared).items()}
     inputs |= {name: value for (id, name), value in scope.given.widgets.items() if id == node.id}
-    inputs = {name: _spoken(name, value, declared) for name, value in inputs.items()}
     for slot in node.inputs:
         source = scope.source(node, slot)
         if isinstance(source, Connection):
             inputs[slot.name] = source
         elif isinstance(source, Value):
-            inputs[slot.name] = _spoken(slot.name, source.value, declared)
+            inputs[slot.name] = source.value if source.plain else _spoken(slot.name, source.value, declared)
         elif source is Lack.MUTED:
             lost.add(slot.name)
     title = node.title or (declared.display if declared else "") or node.kind

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable
 
-_COMMENT = re.compile(r"/\*[\s\S]*?\*/|(?<!:)//.*")
+_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*)(?<!\\)\}")
 _PLACE = re.compile(r"%([^%]+)%")
 _TIME = re.compile("yyyy|yy|MM|M|dd|d|hh|h|mm|m|ss|s")
@@ -23,7 +23,7 @@ def chosen(prompt: str) -> str:
     while (match := _CHOICE.search(text)) is not None:
         # S311: a choice of words, no secret.
         text = text[: match.start()] + random.choice(match[1].split("|")) + text[match.end() :]
-    return text.replace("\\{", "{").replace("\\}", "}")
+    return re.sub(r"\\([{}|])", r"\1", text)
 
 
 def filled(prefix: str, value_of: Callable[[str, str], str | None]) -> str:

@@ -165,10 +165,8 @@ def test_the_date_and_other_nodes_values_go_into_file_names() -> None:
 
 
 def test_prompts_lose_comments_and_choose() -> None:
-    made = read(
-        page([node(1, "CLIPTextEncode", ["a {{red|blue} fox|fox} // or not\n/* no */at http://x \\{y\\}"])], [])
-    )
-    assert inputs(made, "1")["text"] in {f"a {fox} \nat http://x {{y}}" for fox in ("red fox", "blue fox", "fox")}
+    made = read(page([node(1, "CLIPTextEncode", ["a {{red|blue} fox|fox} // or not\n/* no */at \\{y\\|\\}"])], []))
+    assert inputs(made, "1")["text"] in {f"a {fox} \nat {{y|}}" for fox in ("red fox", "blue fox", "fox")}
 
 
 @pytest.mark.parametrize(

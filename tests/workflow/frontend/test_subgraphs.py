@@ -88,6 +88,19 @@ def test_a_link_counts_more_than_a_value() -> None:
     assert steps(document)["5:1"]["width"] == 7
 
 
+def test_an_input_has_the_value_of_its_first_widget_for_all_that_hang_on_it() -> None:
+    inside = [
+        node(1, "EmptyImage", [40, 6, 1, 0], ins="width:INT:1w height:INT:w", outs="IMAGE"),
+        node(2, "ComfyMathExpression", ["a * 2"], ins="values.a:FLOAT,INT:2", outs="FLOAT INT"),
+        node(3, "CLIPTextEncode", ['{"a": 1}'], ins="clip:CLIP text:STRING:4w", outs="CONDITIONING"),
+    ]
+    links = [(1, -10, 0, 1, 0), (2, -10, 0, 2, 0), (3, 1, 0, -20, 0), (4, -10, 1, 3, 1)]
+    box = subgraph(BOX, inside, links, ins="length prompt", outs="IMAGE")
+    made = steps(page([node(5, BOX, outs="IMAGE"), shown(6, 1)], [(1, 5, 0, 6, 0)], [box]))
+    assert (made["5:1"]["width"], made["5:2"]["values.a"]) == (40, 40)
+    assert made["5:3"]["text"] == '{"a": 1}', "as the page has it: none is chosen"
+
+
 def test_a_proxy_may_be_a_primitive_node() -> None:
     inside = [
         node(1, "PrimitiveNode", [3, "fixed"], outs="INT"),
