@@ -164,6 +164,15 @@ class ModelFacts:
         return self.conditioning_channels == DEPTH
 
 
+TEXT_FAMILIES = {
+    768: "Stable Diffusion 1.x",
+    1024: "Stable Diffusion 2.x",
+    1280: "SDXL's refiner",
+    2048: "Stable Diffusion XL",
+}
+"""The families of models by the width of their text, which tells them apart."""
+
+
 class Extent(Protocol):
     """What engines are told of the pictures that a bundle is for; the fields are those of `ModelFacts`."""
 

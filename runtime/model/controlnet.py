@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 
 from ...bundles.controlnet import ControlNetBundle
+from ...bundles.facts import TEXT_FAMILIES
 from ...bundles.graph import CONTROLNET, DENOISER
 from ...bundles.manifest import Bundle
 from ...engines.registry import EngineOptions, open_engine
@@ -66,9 +67,11 @@ def check_fits(controlnet: ControlNetBundle, base: Bundle) -> None:
     }
     for what, (own, other) in wanted.items():
         if own != other:
+            family = TEXT_FAMILIES.get(facts.text_width)
             raise InputError(
                 f"the ControlNet {facts.name} is of another family than {model.name}: it has {_shown(own)} {what}, "
-                f"the model {_shown(other)}; take one that was trained for this model's family",
+                f"the model {_shown(other)}; {f'it is for {family}, ' if family else ''}take one that was trained for "
+                "this model's family",
                 "controls",
             )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ....bundles.facts import TEXT_FAMILIES
 from ....bundles.graph import LowRankLayer
 from ....bundles.tensor import Array
 from ....engines.arrays import to_device
@@ -17,7 +18,6 @@ from ....loras.layers import Table, layer_table
 from ....loras.weights import LoraUse
 from ..low_rank import MOST_RANK, LowRank, padded_rank
 
-_FAMILIES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
 _TEXT_LAYERS = ("attn2_to_k", "attn2_to_v")
 MERGE = "export the bundle with it, by overpaint export --merge-lora FILE:0.8"
 
@@ -145,7 +145,7 @@ def _check_family(file: LoraFile, parsed: Parsed, table: Table) -> None:
     for target, factors in parsed.layers.items():
         width = factors.tensors[DOWN].shape[1]
         if target.part == DENOISER and _reads_text(target.name) and own is not None and width != own:
-            family, ours = _FAMILIES.get(width, "another family"), _FAMILIES.get(own, "another")
+            family, ours = TEXT_FAMILIES.get(width, "another family"), TEXT_FAMILIES.get(own, "another")
             raise InputError(
                 f"LoRA {file.name!r} is for {family}, whose texts are {width} wide; this model's are {own} "
                 f"({ours}){_is_for(file)}; use one that was trained for it",
