@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import InputError, unknown
 from .graph import CONTROLNET
 from .single import SingleBundle, check_counts
 
@@ -16,8 +17,9 @@ class ControlNetFacts:
 
     The base model has to have its `latent_channels`, `downscale` and `text_width`, and residuals of its `channels`.
     Its hints are blue, green, red where it is `bgr`, which its graph sees to. `preprocessor` makes them of a picture
-    where a request names no other. `control_types` are what a union model tells hints apart by, in
-    the order of its input.
+    where a request names no other. `control_types` are what a union model tells hints apart by, in the order of its
+    input, each with its other names after a slash. With `global_pool` its residuals are the same all over the picture,
+    and count for the prompt alone.
     """
 
     name: str
@@ -28,7 +30,22 @@ class ControlNetFacts:
     bgr: bool = False
     preprocessor: str = "none"
     control_types: tuple[str, ...] = ()
+    global_pool: bool = False
     origin: Mapping[str, str] = field(default_factory=dict)
+
+    def control_type(self, name: str) -> int | None:
+        """The number of a control type; None for a model that is no union of several.
+
+        Raises `InputError` for one that it has not, or does not need, and where it needs one.
+        """
+        own = {each: number for number, names in enumerate(self.control_types) for each in names.split("/")}
+        if not own and name:
+            raise InputError(f"the ControlNet {self.name} is no union model; leave out the control type {name!r}")
+        if own and not name:
+            raise InputError(f"the ControlNet {self.name} is a union model; say its hint's type, of {', '.join(own)}")
+        if own and name not in own:
+            raise unknown(f"control type of {self.name}", name, own)
+        return own.get(name)
 
     @property
     def multiple(self) -> int:
@@ -46,7 +63,8 @@ class ControlNetBundle(SingleBundle[ControlNetFacts]):
     """The manifest of a ControlNet and the folder it was read from.
 
     Its graph of the role "controlnet" takes what a denoiser takes, and `hint` float32 [rows, 3, height, width] in
-    [0, 1], in pixels; its outputs have the names of the denoiser's inputs for them.
+    [0, 1], in pixels, of a union model `control_type` float32 [rows, types], which is 1 for the hint's and 0 for the
+    others; its outputs have the names of the denoiser's inputs for them.
     """
 
     kind = "controlnet"

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..runtime.requests.controls import Control
 
-FORM = "NET[=IMAGE][,weight=W][,start=S][,end=E][,mode=M][,preprocessor=P][,resolution=N][,fit=F][,thresholds=A/B]"
+FORM = (
+    "NET[=IMAGE][,weight=W][,start=S][,end=E][,mode=M][,preprocessor=P][,resolution=N][,fit=F][,thresholds=A/B]"
+    "[,type=T]"
+)
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "weight": float,
     "start": float,

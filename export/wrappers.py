@@ -55,7 +55,9 @@ class Geglu(nn.Module):
 
     def __init__(self, proj: nn.Linear) -> None:
         super().__init__()
-        self.hidden, self.gate = (_linear(*half) for half in zip(proj.weight.chunk(2), proj.bias.chunk(2), strict=True))
+        self.hidden, self.gate = (
+            as_linear(*half) for half in zip(proj.weight.chunk(2), proj.bias.chunk(2), strict=True)
+        )
 
     def forward(self, states: Tensor) -> Tensor:
         """Widen the states."""
@@ -63,7 +65,8 @@ class Geglu(nn.Module):
         return hidden * functional.gelu(self.gate(states))
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+def as_linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A linear layer of these weights, which are not copied."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     linear.weight, linear.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
     return linear

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -32,5 +33,12 @@ def add(commands: Any) -> None:
         default="none",
         metavar="NAME",
         help="what makes its hints of a picture where a request names no other, such as canny (none)",
+    )
+    parser.add_argument(
+        "--global-pool",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="each residual is its mean over the picture, as shuffle's has to be; no single file says it (what "
+        "config.json says)",
     )
     add_replacing(parser)

@@ -24,7 +24,6 @@ from ..sampling.brownian import BrownianNoise
 from ..sampling.noise import NoiseStream, centred, noise_stream, slerp
 from ..units import Units
 from .conditionings import ConditioningBuilder
-from .hints import HINT
 from .planning import PreparedRequest
 from .stages import Stages
 from .stats import RunStats
@@ -87,10 +86,10 @@ class JobBuilder:
         made = []
         rows = [[each.weight for each in those] for those in conditionings]
         for each in self._prepared.controls:
-            count = len(each.net.bundle.model.channels)
-            weights = each.control.residual_weights(self._prepared.plan, rows, count)
+            facts = each.net.bundle.model
+            weights = each.control.residual_weights(self._prepared.plan, rows, len(facts.channels), facts.global_pool)
             if any(own is not None for those in weights for own in those):
-                inputs = {HINT: to_device(each.hint, self._device)}
+                inputs = {name: to_device(array, self._device) for name, array in each.inputs.items()}
                 made.append(JobControl(each.net.denoiser, inputs, weights))
         return made
 

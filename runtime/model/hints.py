@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from ...bundles.tensor import Array
-from ...errors import InputError
 from ..imaging import resize
 from ..imaging.picture import Picture
 from ..imaging.preprocessors import preprocess
@@ -19,20 +18,31 @@ from ..requests.controls import ONNX, Control
 from .controlnet import ControlNet, ControlNets
 from .hint_model import HintModels, run_hint_model
 
-HINT = "hint"
-"""A ControlNet's input for the picture that it follows."""
+HINT, TYPE = "hint", "control_type"
+"""A ControlNet's inputs for the picture that it follows, and for what a union model is to take it for."""
 # How far the aspects of a hint and its picture may differ without a note.
 ALIKE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedControl:
-    """A control with its ControlNet, and its hint: float32 [3, height, width] of the model's size, in [0, 1] or -1."""
+    """A control with its ControlNet, and its hint: float32 [3, height, width] of the model's size, in [0, 1] or -1;
+    the number of its type, of a union model."""
 
     control: Control
     net: ControlNet
     hint: Array
     preprocessor: str
+    control_type: int | None = None
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """What its graph takes besides latents, timestep and text."""
+        if self.control_type is None:
+            return {HINT: self.hint}
+        types = np.zeros(len(self.net.bundle.model.control_types), np.float32)
+        types[self.control_type] = 1
+        return {HINT: self.hint, TYPE: types}
 
     @property
     def text(self) -> ControlText:
@@ -83,14 +93,7 @@ def _prepared(
     net = nets.get(control.net)
     facts = net.bundle.model
     with checks.of("controls"):
-        if control.control_type and control.control_type not in facts.control_types:
-            known = ", ".join(facts.control_types) or "none: it is no union model"
-            raise InputError(f"the ControlNet {facts.name} has no control type {control.control_type!r}, but {known}")
-        if facts.control_types and not control.control_type:
-            raise InputError(
-                f"the ControlNet {facts.name} is a union model; say what the hint is (control_type): "
-                f"{', '.join(facts.control_types)}"
-            )
+        kind = facts.control_type(control.control_type)
         name = control.preprocessor or (facts.preprocessor if control.image is None else "none")
         if control.image is None:
             source = picture
@@ -101,7 +104,7 @@ def _prepared(
         hint = _hint(control, name, source, mask, nets.hint_models)
         if control.image is not None and control.resolution:
             hint = _fitted(hint, size, control.fit, multiple)
-        return PreparedControl(control, net, _scaled(hint, picture.size), name)
+        return PreparedControl(control, net, _scaled(hint, picture.size), name, kind)
 
 
 def _hint(control: Control, name: str, source: Picture, mask: Array | None, models: HintModels) -> Array:

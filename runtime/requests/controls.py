@@ -93,27 +93,25 @@ class Control:
                 PREPROCESSORS[own].usual(self.thresholds)
 
     def residual_weights(
-        self, plan: Plan, conditionings: Sequence[Sequence[float]], count: int
+        self, plan: Plan, conditionings: Sequence[Sequence[float]], count: int, global_pool: bool = False
     ) -> list[list[Weights | None]]:
         """What each of `count` residuals counts in each evaluation of a plan, for each of its conditionings, whose
-        weights are given; None where the ControlNet does not count at all."""
-        scales = self._scales(count)
+        weights are given; None where the ControlNet does not count at all. One of `global_pool` counts for the prompt
+        alone, each residual alike, as in diffusers."""
+        scales = self._scales(count, global_pool)
+        prompt_alone = global_pool or self.mode in ("control", "guess")
         made: list[list[Weights | None]] = []
         for counts, weights in zip(self._counting(plan), conditionings, strict=True):
-            made.append([scales if counts and (weight > 0 or not self._prompt_alone) else None for weight in weights])
+            made.append([scales if counts and (weight > 0 or not prompt_alone) else None for weight in weights])
         return made
 
-    @property
-    def _prompt_alone(self) -> bool:
-        return self.mode in ("control", "guess")
-
-    def _scales(self, count: int) -> Weights | None:
+    def _scales(self, count: int, global_pool: bool) -> Weights | None:
         if not self.weight:
             return None
         shares = np.ones(count)
         if self.mode in ("prompt", "control"):
             shares = SOFT ** np.arange(count - 1, -1, -1.0)
-        elif self.mode == "guess":
+        elif self.mode == "guess" and not global_pool:
             shares = np.logspace(np.log10(FIRST), 0, count)
         return tuple(map(float, shares * self.weight))
 

@@ -124,5 +124,5 @@ def test_what_is_no_controlnet_is_refused(checkpoint: Path, sources: tuple[Path,
     (tmp_path / "net.pth").write_bytes(b"x")
     with pytest.raises(InputError, match="pickle"):
         export_controlnet(tmp_path / "net.pth", tmp_path / "out")
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is no diffusers folder"):
         export_controlnet(tmp_path / "nowhere", tmp_path / "out")

@@ -76,6 +76,21 @@ def write_xl_file(folder: Path, path: Path, *, vae: bool = True, dtype: torch.dt
     return path
 
 
+def write_controlnet(folder: Path, path: Path, *, prefix: str = "control_model.") -> Path:
+    """Write the weights of the diffusers ControlNet in `folder` to `path` under the original names."""
+    state, hint = _read(folder), "controlnet_cond_embedding."
+    blocks = sum(name.startswith(f"{hint}blocks.") for name in state) // 2
+    table = {f"{hint}conv_in": "input_hint_block.0", f"{hint}conv_out": f"input_hint_block.{2 * blocks + 2}"}
+    table |= {f"{hint}blocks.{number}": f"input_hint_block.{2 * number + 2}" for number in range(blocks)}
+    table |= {f"controlnet_down_blocks.{number}": f"zero_convs.{number}.0" for number in range(99)}
+    table |= {"controlnet_mid_block": "middle_block_out.0", **LABELS}
+    own = {name: tensor for name, tensor in state.items() if name.startswith(("controlnet_", "add_embedding."))}
+    named = {_replace(name, table): tensor for name, tensor in own.items()}
+    named |= _unet({name: tensor for name, tensor in state.items() if name not in own})
+    save_file({prefix + name: tensor.contiguous() for name, tensor in named.items()}, path)
+    return path
+
+
 def _read(folder: Path) -> State:
     (path,) = folder.glob("*.safetensors")
     return load_file(path)

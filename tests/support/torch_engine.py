@@ -5,25 +5,29 @@ What graphs give is held against these modules when they are exported; here the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import overpaint
+from overpaint.bundles.controlnet import ControlNetBundle
 from overpaint.bundles.facts import EncoderFacts
-from overpaint.bundles.graph import Check, File, Graph, Receipt
+from overpaint.bundles.graph import CONTROLNET, Check, File, Graph, Receipt
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.tensor import Array
 from overpaint.engines.base import BaseEngine, Engine, check_feeds
 from overpaint.engines.registry import BACKENDS, EngineOptions
 from overpaint.export.bundle import open_checkpoint, parts
 from overpaint.export.checkpoints.checkpoint import TOKENIZERS, Checkpoint
+from overpaint.export.checkpoints.controlnets import open_controlnet
 from overpaint.export.checkpoints.facts import model_facts
 from overpaint.export.checkpoints.load import supported
 from overpaint.export.checkpoints.tokenizer import write_tokenizer
-from overpaint.export.components import HIDDEN, POOLED
+from overpaint.export.components import HIDDEN, POOLED, Component
+from overpaint.export.controlnet import facts_of, part_of
 
 NAME = "torch-modules"
 SOURCE = "checkpoint.txt"
@@ -51,34 +55,60 @@ class TorchEngine(BaseEngine):
 
 def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> Engine:
     """The module of a graph, from the checkpoint that the bundle's folder names."""
-    source = _open(Path((folder / SOURCE).read_text()))
-    (module,) = (part.build() for part in parts(source, 77, ()) if part.component.name == name)
+    path = Path((folder / SOURCE).read_text())
+    if graph.role == CONTROLNET:
+        return TorchEngine(name, graph, part_of(open_controlnet(path)).build().eval())
+    own = parts(_open(path), 77, tuple(graph.adapters))
+    (module,) = (part.build() for part in own if part.component.name == name)
     return TorchEngine(name, graph, module.eval())
 
 
-def torch_bundle(checkpoint: Path, folder: Path) -> Bundle:
+def torch_bundle(checkpoint: Path, folder: Path, adapters: Collection[str] = ()) -> Bundle:
     """A bundle of a checkpoint for this backend: its facts and signatures, and graphs that are empty files."""
     BACKENDS[NAME] = __name__
     folder.mkdir(parents=True)
     (folder / SOURCE).write_text(str(checkpoint))
     source = _open(checkpoint)
     words = {part: write_tokenizer(source.tokenizers[part], folder, 77, TOKENIZERS[part]) for part in source.encoders}
-    graphs = {}
-    for part in parts(source, 77, ()):
-        each = part.component
-        (folder / f"{each.name}.onnx").write_text(each.name)
-        receipt = Receipt("test", 1e-4, (Check({"rows": 1}, 0.0),))
-        own = File.of(folder, f"{each.name}.onnx")
-        graphs[each.name] = Graph(each.role, own, each.inputs, each.outputs, each.ranges, "float32", "float32", receipt)
+    graphs = {part.component.name: _graph(part.component, folder) for part in parts(source, 77, adapters)}
     encoders = tuple(EncoderFacts(name, own, HIDDEN, POOLED) for name, own in words.items())
     facts = replace(model_facts(source, folder.name), encoders=encoders)
     Bundle(folder, facts, graphs, "test").write_manifest()
     return Bundle.read(folder)
 
 
-def torch_pipeline(checkpoint: Path, folder: Path) -> overpaint.Pipeline:
+def torch_controlnet(checkpoint: Path, folder: Path) -> ControlNetBundle:
+    """The same of a ControlNet."""
+    BACKENDS[NAME] = __name__
+    folder.mkdir(parents=True)
+    (folder / SOURCE).write_text(str(checkpoint))
+    source = open_controlnet(checkpoint)
+    graph = _graph(part_of(source).component, folder)
+    facts = facts_of(source, folder.name, checkpoint.name)
+    ControlNetBundle(folder, facts, {"controlnet": graph}, "test").write_manifest()
+    return ControlNetBundle.read(folder)
+
+
+def _graph(each: Component, folder: Path) -> Graph:
+    (folder / f"{each.name}.onnx").write_text(each.name)
+    return Graph(
+        each.role,
+        File.of(folder, f"{each.name}.onnx"),
+        each.inputs,
+        each.outputs,
+        each.ranges,
+        "float32",
+        "float32",
+        Receipt("test", 1e-4, (Check({"rows": 1}, 0.0),)),
+        adapters=each.adapters,
+    )
+
+
+def torch_pipeline(
+    checkpoint: Path, folder: Path, adapters: Collection[str] = (), **options: Any
+) -> overpaint.Pipeline:
     """The pipeline of a checkpoint on this backend."""
-    return overpaint.load(torch_bundle(checkpoint, folder).folder, engine=NAME)
+    return overpaint.load(torch_bundle(checkpoint, folder, adapters).folder, engine=NAME, **options)
 
 
 def _open(checkpoint: Path) -> Checkpoint:
