@@ -95,8 +95,8 @@ class About:
             "multiple": facts.multiple,
             "sampler": facts.default_sampler,
             "defaults": {verb: asdict(self._defaults(name, verb)) for verb in VERBS},
-            "controlnets": model.stages.controlnets.names,
-            "image_prompt_adapters": model.stages.image_adapters.names,
+            "controlnets": list(model.stages.controlnets.offered),
+            "image_prompt_adapters": list(model.stages.image_adapters.offered),
             "preprocessors": list(preprocessors(self._service.settings)),
             "engines": model.labels,
         }

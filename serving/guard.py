@@ -20,7 +20,7 @@ from .logs import line
 from .refusals import ErrorDocument, error_document, status_of
 from .settings import Settings
 
-BASIC = ("/sdapi/",)
+BASIC = ("/sdapi/", "/controlnet/")
 """How the paths begin whose callers bring their key by HTTP Basic."""
 
 _log = logging.getLogger(__name__)

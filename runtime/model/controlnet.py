@@ -147,7 +147,7 @@ class ControlNets:
         with self._lock, checks.of("controls"):
             if name not in self._nets:
                 if self._confined and name not in bundled_controlnets():
-                    raise unknown("ControlNet", name, self.names)
+                    raise unknown("ControlNet", name, self.offered)
                 self._nets[name] = self._checked(name)
             return self._nets[name]
 
@@ -157,9 +157,11 @@ class ControlNets:
         self.hint_models.confine()
 
     @property
-    def names(self) -> list[str]:
-        """Those that were added or opened, and those that ship and fit the model."""
-        return sorted({*self._nets, *filter(self._fits, bundled_controlnets())})
+    def offered(self) -> Mapping[str, str]:
+        """The hashes of those that were added or opened, and of those that ship and fit the model, by their names."""
+        shipped = {name: found for name in bundled_controlnets() if (found := self._fitting(name))}
+        hashes = {name: bundle.by_role(CONTROLNET).sha256 for name, bundle in shipped.items()}
+        return dict(sorted({**hashes, **self.hashes}.items()))
 
     @property
     def loaded(self) -> tuple[ControlNet, ...]:
@@ -191,13 +193,14 @@ class ControlNets:
         check_fits(ControlNetBundle.read(find_controlnet(net), verify=False), self._base)
         return self._open(str(net))
 
-    def _fits(self, name: str) -> bool:
+    def _fitting(self, name: str) -> ControlNetBundle | None:
         assert self._base is not None
+        bundle = ControlNetBundle.read(find_controlnet(name), verify=False)
         try:
-            check_fits(ControlNetBundle.read(find_controlnet(name), verify=False), self._base)
+            check_fits(bundle, self._base)
         except InputError:
-            return False
-        return True
+            return None
+        return bundle
 
 
 def _shown(value: Any) -> str:

@@ -101,14 +101,15 @@ def _prepared(
             source = control.image
         else:
             source = resize.fit(control.image, size, control.fit, multiple)[0]
-        hint = _hint(control, name, source, mask, nets.hint_models)
+        hint = hint_of(control, name, source, nets.hint_models, mask)
         if control.image is not None and control.resolution:
             hint = _fitted(hint, size, control.fit, multiple)
         return PreparedControl(control, net, _scaled(hint, picture.size), name, kind)
 
 
-def _hint(control: Control, name: str, source: Picture, mask: Array | None, models: HintModels) -> Array:
-    """The hint of a picture at its own size, or at the control's resolution."""
+def hint_of(control: Control, name: str, source: Picture, models: HintModels, mask: Array | None = None) -> Array:
+    """The hint that the preprocessor `name` makes of a picture, float32 [3, height, width] in [0, 1] or -1, at its own
+    size or at the control's resolution; `mask` uint8 [height, width] is what is repainted."""
     pixels = source.on_white
     if control.resolution:
         scale = control.resolution / min(source.size)

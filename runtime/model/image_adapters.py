@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
-from ...bundles.graph import DENOISER
+from ...bundles.graph import DENOISER, IMAGE_PROJECTION
 from ...bundles.image_prompt import ImagePromptBundle
 from ...bundles.manifest import Bundle
 from ...errors import InputError, counted, unknown
@@ -50,7 +50,7 @@ class ImagePromptAdapters:
             name = name or next(iter(self._adapters), "") or self._usual()
             if name not in self._adapters:
                 if self._confined and name not in bundled_image_prompts():
-                    raise unknown("image-prompt adapter", name, self.names)
+                    raise unknown("image-prompt adapter", name, self.offered)
                 self._adapters[name] = self._checked(name)
             return name, self._adapters[name]
 
@@ -59,9 +59,12 @@ class ImagePromptAdapters:
         self._confined = True
 
     @property
-    def names(self) -> list[str]:
-        """Those that were added or opened, the first first, and those that ship and fit the model."""
-        return list(dict.fromkeys([*self._adapters, *filter(self._fits, bundled_image_prompts())]))
+    def offered(self) -> Mapping[str, str]:
+        """The projections' hashes of those that were added or opened, the first first, and of those that ship and fit
+        the model, by their names."""
+        bundles = {name: adapter.bundle for name, adapter in self.opened.items()}
+        shipped = {name: found for name in bundled_image_prompts() if (found := self._fitting(name))}
+        return {name: bundle.by_role(IMAGE_PROJECTION).sha256 for name, bundle in {**bundles, **shipped}.items()}
 
     def of(self, prompts: Sequence[ImagePrompt]) -> tuple[str, ImagePromptAdapter] | None:
         """The adapter of a request's image prompts, with its name; None where there are none.
@@ -103,8 +106,8 @@ class ImagePromptAdapters:
 
     def _usual(self) -> str:
         """The name of a bundled adapter that fits the model."""
-        if names := self.names:
-            return names[0]
+        if offered := self.offered:
+            return next(iter(offered))
         if IMAGE not in self._base.by_role(DENOISER).adapters:
             return bundled_image_prompts()[0]  # is refused, with what the model lacks
         raise InputError(
@@ -112,12 +115,13 @@ class ImagePromptAdapters:
             "(overpaint export-image-prompt) and name it: --image-prompt-adapter, or adapter of the image prompt"
         )
 
-    def _fits(self, name: str) -> bool:
+    def _fitting(self, name: str) -> ImagePromptBundle | None:
+        bundle = ImagePromptBundle.read(find_image_prompt(name), verify=False)
         try:
-            check_fits(ImagePromptBundle.read(find_image_prompt(name), verify=False), self._base)
+            check_fits(bundle, self._base)
         except InputError:
-            return False
-        return True
+            return None
+        return bundle
 
     def _checked(self, adapter: ImagePromptAdapter | str | Path) -> ImagePromptAdapter:
         if isinstance(adapter, ImagePromptAdapter):

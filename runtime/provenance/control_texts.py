@@ -11,6 +11,8 @@ from ..imaging.preprocessors import PREPROCESSORS
 from ..requests.controls import Control
 
 NAME = re.compile(r"ControlNet (\d+)")
+IMAGE_PROMPT = "Module: ip-adapter"
+"""How the text of a unit begins that is an image prompt, whose picture no text has."""
 MODES: Mapping[str, str] = {
     "balanced": "Balanced",
     "prompt": "My prompt is more important",

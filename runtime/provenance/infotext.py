@@ -18,8 +18,8 @@ from ..imaging.resize import MODES as RESIZE_MODES
 from ..requests.expand import ALIASES
 from ..requests.option import TOOLS
 from ..sampling.names import a1111_eta, find_a1111_sampler, find_sampler, find_schedule
+from .control_texts import IMAGE_PROMPT, read_control
 from .control_texts import NAME as CONTROLNET
-from .control_texts import read_control
 from .infotext_rules import COMMON, MASKED, OF_METHOD, OF_SOME, OF_VERB, SAMPLING, SILENT, ULTIMATE, USUAL, Rule, size
 
 # Samplers for which "Automatic" is no uniform schedule since A1111 1.9, where schedules became an option of their own;
@@ -119,7 +119,11 @@ class _Reading:
     @property
     def _controlnets(self) -> list[str]:
         """The names of the pairs that each have a ControlNet, in their order."""
-        named = (name for name, text in self.pairs.items() if CONTROLNET.fullmatch(name) and "Model: " in text)
+        named = (
+            name
+            for name, text in self.pairs.items()
+            if CONTROLNET.fullmatch(name) and "Model: " in text and not text.startswith(IMAGE_PROMPT)
+        )
         return sorted(named, key=lambda name: int(name.split()[1]))
 
     @property

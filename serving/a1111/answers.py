@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from PIL import Image
+
 from ...runtime.imaging.metadata import Parameters, parse_parameters
+from ...runtime.imaging.output import encode
 from ...version import __version__
 from ..jobs import Job
 from ..made import Made, MadePicture
@@ -21,14 +24,15 @@ _BLANKED = ("init_images", "mask")
 _OWN_KEYS = ("Version", "Batch size", "Batch pos")
 
 
-def answer(service: Service, reading: Reading, job: Job, made: Made) -> bytes:
-    """The body of an answer; encodes the pictures."""
+def answer(service: Service, reading: Reading, job: Job, made: Made, maps: Sequence[Image.Image] = ()) -> bytes:
+    """The body of an answer; encodes the pictures, and behind them the hints of ControlNets."""
     call, order = reading.call, job.order
     images = []
     if call["send_images"]:
         for picture in made.pictures:
             data = picture.encoded(order.kind, quality=order.quality)
             images.append(base64.b64encode(data).decode())
+        images += [base64.b64encode(encode(each, ".png", None)[0]).decode() for each in maps if made.pictures]
     shown = dict(call)
     if not call.get("include_init_images"):
         shown |= {name: None for name in _BLANKED if name in shown}

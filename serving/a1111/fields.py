@@ -16,8 +16,8 @@ Call = dict[str, Any]
 
 @dataclass(frozen=True)
 class Field:
-    """One field: its kind ("text", "file", "whole", "number", "flag", "list" or "object") and what it is where a call
-    says nothing. One that is not served has the `idle` values, with which it asks for nothing."""
+    """One field: its kind ("text", "file", "whole", "number", "flag", "list", "object" or "any") and what it is where
+    a call says nothing. One that is not served has the `idle` values, with which it asks for nothing."""
 
     kind: str
     default: Any = None
@@ -77,7 +77,12 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
+def _any(value: Any) -> Any:
+    return value
+
+
 _READERS: Mapping[str, Callable[[Any], Any]] = {
+    "any": _any,
     "text": _text,
     "file": _file,
     "number": _number,
@@ -141,7 +146,27 @@ TXT2IMG: Mapping[str, Field] = {
     **_idle("whole", firstphase_width=(0,), firstphase_height=(0,)),
     **_idle("text", hr_checkpoint_name=(None, "", "None", "Use same checkpoint")),
 }
-PICTURES = ("init_images", "mask", "image", "data")
+UNIT: Mapping[str, Field] = {
+    **_rows("any", image=None, mask=None, mask_image=None, effective_region_mask=None, resize_mode=1, control_mode=0),
+    **_rows("text", module="none", model="None", hr_option="Both", union_control_type="Unknown"),
+    **_rows("number", weight=1.0, threshold_a=-1.0, threshold_b=-1.0, guidance_start=0.0, guidance_end=1.0),
+    **_rows("whole", processor_res=-1),
+    **_rows("flag", enabled=True, pixel_perfect=False, save_detected_map=True),
+    **_idle("list", advanced_weighting=(None, [])),
+    **_idle("any", ipadapter_input=(None, "", []), batch_images=(None, "", [])),
+    **_idle("flag", inpaint_crop_input_image=(True,), loopback=(False,)),
+}
+"""The fields of a unit of sd-webui-controlnet; of its low_vram and pulid_mode nothing comes here."""
+DETECT: Mapping[str, Field] = {
+    **_rows("text", controlnet_module="none"),
+    **_rows("list", controlnet_input_images=[], controlnet_images=[], controlnet_masks=[]),
+    **_rows("whole", controlnet_processor_res=-1),
+    **_rows("number", controlnet_threshold_a=-1.0, controlnet_threshold_b=-1.0),
+}
+PICTURES = (
+    "init_images", "mask", "image", "data", "input_image", "mask_image", "effective_region_mask",
+    "controlnet_input_images", "controlnet_images", "controlnet_masks",
+)  # fmt: skip
 """The fields of calls that have pictures, wherever they are within them."""
 EXTRAS: Mapping[str, Field] = {
     **_rows("whole", resize_mode=0, upscaling_resize_w=512, upscaling_resize_h=512),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from PIL import Image
 
 from ...errors import InputError, RefusedError
 from ...runtime.imaging.mask import Mask
@@ -13,12 +15,14 @@ from ...runtime.requests.places import InpaintMask
 from ..orders import Order
 from ..schemas import check_limits
 from ..service import Service
+from .detected import detected_maps
 from .hires import twice
 from .options import RESIZE_MODES, Reading, Size
 from .pictures import blank, check_pixels, fitted, read_image, read_mask
 from .preferences import FORMAT, FORMATS, MODEL, QUALITY
 from .scripted import Scripted
-from .scripts import SOFT, always_on, chosen
+from .scripts import SOFT, always_on, chosen, units
+from .units import UnitReader, Units
 
 CONTENTS = ("fill", "original", "noise", "nothing")
 
@@ -31,15 +35,32 @@ class Translator:
     service: Service
     reading: Reading
     tab: str
+    _units: Units = field(default_factory=Units)
 
     def order(self) -> Order:
         """The order."""
         name, arguments = chosen(self.reading.call, self.tab)
         others = always_on(self.reading.call, self.tab)
         base = self._txt2img() if self.tab == "txt2img" else self._img2img(others.get(SOFT))
+        base = self._controlled(base)
         order = Scripted(self.service, self.reading, self.tab).order(name, base, arguments) if name else base
         check_limits(order, self.service.settings)
         return order
+
+    def maps(self, order: Order) -> list[Image.Image]:
+        """The hints of an order's units that are to be sent."""
+        return detected_maps(self.service.model(order.model), order, self._units.shown)
+
+    def _controlled(self, base: Order) -> Order:
+        """An order with the call's ControlNet units."""
+        given = units(self.reading.call)
+        if not given:
+            return base
+        (image, *_), reading = base.images, self.reading
+        assert isinstance(image, Picture)
+        reader = UnitReader(self.service.model(base.model), self.service.settings, reading.call, reading.notes)
+        self._units = reader.read(given, image.size)
+        return self._units.of(base)
 
     def _based(self, images: tuple[Picture, ...], verb: str = "img2img", **options: Any) -> Order:
         preferences, kind = self.reading.preferences, FORMATS[self.reading.preferences[FORMAT]]

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from PIL import Image
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ...errors import CancelledError, RefusedError
+from ...runtime.model.model import Model
 from ..api import CLIENT_GONE
 from ..bodies import read_document
 from ..documents import Document
@@ -20,7 +22,7 @@ from ..jobs import Job
 from ..made import Made
 from ..orders import NOTHING
 from ..service import Service
-from . import lists, scripts
+from . import controlnet, lists, scripts
 from .answers import answer
 from .extras import enhanced, png_info
 from .fields import EXTRAS, IMG2IMG, PICTURES, TXT2IMG, read_call
@@ -30,7 +32,7 @@ from .preferences import Preferences
 from .tasks import Task, Tasks, internal_progress, progress_of
 
 BASE = "/sdapi/v1"
-PREFIXES = ("/sdapi/", "/internal/")
+PREFIXES = ("/sdapi/", "/internal/", "/controlnet/")
 """How the interface's paths begin."""
 _TABLES = {"img2img": IMG2IMG, "txt2img": TXT2IMG}
 
@@ -85,10 +87,37 @@ class Dialect:
         return (
             *(_route(f"{BASE}/{name}", "POST", each) for name, each in posts.items()),
             *(_route(f"{BASE}/{name}", "GET", each) for name, each in gets.items()),
+            *self._controlnet(),
             _route("/internal/progress", "POST", self.internal_progress),
             _route("/internal/pending-tasks", "GET", self.pending),
             _route("/internal/ping", "GET", _of({})),
         )
+
+    def _controlnet(self) -> Sequence[BaseRoute]:
+        """The routes of its extension for ControlNets."""
+        gets: dict[str, Answer] = {
+            "version": _of({"version": controlnet.VERSION}),
+            "settings": _called(controlnet.settings),
+            "module_list": _called(lambda: controlnet.module_list(self._service)),
+            "model_list": self.control_models,
+            "control_types": self.control_types,
+        }
+        return (
+            *(_route(f"/controlnet/{name}", "GET", each) for name, each in gets.items()),
+            _route("/controlnet/detect", "POST", self.detect),
+        )
+
+    async def control_models(self, request: Request) -> Any:
+        """The ControlNets and image-prompt adapters of the caller's model."""
+        return await asyncio.to_thread(controlnet.model_list, self._model(request))
+
+    async def control_types(self, request: Request) -> Any:
+        """Modules and models by what they are for."""
+        return await asyncio.to_thread(controlnet.control_types, self._service, self._model(request))
+
+    async def detect(self, request: Request) -> Any:
+        """What a module makes of pictures: the hints that ControlNets follow."""
+        return await controlnet.detect(self._service, request, await self._document(request))
 
     async def paint(self, request: Request) -> Any:
         """Img2img or txt2img, as the address says."""
@@ -108,10 +137,11 @@ class Dialect:
                 self._tasks.end(owner, task)
 
     async def _painted(self, request: Request, translator: Translator, task: Task, place: Any) -> Response:
-        service = self._service
+        service, maps = self._service, list[Image.Image]()
 
         def submitted() -> Job:
             order = translator.order()
+            maps.extend(translator.maps(order))
             return service.submit(order, owner=request.state.owner, place=place, request=request.state.request_id)
 
         job = await asyncio.to_thread(submitted)
@@ -119,7 +149,7 @@ class Dialect:
         made = await self._outcome(request, job, task)
         if made is None:
             return Response(status_code=CLIENT_GONE)
-        body = await asyncio.to_thread(answer, service, translator.reading, job, made)
+        body = await asyncio.to_thread(answer, service, translator.reading, job, made, maps)
         job.collected = True
         return Response(body, media_type="application/json")
 
@@ -204,11 +234,15 @@ class Dialect:
 
     async def embeddings(self, request: Request) -> Any:
         """The textual inversions of the caller's model."""
-        return lists.embeddings(self._service.model(self._preferences.of(caller(request))["sd_model_checkpoint"]))
+        return lists.embeddings(self._model(request))
 
     async def loras(self, request: Request) -> Any:
         """The LoRAs of the caller's model."""
-        return lists.loras(self._service.model(self._preferences.of(caller(request))["sd_model_checkpoint"]))
+        return lists.loras(self._model(request))
+
+    def _model(self, request: Request) -> Model:
+        """The caller's model."""
+        return self._service.model(self._preferences.of(caller(request))["sd_model_checkpoint"])
 
     def _refresh_loras(self) -> None:
         """Look for LoRAs in the folders again."""

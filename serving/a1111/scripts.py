@@ -139,6 +139,7 @@ SCRIPTS: Mapping[str, Script] = {
         },
         always_on=True,
     ),
+    CONTROLNET: Script({}, ("txt2img", "img2img"), always_on=True),
 }
 
 
@@ -154,7 +155,7 @@ def chosen(call: Mapping[str, Any], tab: str) -> tuple[str, dict[str, Any]]:
 
 
 def always_on(call: Mapping[str, Any], tab: str) -> dict[str, dict[str, Any]]:
-    """The always-on scripts of a call that are not idle, and their arguments.
+    """The always-on scripts of a call that are not idle, but for ControlNet, and their arguments.
 
     Raises `RefusedError` (422) for one that there is not, and `InputError` for one that is not served.
     """
@@ -167,22 +168,20 @@ def always_on(call: Mapping[str, Any], tab: str) -> dict[str, dict[str, Any]]:
         if name in _TAKEN_FROM_THE_CALL:
             continue
         if name == CONTROLNET:
-            if _asks(given):
-                cause = "ControlNet is not served here; leave out its units, or disable them"
-                raise InputError(cause, "alwayson_scripts")
-        elif script is None or not script.always_on or tab not in script.tabs:
+            continue
+        if script is None or not script.always_on or tab not in script.tabs:
             raise RefusedError(f"always on script {title[:64]} not found", 422, "invalid_input")
-        elif _asks(given):
+        if given and given[0] is not False:
             made[name] = script.read(name, given)
     return made
 
 
-def _asks(arguments: Sequence[Any]) -> bool:
-    """Whether arguments ask for anything: not where a first one, or all units, are disabled."""
-    if not arguments or arguments[0] is False:
-        return False
-    units = [each for each in arguments if isinstance(each, dict) and "enabled" in each]
-    return len(units) < len(arguments) or any(unit["enabled"] for unit in units)
+def units(call: Mapping[str, Any]) -> list[Any]:
+    """The arguments of the always-on script ControlNet."""
+    scripts: Mapping[str, Any] = call["alwayson_scripts"]
+    given: Any = next((each for title, each in scripts.items() if title.strip().lower() == CONTROLNET), [])
+    listed = given.get("args", []) if isinstance(given, dict) else given
+    return listed if isinstance(listed, list) else []
 
 
 def listed() -> dict[str, list[str]]:

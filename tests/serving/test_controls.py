@@ -185,8 +185,8 @@ def test_an_adapter_that_fits_no_model_is_refused_at_the_start(folder: Path, fak
     with pytest.raises(InputError, match="another family"):
         lend({"a": model}, Settings(controlnets=(str(folder / "other"),)))
     lend({"a": fake.model, "b": model}, Settings(controlnets=(f"edges={folder / 'nets/lines'}",)))
-    assert model.stages.controlnets.names == ["edges"]
-    assert fake.model.stages.controlnets.names == []
+    assert model.stages.controlnets.offered.keys() == {"edges"}
+    assert fake.model.stages.controlnets.offered == {}
     with pytest.raises(InputError, match="already"):
         lend({"b": model}, Settings(controlnets=(f"edges={folder / 'nets/depth'}",)))
     with pytest.raises(InputError, match="no such file"):

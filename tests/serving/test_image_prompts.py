@@ -103,4 +103,4 @@ def test_an_adapter_that_fits_no_model_is_refused_at_the_start(folder: Path, fak
     with pytest.raises(InputError, match="without inputs for image prompts"):
         lend({"a": fake.model}, Settings(image_prompt_adapters=(str(folder / "style"),)))
     lend({"a": fake.model, "b": model}, Settings(image_prompt_adapters=(str(folder / "style"),)))
-    assert model.stages.image_adapters.names == ["style"]
+    assert model.stages.image_adapters.offered.keys() == {"style"}

@@ -186,6 +186,8 @@ def test_notes_on_what_is_not_followed() -> None:
         "Emphasis: No norm is not followed",
     )
     assert notes('ControlNet 0: "' + "x" * 200 + '"') == (f"ControlNet 0: {'x' * 60}... is not followed",)
+    image_prompt = "Module: ip-adapter_clip_sd15, Model: style [12345678], Weight: 1"
+    assert notes(f'ControlNet 0: "{image_prompt}"') == (f"ControlNet 0: {image_prompt[:60]}... is not followed",)
     assert "no denoising strength" in from_infotext("a cat\nSteps: 20, Sampler: Euler, Seed: 5").notes[0]
     assert not from_infotext("a cat\nSteps: 20, Sampler: Euler, Seed: 5", strength=0.5).notes
 

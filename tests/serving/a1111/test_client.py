@@ -97,7 +97,7 @@ def test_scripts(api: webuiapi.WebUIApi) -> None:
     assert len(plot.images) == 1
     units = [webuiapi.ControlNetUnit(image=FOX)]
     # Without a dict of its own the client would keep the units for its later calls.
-    with pytest.raises(RuntimeError, match="ControlNet is not served"):
+    with pytest.raises(RuntimeError, match="names no model"):
         api.img2img(images=[FOX], controlnet_units=units, alwayson_scripts={}, **SMALL)
 
 
