@@ -99,6 +99,10 @@ def test_scripts(api: webuiapi.WebUIApi) -> None:
     # Without a dict of its own the client would keep the units for its later calls.
     with pytest.raises(RuntimeError, match="names no model"):
         api.img2img(images=[FOX], controlnet_units=units, alwayson_scripts={}, **SMALL)
+    assert (api.controlnet_version(), api.controlnet_model_list()) == (3, [])
+    assert "canny" in api.controlnet_module_list()
+    [edges] = api.controlnet_detect(images=[FOX], module="canny", processor_res=64).images
+    assert edges.size == (64, 64)
 
 
 def test_extras(api: webuiapi.WebUIApi) -> None:
