@@ -25,7 +25,11 @@ def add(commands: Any) -> None:
         description=export_image_prompt.__doc__,
     )
     parser.set_defaults(command=export_image_prompt)
-    parser.add_argument("checkpoint", type=Path, help="a .safetensors file of an IP-Adapter, Full or Plus")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        help="a .safetensors file of an IP-Adapter, Full or Plus, or a diffusers folder that was saved with one",
+    )
     parser.add_argument(
         "--encoder", type=Path, metavar="DIR", help="its CLIP image encoder (image_encoder beside the checkpoint)"
     )

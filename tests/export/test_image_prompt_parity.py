@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+@pytest.fixture(scope="module", params=["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
 def pipe(request: pytest.FixtureRequest, folder: Path) -> overpaint.Pipeline:
     adapters = {kind: folder / f"{kind}-bundle" for kind in KINDS}
     return overpaint.load(folder / "bundle", engine=request.param, precision="float32", image_prompt_adapters=adapters)

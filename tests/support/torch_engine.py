@@ -15,7 +15,8 @@ import torch
 import overpaint
 from overpaint.bundles.controlnet import ControlNetBundle
 from overpaint.bundles.facts import EncoderFacts
-from overpaint.bundles.graph import CONTROLNET, Check, File, Graph, Receipt
+from overpaint.bundles.graph import CONTROLNET, IMAGE_ENCODER, IMAGE_PROJECTION, Check, File, Graph, Receipt
+from overpaint.bundles.image_prompt import ImagePromptBundle
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.tensor import Array
 from overpaint.engines.base import BaseEngine, Engine, check_feeds
@@ -24,10 +25,13 @@ from overpaint.export.bundle import open_checkpoint, parts
 from overpaint.export.checkpoints.checkpoint import TOKENIZERS, Checkpoint
 from overpaint.export.checkpoints.controlnets import open_controlnet
 from overpaint.export.checkpoints.facts import model_facts
+from overpaint.export.checkpoints.ip_adapters import open_ip_adapter
 from overpaint.export.checkpoints.load import supported
 from overpaint.export.checkpoints.tokenizer import write_tokenizer
 from overpaint.export.components import HIDDEN, POOLED, Component
 from overpaint.export.controlnet import facts_of, part_of
+from overpaint.export.image_prompt import facts_of as image_facts
+from overpaint.export.image_prompt import parts_of as image_parts
 
 NAME = "torch-modules"
 SOURCE = "checkpoint.txt"
@@ -58,16 +62,15 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
     path = Path((folder / SOURCE).read_text())
     if graph.role == CONTROLNET:
         return TorchEngine(name, graph, part_of(open_controlnet(path)).build().eval())
-    own = parts(_open(path), 77, tuple(graph.adapters))
+    image = graph.role in (IMAGE_ENCODER, IMAGE_PROJECTION)
+    own = image_parts(open_ip_adapter(path)) if image else parts(_open(path), 77, tuple(graph.adapters))
     (module,) = (part.build() for part in own if part.component.name == name)
     return TorchEngine(name, graph, module.eval())
 
 
 def torch_bundle(checkpoint: Path, folder: Path, adapters: Collection[str] = ()) -> Bundle:
     """A bundle of a checkpoint for this backend: its facts and signatures, and graphs that are empty files."""
-    BACKENDS[NAME] = __name__
-    folder.mkdir(parents=True)
-    (folder / SOURCE).write_text(str(checkpoint))
+    _begin(checkpoint, folder)
     source = _open(checkpoint)
     words = {part: write_tokenizer(source.tokenizers[part], folder, 77, TOKENIZERS[part]) for part in source.encoders}
     graphs = {part.component.name: _graph(part.component, folder) for part in parts(source, 77, adapters)}
@@ -79,14 +82,27 @@ def torch_bundle(checkpoint: Path, folder: Path, adapters: Collection[str] = ())
 
 def torch_controlnet(checkpoint: Path, folder: Path) -> ControlNetBundle:
     """The same of a ControlNet."""
-    BACKENDS[NAME] = __name__
-    folder.mkdir(parents=True)
-    (folder / SOURCE).write_text(str(checkpoint))
+    _begin(checkpoint, folder)
     source = open_controlnet(checkpoint)
     graph = _graph(part_of(source).component, folder)
     facts = facts_of(source, folder.name, checkpoint.name)
     ControlNetBundle(folder, facts, {"controlnet": graph}, "test").write_manifest()
     return ControlNetBundle.read(folder)
+
+
+def torch_image_prompt(checkpoint: Path, folder: Path) -> ImagePromptBundle:
+    """The same of an IP-Adapter."""
+    _begin(checkpoint, folder)
+    source = open_ip_adapter(checkpoint)
+    graphs = {part.component.name: _graph(part.component, folder) for part in image_parts(source)}
+    ImagePromptBundle(folder, image_facts(source, folder.name, checkpoint.name), graphs, "test").write_manifest()
+    return ImagePromptBundle.read(folder)
+
+
+def _begin(checkpoint: Path, folder: Path) -> None:
+    BACKENDS[NAME] = __name__
+    folder.mkdir(parents=True)
+    (folder / SOURCE).write_text(str(checkpoint))
 
 
 def _graph(each: Component, folder: Path) -> Graph:
