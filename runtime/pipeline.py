@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, Unpack
 
 import numpy as np
@@ -139,7 +140,7 @@ class Pipeline:
         image: Source,
         prompt: str = "",
         *,
-        upscaler: Upscaler | None = None,
+        upscaler: Upscaler | str | Path | None = None,
         progress: ProgressCallback = no_progress,
         on_step: OnStep | None = None,
         timeout: float | None = None,
@@ -148,7 +149,7 @@ class Pipeline:
         """Enlarge a picture and paint the detail that it lacks, in tiles without seams, as `tools.upscale` describes.
 
         `options` are the fields of `tools.upscaling.Upscaling` and of `Request`, and `negative_prompt` and `seed`;
-        `upscaler` makes the first enlargement, and `progress` is called with what is done of each stage.
+        `upscaler`, such as "compact", makes the first enlargement; `progress` is called with what is done of a stage.
         """
         work = Upscale(self.model, image, prompt, upscaler=upscaler, progress=progress, **options)
         return finished(work, on_step, Clock(timeout))

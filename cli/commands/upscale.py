@@ -46,7 +46,6 @@ def upscale(
     from ...runtime.execution.clock import Clock
     from ...runtime.execution.work import within
     from ...runtime.imaging.picture import read
-    from ...runtime.model.upscaler import load_upscaler
     from ...runtime.pipeline import load
     from ...runtime.tools.upscale import Upscale
     from ..outputs import Target, source
@@ -57,9 +56,8 @@ def upscale(
     picture = read(source(image), max_pixels=max_pixels)
     pipe = load(model, **engine)
     teach(pipe, embeddings)
-    first = load_upscaler(upscaler) if upscaler else None
     with tiles(console) as progress:
-        work = Upscale(pipe.model, picture, upscaler=first, progress=progress, **options)
+        work = Upscale(pipe.model, picture, upscaler=upscaler, progress=progress, **options)
         [path] = target.paths(work.requests, pipe.bundle.model.default_sampler)
         target.check(path, work.size)
         for step in within(work, Clock(timeout)):

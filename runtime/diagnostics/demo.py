@@ -9,12 +9,15 @@ from pathlib import Path
 from PIL import Image
 
 from ...errors import OutputError
+from ..imaging.hints import canny
 from ..imaging.output import check_writable, write
 from ..imaging.picture import Picture
 from ..imaging.picture import read as read_picture
 from ..imaging.sheet import Row, contact_sheet
 from ..model.shipped import MODELS
 from ..pipeline import Pipeline, load
+from ..requests.controls import Control
+from ..requests.image_prompts import ImagePrompt
 
 EXAMPLES = MODELS / "examples"
 PICTURE, CONCEPT, OWN_STYLE = "fox.png", "fox", "twemoji"
@@ -23,6 +26,7 @@ STYLES = ("noto", "flat", "twemoji", "contrast", "ink", "sketch")
 SKETCH, SKETCH_PROMPT = "house-sketch.png", "house, noto style"
 HALF, RISING = "masks/fox-right.png", "masks/left-to-right.png"
 FILES = ("repainted.png", "contact-sheet.png")
+TRACED, TRACED_CONCEPT = "rocket.png", "rocket"
 # The columns of the picture that outpainting is given; the rest it has to find.
 CUT = 40
 
@@ -42,7 +46,7 @@ def demo(folder: Path) -> Iterator[str]:
     write(repainted, result.images[0], result.outputs[0].parameters)
     yield f"{repainted}: {CONCEPT}, ink style, {time.perf_counter() - start:.1f} s with loading"
     write(sheet, contact_sheet(_rows(pipe), title="overpaint"), None)
-    yield f"{sheet}: a row of strengths, a row of styles, a sketch rendered, a row of edits"
+    yield f"{sheet}: a row of strengths, a row of styles, a sketch rendered, rows of edits and adapters"
 
 
 def _rows(pipe: Pipeline) -> list[Row]:
@@ -63,6 +67,7 @@ def _rows(pipe: Pipeline) -> list[Row]:
         ),
         Row(SKETCH_PROMPT, [("input", sketch.image), *rendered]),
         Row("edits: inpainting, a strength a pixel, outpainting, upscaling", _edits(pipe, source)),
+        Row("adapters: a ControlNet holds edges, an image prompt gives its style", _adapted(pipe, source)),
     ]
 
 
@@ -74,6 +79,7 @@ def _edits(pipe: Pipeline, source: Picture) -> list[tuple[str, Image.Image]]:
     grown = pipe.outpaint(cut, f"{CONCEPT}, {OWN_STYLE} style", right=width - CUT, overlap=6, seed=7)
     # Without a prompt, or every tile would hold a fox of its own.
     large = pipe.upscale(source, scale=4, seed=7)
+    compact = pipe.upscale(source, scale=4, upscaler="compact", strength=0.0)
     lanczos = source.image.resize(large.images[0].size, Image.Resampling.LANCZOS)
     return [
         ("right half", half.images[0]),
@@ -82,4 +88,26 @@ def _edits(pipe: Pipeline, source: Picture) -> list[tuple[str, Image.Image]]:
         ("outpainted", grown.images[0]),
         ("Lanczos 4x", lanczos),
         ("upscaled 4x", large.images[0]),
+        ("compact 4x", compact.images[0]),
+    ]
+
+
+def _adapted(pipe: Pipeline, source: Picture) -> list[tuple[str, Image.Image]]:
+    traced, sketch = (read_picture(EXAMPLES / name) for name in (TRACED, SKETCH))
+
+    def held(style: str) -> Image.Image:
+        prompt = f"{TRACED_CONCEPT}, {style} style"
+        return pipe(traced, prompt, strength=1.0, controls=(Control("edges"),), seed=3).images[0]
+
+    def styled(picture: Image.Image) -> Image.Image:
+        prompt = ImagePrompt(read_picture(picture), 0.75)
+        return pipe(source, CONCEPT, strength=1.0, image_prompts=(prompt,), seed=7).images[0]
+
+    rockets = [(style, held(style)) for style in ("noto", "flat", "ink")]
+    return [
+        ("edges", Image.fromarray(canny(traced.pixels, 100, 200))),
+        *rockets,
+        (f"{CONCEPT}, style of the left", styled(rockets[-1][1])),
+        ("image prompt", sketch.image),
+        (f"{CONCEPT}, style of the left", styled(sketch.image)),
     ]

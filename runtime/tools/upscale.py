@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from ..imaging.seams import Line, Seams, seams
 from ..imaging.tile_passes import TilePass
 from ..model.build_job import mosaic
 from ..model.model import Model
-from ..model.upscaler import Upscaler
+from ..model.upscaler import Upscaler, load_upscaler
 from ..progress import ProgressCallback, no_progress
 from ..requests.expand import ALIASES, expand
 from ..requests.guidance import parse_prompts
@@ -65,14 +66,15 @@ class Upscale:
         *,
         negative_prompt: str = "",
         seed: int | None = None,
-        upscaler: Upscaler | None = None,
+        upscaler: Upscaler | str | Path | None = None,
         progress: ProgressCallback = no_progress,
         **options: Any,
     ) -> None:
         """`options` are fields of `Upscaling` and of `Request`, whose noise is "field" here.
 
-        `upscaler` makes the first enlargement instead of Lanczos. `progress` is told how many tiles are done of the
-        stages enlarge, encode, denoise, decode and repair; a tile counts once a line of the plan. Raises
+        `upscaler` makes the first enlargement instead of Lanczos: one that is loaded, or what `load_upscaler` takes.
+        `progress` is told how many tiles are done of the
+        stages enlarge, encode, denoise, decode and repair; a tile counts once an evaluation of the plan. Raises
         `InputError` for all that can be known to be wrong before a model runs.
         """
         given = {name: value for name, value in options.items() if value is not None}
@@ -87,12 +89,12 @@ class Upscale:
         self._sizes = self._own.sizes(model.bundle.model, self._rule)
         self._model = model
         self._progress = progress
-        self._upscaler = upscaler
+        self._upscaler = load_upscaler(upscaler) if isinstance(upscaler, str | Path) else upscaler
         self._picture = model.read(image)
         self.size = enlarged_size(self._picture.size, self._own.scale)
         """(width, height) of the result."""
-        if upscaler:
-            rounds(self._picture.size, self.size, upscaler)
+        if self._upscaler:
+            rounds(self._picture.size, self.size, self._upscaler)
         request = _request(self._picture, prompt, negative_prompt, seed, {"noise": self._rule.noise, **rest})
         self._request = settled(request, model.bundle.model.defaults["upscale"])
         self._plan = model.plan(self._request)
