@@ -144,6 +144,7 @@ def pictures_of(npm: Path, work: Path) -> Pictures:
     """The pictures at twice the model's size, drawn once."""
     path = work / "pictures.npz"
     if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
         build(npm, 2 * views.SIZE, STYLES).save(path)
     return Pictures.load(path)
 
