@@ -58,6 +58,8 @@ class Workbench:
         self._controlnets |= controlnets or {}
         self._adapters: dict[str, ImagePromptAdapter | str | Path] = {name: name for name in bundled_image_prompts()}
         self._adapters |= image_prompts or {}
+        self._loaded: dict[tuple[str, str], Any] = {}
+        """What was loaded, by its kind and source: several names may stand for one."""
         self._lock = threading.RLock()
 
     @property
@@ -129,8 +131,12 @@ class Workbench:
         with self._lock:
             if name not in held:
                 raise unknown(kind, name, held)
-            if isinstance(held[name], (str, Path)):
-                held[name] = load(held[name])
+            source = held[name]
+            if isinstance(source, (str, Path)):
+                key = kind, str(source)
+                if key not in self._loaded:
+                    self._loaded[key] = load(source)
+                held[name] = self._loaded[key]
             return held[name]
 
     def pictures(self, kind: str = "input") -> list[str]:
@@ -157,9 +163,8 @@ class Workbench:
     def close(self) -> None:
         """Let go of the results, and close what was loaded by name."""
         self.results.clear()
-        for each in [*self._models.values(), *self._upscalers.values(), *self._controlnets.values()]:
-            if isinstance(each, (Model, Upscaler, ControlNet)):
-                each.close()
+        for each in self._loaded.values():
+            each.close()
 
 
 def names_of(values: Sequence[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from ..runtime.sampling.plan import Plan
 from .guided_times import percent_sigma
 from .image_prompts import ImageRows
 from .scaling import scaled_masks
-from .values import Entry, Guider, Hint
+from .values import Conditioned, Entry, Guider, Hint, Side
 
 _FADE = 8
 """Latents over which an area's weight falls at those of its edges that lie inside the picture."""
@@ -43,44 +44,49 @@ Steered = tuple[Conditioning, tuple[Hint, ...]]
 def conditionings(guider: Guider, plan: Plan, sides: tuple[int, ...], item: int) -> list[tuple[Steered, ...]]:
     """Those of each evaluation for one item of a batch whose latents are of (height, width).
 
-    Each side's entries count by their weights, divided by their sum (comfy/samplers.py, calc_cond_batch); the positive
-    side counts `cfg`, the negative one the rest. Raises `InputError` where nothing counts in an evaluation.
+    Each side's entries count by their weights, divided by their sum (comfy/samplers.py, calc_cond_batch), times the
+    side's weight. Raises `InputError` where nothing counts in an evaluation.
     """
     model = guider.diffusion.model
     downscale, device = model.bundle.model.downscale, model.stages.denoiser.engine.device
-    positive = [_placed(entry, sides, downscale, item) for entry in guider.positive]
-    weights = [(positive, 1.0)]
-    if guider.negative is not None and guider.cfg != 1:
-        shared = tuple(hint for hint in guider.positive[0].hints if hint.shared)
-        unguided = (replace(entry, hints=entry.hints or shared) for entry in guider.negative)
-        negative = [_placed(entry, sides, downscale, item) for entry in unguided]
-        positive, negative = _covered(positive, negative), _covered(negative, positive)
-        weights = [(positive, guider.cfg), (negative, 1 - guider.cfg)]
+    sides_that_count = [side for side in guider.sides if side.weight]
+    placed_sides = [
+        [_placed(entry, sides, downscale, item) for entry in _with_shared_hints(side, guider.positive)]
+        for side in sides_that_count
+    ]
+    covered = [_covered_by_all(placed_sides, place) for place, _ in enumerate(placed_sides)]
     loras, images = model.low_rank(guider.diffusion.loras), ImageRows(guider.diffusion)
-    sizes = [_sizes(model, sides, bool(place)) for place, _ in enumerate(weights)]
+    sizes = cache(partial(_sizes, model, sides))
     made = []
     for sigma in plan.sigmas:
-        active = [([each for each in side if _counts(each.entry, model.schedule, sigma)], w) for side, w in weights]
-        if not all(side for side, _ in active):
+        active = [[each for each in side if _counts(each.entry, model.schedule, sigma)] for side in covered]
+        if not all(active):
             raise InputError(f"no conditioning counts at sigma {sigma:.4g}; have one that does from start to end")
         steered = []
-        for place, (side, weight) in enumerate(active):
-            own = {**sizes[place], **images.at(float(sigma), bool(place))}
-            steered += [
-                (replace(each, low_rank=loras, inputs={**each.inputs, **own}), placed.entry.hints)
-                for each, placed in zip(_side(side, weight, sides, item, device), side, strict=True)
-            ]
+        for side, those in zip(sides_that_count, active, strict=True):
+            shown = images.at(float(sigma), side.negative)
+            for each, placed in zip(_side(those, side.weight, sides, item, device), those, strict=True):
+                inputs = {**each.inputs, **sizes(side.negative, placed.entry.sizes), **shown}
+                steered.append((replace(each, low_rank=loras, inputs=inputs), placed.entry.hints))
         made.append(tuple(steered))
     return made
 
 
-def _sizes(model: Model, sides: tuple[int, ...], negative: bool) -> dict[str, Array]:
+def _with_shared_hints(side: Side, positive: Conditioned) -> Conditioned:
+    """A side, a negative one with the prompt's ControlNets that are for both, where it has none of its own."""
+    if not side.negative:
+        return side.entries
+    shared = tuple(hint for hint in positive[0].hints if hint.shared)
+    return tuple(replace(entry, hints=entry.hints or shared) for entry in side.entries)
+
+
+def _sizes(model: Model, sides: tuple[int, ...], negative: bool, own: Micro | None) -> dict[str, Array]:
     """The numbers of a picture's size, where the denoiser takes them (Podell et al., arXiv:2307.01952)."""
     facts = model.bundle.model
     if not facts.size_ids:
         return {}
     size = sides[1] * facts.downscale, sides[0] * facts.downscale
-    numbers = size_ids(facts.size_ids, Micro().size_numbers(size, negative))
+    numbers = size_ids(facts.size_ids, (own or Micro()).size_numbers(size, negative))
     return {SIZES: to_device(numbers, model.stages.denoiser.engine.device)}
 
 
@@ -121,6 +127,14 @@ def _box(mask: Array, sides: tuple[int, ...]) -> Window | None:
 def _mask(entry: Entry, sides: tuple[int, ...], item: int) -> Array:
     assert entry.mask is not None
     return np.asarray(scaled_masks(entry.mask[item % len(entry.mask)][None], sides[1], sides[0])[0])
+
+
+def _covered_by_all(sides: Sequence[Sequence[_Placed]], place: int) -> list[_Placed]:
+    """A side, with an entry for each area that only others have."""
+    made = list(sides[place])
+    for other in (side for number, side in enumerate(sides) if number != place):
+        made = _covered(made, other)
+    return made
 
 
 def _covered(side: Sequence[_Placed], other: Sequence[_Placed]) -> list[_Placed]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..bundles.tensor import Array
 from ..engines.arrays import namespace, to_device
 from ..runtime.denoising.denoiser import Denoiser
-from ..runtime.model.image_prompt import IMAGE
+from ..runtime.model.image_blocks import layer_weights
+from ..runtime.model.image_prompt import IMAGE, Shares
 from .guided_times import percent_sigma
 from .values import Diffusion, ImageUse
 
@@ -38,12 +41,22 @@ class ImageRows:
         device, keys, values = denoiser.engine.device, list[Array](), list[Array]()
         for use in uses:
             use.adapter.check(model.bundle)
-            for picture in use.pictures:
+            counts = layer_weights(use.adapter.layers, use.blocks)
+            weight = to_device(np.asarray(use.weight if counts is None else counts * use.weight, np.float32), device)
+            for shares in _shares(use, negative):
                 with model.lane.exclusive():
-                    made = use.adapter.keys_and_values(((use.negative if negative else picture, 1.0),))
+                    made = use.adapter.keys_and_values(shares)
                 own = [to_device(array, device) for array in made]
                 keys.append(own[0])
-                values.append(own[1] * use.weight)
+                values.append(own[1] * weight)
         xp = namespace(device)
         joined = [each[0] if len(each) == 1 else xp.concatenate(each) for each in (keys, values)]
         return dict(zip(denoiser.adapters[IMAGE], joined, strict=True))
+
+
+def _shares(use: ImageUse, negative: bool) -> list[Shares]:
+    """The pictures whose tokens stand side by side, or one average of them."""
+    shown = [use.negative if negative else picture for picture in use.pictures]
+    if use.average:
+        return [tuple((picture, 1 / len(shown)) for picture in shown)]
+    return [((picture, 1.0),) for picture in shown]

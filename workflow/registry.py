@@ -8,8 +8,9 @@ from importlib import import_module
 from .node import Node, Nodes
 
 FILES = (
-    "loaders", "conditioning", "files", "images", "scales", "latents", "latent_batches", "inpainting", "masks",
-    "sampling", "schedulers", "custom_sampling", "patches", "adapters", "image_prompts", "logic", "refused",
+    "loaders", "conditioning", "xl_prompts", "files", "images", "quantize", "preprocessors", "scales", "latents",
+    "latent_batches", "inpainting", "masks", "sampling", "schedulers", "custom_sampling", "patches", "adapters",
+    "image_prompts", "logic", "refused",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from ..runtime.imaging.picture import Picture
 from ..runtime.model.controlnet import ControlNet
 from ..runtime.model.image_prompt import ImagePromptAdapter
 from ..runtime.model.model import Model
+from ..runtime.requests.sections import Micro
 
 PIXELS = 8
 """Pixels per latent where no model is known: what ComfyUI's nodes divide by."""
@@ -42,6 +43,18 @@ class ImageUse:
     start: float = 0.0
     end: float = 1.0
     negative: Picture | None = None
+    blocks: str = "all"
+    """The layers that attend to them, as an `ImagePrompt` has them."""
+    average: bool = False
+    """Whether they are one picture's tokens, of the mean of their features."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """Pictures for an adapter's image encoder, which is run where they are used: CLIP_VISION_OUTPUT."""
+
+    adapter: ImagePromptAdapter
+    pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +122,8 @@ class Entry:
     end: float = 1.0
     hints: tuple[Hint, ...] = ()
     concat: Array | None = None
+    sizes: Micro | None = None
+    """The picture's sizes that a model of SDXL's family is given; None for those of the latents."""
 
 
 Conditioned = tuple[Entry, ...]
@@ -131,13 +146,30 @@ class Noise:
 
 
 @dataclass(frozen=True, eq=False)
+class Side:
+    """Conditionings that count together, with their weight; `negative` ones are what guidance leads away from."""
+
+    entries: Conditioned
+    weight: float
+    negative: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Guider:
-    """A model and what steers it: GUIDER. Without `negative` there is no guidance."""
+    """A model and what steers it: GUIDER. The sides' weights sum to 1; the first one is the prompt's."""
 
     diffusion: Diffusion
-    positive: Conditioned
-    negative: Conditioned | None = None
-    cfg: float = 1.0
+    sides: tuple[Side, ...]
+
+    @property
+    def positive(self) -> Conditioned:
+        """The prompt's conditionings."""
+        return self.sides[0].entries
+
+
+def guided(diffusion: Diffusion, positive: Conditioned, negative: Conditioned, cfg: float) -> Guider:
+    """Classifier-free guidance: of 1 the negative side does not count."""
+    return Guider(diffusion, (Side(positive, cfg), Side(negative, 1 - cfg, negative=True)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ def canny(pixels: Array, low: int = 100, high: int = 200) -> Array:
     dx, dy = _gradients(pixels)
     size = abs(dx) + abs(dy)
     ridge = (size > low) & _ridges(dx, dy, size)
-    return _connected(ridge, ridge & (size > high)).astype(np.uint8) * np.uint8(255)
+    return connected(ridge, ridge & (size > high)).astype(np.uint8) * np.uint8(255)
 
 
 def _gradients(pixels: Array) -> tuple[Array, Array]:
@@ -59,7 +59,7 @@ def _ridges(dx: Array, dy: Array, size: Array) -> Array:
     return np.where(y < x, level, np.where(steep, upright, diagonal))
 
 
-def _connected(mask: Array, seeds: Array) -> Array:
+def connected(mask: Array, seeds: Array) -> Array:
     """The parts of `mask` that hang together with `seeds` over edges or corners, bool [height, width]."""
     wide = mask.shape[1] + 2
     open_ = np.pad(mask & ~seeds, 1).ravel()

@@ -18,6 +18,8 @@ PICTURES = np.stack([np.full((8, 8, 3), level, np.float32) for level in (0.2, 0.
 class Adapter:
     """Keys and values are the first level of the picture; 7 stands for no picture."""
 
+    layers = (3,)
+
     def check(self, base: Any) -> None:
         pass
 

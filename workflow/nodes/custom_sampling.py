@@ -7,8 +7,8 @@ from ...errors import InputError
 from ..context import Context
 from ..node import node, outputs
 from ..sampling import sample
-from ..sockets import decimal, flag, link
-from ..values import Conditioned, Diffusion, Guider, Latents, Noise, SamplerChoice
+from ..sockets import choice, decimal, flag, link
+from ..values import Conditioned, Diffusion, Guider, Latents, Noise, SamplerChoice, Side, guided
 from .sampling import CFG, SAMPLER, SEED
 
 BOTH = outputs(("LATENT", "output"), ("LATENT", "denoised_output"))
@@ -43,7 +43,7 @@ def sampler_custom(
     latent_image: Latents,
 ) -> tuple[Latents, Latents]:
     """Latents along sigmas; the second are the last that the model predicted."""
-    guider = Guider(model, positive, negative, cfg)
+    guider = guided(model, positive, negative, cfg)
     return sample(context, guider, Noise(noise_seed, add_noise), sampler, sigmas, latent_image)
 
 
@@ -115,7 +115,7 @@ def disable_noise(context: Context) -> Noise:
 )
 def basic_guider(context: Context, model: Diffusion, conditioning: Conditioned) -> Guider:
     """A conditioning without guidance."""
-    return Guider(model, conditioning)
+    return Guider(model, (Side(conditioning, 1.0),))
 
 
 @node(
@@ -131,4 +131,34 @@ def basic_guider(context: Context, model: Diffusion, conditioning: Conditioned) 
 )
 def cfg_guider(context: Context, model: Diffusion, positive: Conditioned, negative: Conditioned, cfg: float) -> Guider:
     """Classifier-free guidance."""
-    return Guider(model, positive, negative, cfg)
+    return guided(model, positive, negative, cfg)
+
+
+@node(
+    "DualCFGGuider",
+    needed={
+        "model": link("MODEL"),
+        "cond1": link("CONDITIONING"),
+        "cond2": link("CONDITIONING"),
+        "negative": link("CONDITIONING"),
+        "cfg_conds": CFG,
+        "cfg_cond2_negative": CFG,
+    },
+    optional={"style": choice(("regular", "nested"))},
+    outputs=outputs("GUIDER"),
+    category="sampling/custom_sampling/guiders",
+)
+def dual_cfg_guider(
+    context: Context,
+    model: Diffusion,
+    cond1: Conditioned,
+    cond2: Conditioned,
+    negative: Conditioned,
+    cfg_conds: float,
+    cfg_cond2_negative: float,
+    style: str = "regular",
+) -> Guider:
+    """Guidance in two stages: from the negative to the second conditioning, and from there to the first."""
+    first = cfg_conds * (cfg_cond2_negative if style == "nested" else 1)
+    sides = Side(cond1, first), Side(cond2, cfg_cond2_negative - first), Side(negative, 1 - cfg_cond2_negative, True)
+    return Guider(model, sides)

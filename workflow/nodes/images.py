@@ -52,6 +52,18 @@ def image_batch(context: Context, image1: Array, image2: Array) -> Array:
 
 
 @node(
+    "RebatchImages",
+    needed={"images": IMAGE, "batch_size": integer(1, 1, 4096)},
+    outputs=GIVES,
+    display="Rebatch Images",
+    category="image/batch",
+)
+def rebatch_images(context: Context, images: Array, batch_size: int) -> Array:
+    """The batch as it is: how many rows a call has is the scheduler's matter."""
+    return images
+
+
+@node(
     "ImageFromBatch",
     needed={"image": IMAGE, "batch_index": integer(0, 0, 4095), "length": integer(1, 1, 4096)},
     outputs=GIVES,

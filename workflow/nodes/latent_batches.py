@@ -55,6 +55,18 @@ def latent_from_batch(context: Context, samples: Latents, batch_index: int, leng
     return replace(samples, samples=samples.samples[kept].copy(), mask=mask, batch_index=places[kept])
 
 
+@node(
+    "RebatchLatents",
+    needed={"latents": LATENT, "batch_size": integer(1, 1, 4096)},
+    outputs=GIVES,
+    display="Rebatch Latents",
+    category="latent/batch",
+)
+def rebatch_latents(context: Context, latents: Latents, batch_size: int) -> Latents:
+    """The batch as it is: how many rows a call has is the scheduler's matter."""
+    return latents
+
+
 @node("LatentBatch", needed={"samples1": LATENT, "samples2": LATENT}, outputs=GIVES, category="latent/batch")
 def latent_batch(context: Context, samples1: Latents, samples2: Latents) -> Latents:
     """Both, the second scaled to the first one's size."""

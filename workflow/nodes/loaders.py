@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...errors import InputError
 from ..bench import Workbench
 from ..context import Context
 from ..node import node, outputs
@@ -75,6 +76,23 @@ def unet_loader(context: Context, unet_name: str, weight_dtype: str) -> Diffusio
 def clip_loader(context: Context, clip_name: str, type: str, device: str = "default") -> Texts:
     """The text encoders of a model, on the device that it was loaded for."""
     return Texts(context.bench.model(clip_name))
+
+
+@node(
+    "DualCLIPLoader",
+    needed={"clip_name1": choice(checkpoints), "clip_name2": choice(checkpoints), "type": choice(("sdxl",))},
+    optional={"device": choice(("default", "cpu"), advanced=True)},
+    outputs=outputs("CLIP"),
+    category="advanced/loaders",
+)
+def dual_clip_loader(context: Context, clip_name1: str, clip_name2: str, type: str, device: str = "default") -> Texts:
+    """The text encoders of a model, which both names stand for."""
+    first, second = context.bench.model(clip_name1), context.bench.model(clip_name2)
+    if first.bundle.folder != second.bundle.folder:
+        raise InputError(
+            f"{clip_name1} and {clip_name2} are text encoders of two bundles; have both names stand for the same one"
+        )
+    return Texts(first)
 
 
 @node(

@@ -9,7 +9,7 @@ from ..node import node, outputs
 from ..sampling import sample
 from ..sigmas import SAMPLERS, SCHEDULERS, evaluations, scheduler_sigmas
 from ..sockets import choice, decimal, integer, link
-from ..values import Conditioned, Diffusion, Guider, Latents, Noise, SamplerChoice
+from ..values import Conditioned, Diffusion, Latents, Noise, SamplerChoice, guided
 
 SEED = integer(0, 0, 2**64 - 1, control_after_generate=True)
 STEPS = integer(20, 1, 10000)
@@ -55,7 +55,7 @@ def k_sampler(
 ) -> Latents:
     """Latents painted anew: `denoise` is how much of the noise is added before."""
     sigmas = scheduler_sigmas(model.model, scheduler, steps, denoise, sampler_name, latent_image.samples.shape)
-    guider = Guider(model, positive, negative, cfg)
+    guider = guided(model, positive, negative, cfg)
     return sample(context, guider, Noise(seed), SamplerChoice(sampler_name), sigmas, latent_image)[0]
 
 
@@ -111,6 +111,6 @@ def k_sampler_advanced(
         if return_with_leftover_noise == "disable":
             sigmas[-1] = 0
     sigmas = sigmas[start_at_step:]
-    guider = Guider(model, positive, negative, cfg)
+    guider = guided(model, positive, negative, cfg)
     noise = Noise(noise_seed, add_noise == "enable")
     return sample(context, guider, noise, SamplerChoice(sampler_name), sigmas, latent_image)[0]
