@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .arguments import add_options
+
 if TYPE_CHECKING:
     from ..runtime.requests.controls import Control
 
@@ -49,6 +51,12 @@ def control(text: str) -> Control:
 
 
 def add_controls(parser: Any) -> None:
+    """What holds the picture's lines, depths or poses, and how much all of it counts."""
+    add_control(parser)
+    add_options(parser, "img2img", "control_weight")
+
+
+def add_control(parser: Any) -> None:
     """What holds the picture's lines, depths or poses."""
     parser.add_argument(
         "--control",

@@ -65,6 +65,12 @@ def _number(name: str, text: str) -> float:
 
 
 def add_image_prompts(parser: CommandParser, tool: str = "img2img") -> None:
+    """Pictures that steer the model beside the text, how, and the adapters that they need."""
+    add_image_prompt(parser, tool)
+    add_options(parser, tool, "image_weight", "image_blend")
+
+
+def add_image_prompt(parser: CommandParser, tool: str = "img2img") -> None:
     """Pictures that steer the model beside the text, and the adapters that they need."""
     from ..runtime.requests.options import of_tool
 
@@ -78,7 +84,6 @@ def add_image_prompts(parser: CommandParser, tool: str = "img2img") -> None:
         metavar="FILE[:WEIGHT]",
         help=f"{option.help}: {FORM}; may be repeated".replace("%", "%%"),
     )
-    add_options(parser, tool, "image_weight", "image_blend")
     add_adapters(parser)
 
 

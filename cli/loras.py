@@ -11,8 +11,8 @@ _SUFFIX = ".safetensors"
 
 
 def add_lora(parser: Any) -> None:
-    """LoRAs of a request."""
-    add_options(parser, "img2img", "loras")
+    """LoRAs of a request, and what all count."""
+    add_options(parser, "img2img", "loras", "lora_weight")
 
 
 def add_folders(parser: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..bundles.graph import LowRankLayer
 from ..errors import InputError
@@ -62,6 +62,10 @@ class LoraUse:
             places = blocks(layers)
             return [numbers.get(places[layer.name], 0.0) if places[layer.name] else 1.0 for layer in layers]
         return [_longest(named, layer.name) for layer in layers]
+
+    def times(self, factor: float) -> LoraUse:
+        """The same, counting so many times as much."""
+        return self if factor == 1 else replace(self, text=self.text * factor, unet=self.unet * factor)
 
     def __str__(self) -> str:
         """As prompts name it."""

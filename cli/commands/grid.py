@@ -22,8 +22,9 @@ from ..common import (
     add_together,
 )
 from ..console import Console, add_console
-from ..controls import add_controls
+from ..controls import add_control
 from ..drive import Preview, drive
+from ..image_prompts import add_image_prompt
 from ..infotext import add_infotext
 from ..names import list_sampling
 from ..prompts import add_embeddings, add_prompt, teach
@@ -147,7 +148,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--yes", action="store_true", help=f"do not ask before more than {MANY} pictures")
     add_together(parser)
     add_sizes(parser)
-    add_controls(parser)
+    add_control(parser)
+    add_image_prompt(parser)
+    add_options(parser, "img2img", "loras")
     add_embeddings(parser)
     add_preset(parser, "grid")
     add_infotext(parser)

@@ -137,7 +137,8 @@ class Planner:
         if inpaint_mask is not None:
             mask = self._fitted(request, inpaint_mask.mask)
             inpaint_mask = replace(inpaint_mask, mask=mask)
-        controls = prepared_controls(request.controls, self._controlnets, picture, placement.size, facts.multiple, mask)
+        nets, wanted = self._controlnets, request.weighted_controls
+        controls = prepared_controls(wanted, nets, picture, placement.size, facts.multiple, mask)
         model_hash = self._bundle.by_role("denoiser").sha256
         return PreparedRequest(
             request,

@@ -56,6 +56,7 @@ COMMON: Mapping[str, Rule] = {
     "RNG": ("noise", _choice("RNG", _NOISE)),
     "CFG Rescale phi": ("guidance_rescale", float),
     "Guidance interval": ("guidance_interval", _numbers),
+    "Lora weight": ("lora_weight", float),
     "Cache": ("cache", str),
     "Image CFG scale": ("image_guidance_scale", float),
     "Weighting": ("weighting", str),

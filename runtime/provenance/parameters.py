@@ -65,8 +65,9 @@ def _controls(controls: Sequence[ControlText]) -> Iterator[tuple[str, str]]:
 
 def _named(request: Request, loras: Sequence[UsedLora]) -> str:
     """The prompt with the LoRAs that the request names by itself."""
-    own = set(map(parse_use, request.loras)) if request.syntax.startswith(A1111_SYNTAX) else set()
-    return "".join([request.prompt, *(str(used.use) for used in loras if used.use in own)])
+    own = dict.fromkeys(map(parse_use, request.loras)) if request.syntax.startswith(A1111_SYNTAX) else ()
+    used = {each.use for each in loras}
+    return "".join([request.prompt, *(str(use) for use in own if use.times(request.lora_weight) in used)])
 
 
 def _hashes(loras: Sequence[UsedLora]) -> Iterator[tuple[str, str]]:
@@ -99,6 +100,8 @@ def _extra(request: Request, plan: Plan) -> Iterator[tuple[str, str]]:
         yield "CFG Rescale phi", str(request.guidance_rescale)
     if request.guidance_interval:
         yield "Guidance interval", ", ".join(map(str, request.guidance_interval))
+    if request.lora_weight != 1:
+        yield "Lora weight", str(request.lora_weight)
     if request.cache:
         yield "Cache", request.cache
     if request.image_guidance_scale is not None:

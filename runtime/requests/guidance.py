@@ -88,7 +88,7 @@ def parse_prompts(request: Request) -> Prompts:
         raise InputError(
             f"the weights of the regions' prompts and the prompt sum to {shown}; make the sums equal", "regions"
         )
-    return Prompts(own, regions, negative, tuple(tags.uses))
+    return Prompts(own, regions, negative, tuple(use.times(request.lora_weight) for use in tags.uses))
 
 
 class _Tags:

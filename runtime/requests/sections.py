@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...errors import InputError
 from ...loras.weights import parse_use
@@ -56,7 +56,8 @@ class Prompting(Section):
     `prompt.prompt.parse` and `prompt.emphasis`; weighting None goes with the syntax. `image_guidance_scale` is of
     models that edit by instruction (InstructPix2Pix), None 1.5. `empty_negative` "zeros" stands for an empty negative
     prompt in place of its "text". `prompts` are (share of the steps, prompt) pairs instead of `prompt`, the first at 0;
-    `pass_prompts` the prompt of each pass. `loras` are as `conditioning.lora.weights.parse_use` reads them.
+    `pass_prompts` the prompt of each pass. `loras` are as `conditioning.lora.weights.parse_use` reads them;
+    `lora_weight` is a factor of what all count.
     """
 
     prompt: str = default("prompt")
@@ -73,6 +74,7 @@ class Prompting(Section):
     prompts: tuple[tuple[float, str], ...] = default("prompts")
     pass_prompts: tuple[str, ...] = default("pass_prompts")
     loras: tuple[str, ...] = default("loras")
+    lora_weight: float = default("lora_weight")
 
     def check(self) -> None:
         """Raise `InputError` for a prompt that is given in two ways, and for an interval that is none."""
@@ -98,12 +100,13 @@ class Prompting(Section):
 class Adapters(Section):
     """What steers the model beside the prompt.
 
-    `controls` are ControlNets. `image_prompts` are pictures; `image_weight` in [0, 3] is what all of them count beside
-    the text. `image_blend` "tokens" has the model attend to each of them, "average" to one picture of what they show on
-    average.
+    `controls` are ControlNets; `control_weight` is a factor of what all count. `image_prompts` are pictures;
+    `image_weight` in [0, 3] is what all of them count beside the text. `image_blend` "tokens" has the model attend to
+    each of them, "average" to one picture of what they show on average.
     """
 
     controls: tuple[Control, ...] = default("controls")
+    control_weight: float = default("control_weight")
     image_prompts: tuple[ImagePrompt, ...] = default("image_prompts")
     image_weight: float = default("image_weight")
     image_blend: str = default("image_blend")
@@ -121,6 +124,13 @@ class Adapters(Section):
                 if not isinstance(prompt, ImagePrompt):
                     raise InputError(f"image_prompts are of ImagePrompt, not {prompt!r}")
             check_blend(self.image_prompts, self.image_blend)
+
+    @property
+    def weighted_controls(self) -> tuple[Control, ...]:
+        """The ControlNets with what they count in all; raises `InputError` for one that counts more than any may."""
+        if self.control_weight == 1:
+            return self.controls
+        return tuple(replace(each, weight=each.weight * self.control_weight) for each in self.controls)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class Common(Aliases, total=False):
     prompts: tuple[tuple[float, str], ...] | None
     pass_prompts: tuple[str, ...] | None
     loras: tuple[str, ...] | None
+    lora_weight: float | None
     noise: str | None
     posterior: str | None
     variation_seed: int | None
@@ -57,6 +58,7 @@ class Common(Aliases, total=False):
     eta_noise_seed_delta: int | None
     colour_match: str | None
     controls: tuple[Control, ...] | None
+    control_weight: float | None
     original_size: tuple[int, int] | None
     target_size: tuple[int, int] | None
     crop_left: int | None

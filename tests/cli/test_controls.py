@@ -69,5 +69,8 @@ def test_commands_take_controls(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for command in commands:
         assert main([*command, *common, "-o", out, "--overwrite"]) == 0, command
         assert "ControlNet 0" in str(Image.open(out).info["parameters"])
+    axes = ["grid", source, "a", "--steps", "4", "--control-weight", "0,1"]
+    assert main([*axes, *common, "-o", out, "--overwrite"]) == 0
+    assert "X Type: control weight" in str(Image.open(out).info["parameters"])
     assert main(["info", str(tmp_path / "net")]) == 0
     assert "out  control_mid" in capsys.readouterr().out

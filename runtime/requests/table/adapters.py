@@ -14,6 +14,17 @@ ADAPTERS = (
         elsewhere={"diffusers": ("controlnet", "control_image", "controlnet_conditioning_scale")},
     ),
     Option(
+        "control_weight",
+        "number",
+        "rows",
+        "how much all ControlNets count, a factor of their own weights",
+        default=1.0,
+        least=0,
+        most=2,
+        metavar="W",
+        axis="0,0.5,1",
+    ),
+    Option(
         "image_prompts",
         "object",
         "rows",

@@ -139,4 +139,15 @@ PROMPTING = (
         flags=("--lora",),
         metavar="FILE[:W]",
     ),
+    Option(
+        "lora_weight",
+        "number",
+        "rows",
+        "how much all LoRAs count, those of prompts too, a factor of their own weights",
+        default=1.0,
+        least=0,
+        most=4,
+        metavar="W",
+        axis="0,0.5,1",
+    ),
 )

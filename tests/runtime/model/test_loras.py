@@ -153,6 +153,22 @@ def test_records_and_infotext_know_the_hashes(pipe: Pipeline, picture: Array, fo
     assert any("LoRA ink was" in each for each in different.differences)
 
 
+def test_one_number_weighs_all_loras(pipe: Pipeline, picture: Array) -> None:
+    whole = pixels(pipe, picture, "a fox <lora:ink:0.8>", loras=["wash:0.5"])
+    half = pixels(pipe, picture, "a fox <lora:ink:0.8>", loras=["wash:0.5"], lora_weight=0.5)
+    assert np.array_equal(half, pixels(pipe, picture, "a fox <lora:ink:0.4>", loras=["wash:0.25"]))
+    assert not np.array_equal(half, whole)
+    off = pixels(pipe, picture, "a fox <lora:ink:0.8>", lora_weight=0)
+    assert np.array_equal(off, pixels(pipe, picture, "a fox "))
+    output = pipe(picture, "a fox <lora:ink:0.8>", loras=["wash:0.5"], lora_weight=0.5, **OPTIONS).outputs[0]
+    assert output.parameters.startswith("a fox <lora:ink:0.8><lora:wash:0.5>\n")
+    options = overpaint.from_infotext(output.parameters).options
+    assert options["lora_weight"] == 0.5
+    assert np.array_equal(np.asarray(pipe(picture, **options).images[0]), half)
+    sheet = pipe.grid(picture, "a fox <lora:ink:0.8>", {"lora_weight": (0.0, 1.0)}, **OPTIONS)
+    assert sheet.width > 512
+
+
 def test_what_is_refused_before_anything_runs(pipe: Pipeline, picture: Array, bundle: Path, folder: Path) -> None:
     cases = {
         "a <lora:inc:0.8>": "did you mean 'ink'",

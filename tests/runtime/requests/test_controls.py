@@ -111,6 +111,24 @@ def test_the_working_resolution_is_of_the_shorter_side(tmp_path: Path) -> None:
         assert 0 <= made.controls[0].hint.min() <= made.controls[0].hint.max() <= 1
 
 
+def test_one_number_weighs_all_controls(tmp_path: Path) -> None:
+    pipe = controlled(tmp_path, "net", "other")
+    options = {"seed": 1, "steps": 2, "strength": 1}
+    controls = [Control("net", weight=0.8), Control("other", weight=0.5)]
+    half = [Control("net", weight=0.4), Control("other", weight=0.25)]
+    made = pipe(PICTURE, "a", controls=controls, control_weight=0.5, **options).outputs[0]
+    assert np.array_equal(made.image, pipe(PICTURE, "a", controls=half, **options).images[0])
+    assert "Weight: 0.4" in made.parameters
+    fed(pipe, "net").clear()
+    off = pipe(PICTURE, "a", controls=controls, control_weight=0, **options).images[0]
+    assert np.array_equal(off, pipe(PICTURE, "a", **options).images[0])
+    assert not fed(pipe, "net")
+    with pytest.raises(InputError, match=r"weight must be a number from 0 to 2, not 3\.0") as raised:
+        pipe(PICTURE, "a", controls=[Control("net", weight=1.5)], control_weight=2, **options)
+    assert raised.value.field == "controls"
+    assert pipe.grid(PICTURE, "a", {"control_weight": (0.0, 1.0)}, controls=controls, **options).width > 512
+
+
 def test_controls_go_into_records_and_back() -> None:
     own = Control("edges", PICTURE, 0.5, 0.1, 0.9, "guess", "canny", (50, 100), 64, "pad", "x")
     frozen = freeze((own,))
