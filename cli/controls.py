@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_options
 
 if TYPE_CHECKING:
     from ..runtime.requests.controls import Control
+    from ..runtime.tools.beside import Beside
 
 FORM = (
     "NET[=IMAGE][,weight=W][,start=S][,end=E][,mode=M][,preprocessor=P][,resolution=N][,fit=F][,thresholds=A/B]"
@@ -29,20 +32,25 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 _FIELDS = {"type": "control_type"}
 
 
-def control(text: str) -> Control:
-    """A ControlNet of a request, such as "edges=sketch.png,weight=0.8,end=0.7"."""
+def control(text: str, folders: bool = False) -> Control | Beside:
+    """A ControlNet of a request, such as "edges=sketch.png,weight=0.8,end=0.7"; with `folders` a `Beside` of one."""
     from ..errors import InputError, unknown
     from ..runtime.requests.controls import Control
+    from ..runtime.tools.beside import Beside
 
     first, *others = text.split(",")
     net, _, image = first.partition("=")
-    given: dict[str, Any] = {"image": image} if image else {}
+    given: dict[str, Any] = {}
     try:
         for word in others:
             name, _, value = word.partition("=")
             if name not in _READERS:
                 raise unknown("part of a control", name, _READERS)
             given[_FIELDS.get(name, name)] = _READERS[name](value)
+        if folders and image and Path(image).is_dir():
+            return Beside(Path(image), Control, {"net": net, **given})
+        if image:
+            given["image"] = image
         return Control(net, **given)
     except InputError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
@@ -50,21 +58,22 @@ def control(text: str) -> Control:
         raise argparse.ArgumentTypeError(f"{word!r} has no number that can be used; write {FORM}") from None
 
 
-def add_controls(parser: Any) -> None:
+def add_controls(parser: Any, folders: bool = False) -> None:
     """What holds the picture's lines, depths or poses, and how much all of it counts."""
-    add_control(parser)
+    add_control(parser, folders)
     add_options(parser, "img2img", "control_weight")
 
 
-def add_control(parser: Any) -> None:
-    """What holds the picture's lines, depths or poses."""
+def add_control(parser: Any, folders: bool = False) -> None:
+    """What holds the picture's lines, depths or poses; with `folders` IMAGE may be one."""
+    own = "; IMAGE may be a folder, of which each picture has the file of its name" if folders else ""
     parser.add_argument(
         "--control",
         dest="controls",
-        type=control,
+        type=partial(control, folders=folders),
         action="append",
         default=[],
         metavar="NET[=IMAGE][,...]",
         help="a ControlNet, a bundled one by name (edges) or a folder, that follows IMAGE, a finished hint, or "
-        f"else the picture itself; {FORM[len('NET[=IMAGE]') :]} say how; may be repeated",
+        f"else the picture itself; {FORM[len('NET[=IMAGE]') :]} say how{own}; may be repeated",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ NUMBERS = ("weight", "start", "end")
 FORM = "FILE[:WEIGHT][,start=S][,end=S][,blocks=B][,mask=FILE][,negative=FILE][,adapter=NAME]"
 
 
-def image_prompt(text: str) -> Any:
-    """An `ImagePrompt` of a text such as fox.png:0.8,end=0.5,blocks=style."""
+def image_prompt(text: str, folders: bool = False) -> Any:
+    """An `ImagePrompt` of a text such as fox.png:0.8,end=0.5,blocks=style; with `folders` a `Beside` of a folder."""
     from ..errors import InputError
 
     first, *pairs = text.split(",") if not Path(text).is_file() else [text]
@@ -26,15 +27,16 @@ def image_prompt(text: str) -> Any:
             raise argparse.ArgumentTypeError(f"{pair!r} is not of an image prompt; write {FORM}")
         given[name] = _number(name, value) if name in NUMBERS else value
     try:
-        return _read(file, given)
+        return _read(file, given, folders)
     except InputError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
-def _read(file: str, given: dict[str, Any]) -> Any:
+def _read(file: str, given: dict[str, Any], folders: bool) -> Any:
     from ..runtime.imaging.mask import read as read_mask
     from ..runtime.imaging.picture import read
     from ..runtime.requests.image_prompts import BLOCKS, ImagePrompt
+    from ..runtime.tools.beside import Beside
 
     made = dict(given)
     if (mask := made.pop("mask", None)) is not None:
@@ -43,6 +45,8 @@ def _read(file: str, given: dict[str, Any]) -> Any:
         made["negative_image"] = read(negative)
     if (blocks := made.get("blocks", "all")) not in BLOCKS and "/" in blocks:
         made["blocks"] = tuple(_number("blocks", weight) for weight in blocks.split("/"))
+    if folders and Path(file).is_dir():
+        return Beside(Path(file), ImagePrompt, made)
     return ImagePrompt(read(file), **made)
 
 
@@ -64,25 +68,26 @@ def _number(name: str, text: str) -> float:
         raise argparse.ArgumentTypeError(f"{name} is {text!r}, which is no number; write {FORM}") from None
 
 
-def add_image_prompts(parser: CommandParser, tool: str = "img2img") -> None:
+def add_image_prompts(parser: CommandParser, tool: str = "img2img", folders: bool = False) -> None:
     """Pictures that steer the model beside the text, how, and the adapters that they need."""
-    add_image_prompt(parser, tool)
+    add_image_prompt(parser, tool, folders)
     add_options(parser, tool, "image_weight", "image_blend")
 
 
-def add_image_prompt(parser: CommandParser, tool: str = "img2img") -> None:
+def add_image_prompt(parser: CommandParser, tool: str = "img2img", folders: bool = False) -> None:
     """Pictures that steer the model beside the text, and the adapters that they need."""
     from ..runtime.requests.options import of_tool
 
     option = of_tool(tool)["image_prompts"]
+    own = "; FILE may be a folder, of which each picture has the file of its name" if folders else ""
     parser.add_argument(
         *flags(option),
         dest=option.name,
-        type=image_prompt,
+        type=partial(image_prompt, folders=folders),
         action="append",
         default=[],
         metavar="FILE[:WEIGHT]",
-        help=f"{option.help}: {FORM}; may be repeated".replace("%", "%%"),
+        help=f"{option.help}: {FORM}{own}; may be repeated".replace("%", "%%"),
     )
     add_adapters(parser)
 

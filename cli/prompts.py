@@ -58,8 +58,8 @@ def add_prompt(parser: CommandParser, text: str, usual: str | None = None, spare
         parser.needed.add("prompt")
 
 
-def add_prompting(parser: Any, tool: str = "img2img") -> None:
-    """What is asked for besides the prompt, and how prompts are read."""
+def add_prompting(parser: Any, tool: str = "img2img", folders: bool = False) -> None:
+    """What is asked for besides the prompt, and how prompts are read; with `folders` image prompts may be some."""
     names = ("negative_prompt", "guidance_scale", "guidance_rescale", "guidance_interval", "image_guidance_scale")
     add_options(parser, "img2img", *names, "empty_negative", "clip_skip", "cache", "prompt_syntax", "weighting")
     add_options(parser, "img2img", "broken_prompt")
@@ -67,7 +67,7 @@ def add_prompting(parser: Any, tool: str = "img2img") -> None:
     add_options(parser, "img2img", *sizes)
     add_lora(parser)
     add_embeddings(parser)
-    add_image_prompts(parser, tool)
+    add_image_prompts(parser, tool, folders)
 
 
 def add_embeddings(parser: Any) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import counted
+from ..adapters import adapter_hashes
 from ..arguments import add_options
 from ..common import (
     PARTLY,
@@ -21,6 +22,7 @@ from ..common import (
     add_variation,
 )
 from ..console import Console, add_console
+from ..controls import add_controls
 from ..infotext import add_infotext
 from ..prompts import add_prompt, add_prompting, embedding_hashes, teach
 from ..saving import save
@@ -52,7 +54,8 @@ def batch(
     **options: Any,
 ) -> int:
     """Repaint every picture of a folder. A second run does what is missing or asked for otherwise; a picture that
-    cannot be repainted is skipped. The text in a.txt is the prompt of a.png."""
+    cannot be repainted is skipped. The text in a.txt is the prompt of a.png; a folder that a control or an image prompt
+    names has each picture's own, by the pictures' names."""
     from ...bundles.manifest import Bundle
     from ...runtime.model.load import find as find_bundle
     from ...runtime.requests.defaults import values
@@ -62,7 +65,7 @@ def batch(
 
     bundle = Bundle.read(find_bundle(model), verify=False)
     options = values(options, bundle.model.defaults["img2img"])
-    settings = Settings(prompt, options, negative_prompt, n, seed or 0)
+    settings = Settings(prompt, options, negative_prompt, n, seed or 0, folder)
     output, pattern = folder_and_pattern(output, suffix)
     sources = find(folder, output, recursive)
     if not pattern:
@@ -74,8 +77,9 @@ def batch(
     if pattern:
         paths = named(pattern, sources, folder, output, settings, bundle.model.default_sampler, model)
     hashes = [graph.sha256 for graph in bundle.graphs.values()]
-    wanted = [hashes, asdict(settings), embedding_hashes(embeddings), quality, strip_metadata]
-    planned = list(plan(sources, paths, prompt, wanted, journal, overwrite))
+    hashes += adapter_hashes(options, engine)
+    wanted = [hashes, settings.key(), embedding_hashes(embeddings), quality, strip_metadata]
+    planned = list(plan(sources, paths, prompt, wanted, journal, overwrite, settings.own))
     items = [item for item in planned if isinstance(item, Item)]
     skipped = [_skip(console, item) for item in planned if not isinstance(item, Item)]
     older = {path for item in items for path, _ in item.todo.values() if journal.made(path)}
@@ -157,7 +161,8 @@ def add(commands: Any) -> None:
     add_sizes(parser)
     add_variation(parser)
     add_sampling(parser)
-    add_prompting(parser)
+    add_prompting(parser, folders=True)
+    add_controls(parser, folders=True)
     add_request(parser)
     add_options(parser, "img2img", "colour_match")
     add_preset(parser, "batch")

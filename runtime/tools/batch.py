@@ -20,6 +20,7 @@ from ..requests.expand import expand
 from ..requests.guidance import parse_prompts
 from ..requests.request import Request
 from ..requests.result import Output
+from .beside import as_json, besides, resolved
 from .folder import Item, Journal, Skipped, check_folder
 
 # Images whose size's run is not full yet: at most so many times those that run together.
@@ -31,7 +32,8 @@ class Settings:
     """What every picture of a batch is asked: the prompt where it has none of its own, a request's options, how many
     images, the seed of the first.
 
-    Raises `InputError` for options that no picture could be made with.
+    Among its controls and image prompts may be some `Beside`, for which places are counted from `folder`. Raises
+    `InputError` for options that no picture could be made with.
     """
 
     prompt: str
@@ -39,16 +41,32 @@ class Settings:
     negative_prompt: str = ""
     n: int = 1
     seed: int = 0
+    folder: Path = Path()
 
     def __post_init__(self) -> None:
         parse_prompts(self.requests(read_picture(np.zeros((64, 64, 3), np.uint8)), self.prompt)[0])
 
-    def requests(self, picture: Picture, prompt: str) -> list[Request]:
-        """A request an image of the picture; the same seeds for every picture, as in A1111's batches."""
-        options = dict(self.options)
+    def requests(self, picture: Picture, prompt: str, source: Path | None = None) -> list[Request]:
+        """A request an image of the picture; the same seeds for every picture, as in A1111's batches.
+
+        Raises `InputError` where the picture of a `source` has no image of its own that it has to have.
+        """
+        options = resolved(self.options, None if source is None else self._place(source))
         if options.get("variation_strength") and options.get("variation_seed") is None:
             options["variation_seed"] = self.seed + 1  # a drawn one would be another after a stop
         return expand([picture], [prompt], [self.negative_prompt], self.seed, self.n, options)
+
+    def key(self) -> dict[str, Any]:
+        """What of it results hang on, as JSON."""
+        plain = {name: getattr(self, name) for name in ("prompt", "negative_prompt", "n", "seed")}
+        return {**plain, "options": as_json(self.options)}
+
+    def own(self, source: Path) -> list[str]:
+        """The hashes of what a picture has of its own; raises `InputError` where it has not."""
+        return [each.content(self._place(source)) for each in besides(self.options)]
+
+    def _place(self, source: Path) -> Path:
+        return source.relative_to(self.folder) if source.is_relative_to(self.folder) else Path(source.name)
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,7 @@ class Batch:
         if not item.todo:
             return
         picture = self._model.read(item.source, reduce=self._settings.options.get("size") is not None)
-        requests = self._settings.requests(picture, item.prompt)
+        requests = self._settings.requests(picture, item.prompt, item.source)
         for index, (path, key) in item.todo.items():
             prepared = self._model.prepare(requests[index])
             check_folder(path.parent)

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,22 +192,24 @@ def plan(
     settings: Any,
     journal: Journal,
     overwrite: bool = False,
+    besides: Callable[[Path], list[str]] = lambda source: [],
 ) -> Iterator[Item | Skipped]:
     """What is to be done for each picture. Nothing, where all of it was done from the same file, prompt and settings.
 
-    `settings` is all else that results hang on, such as the model's hashes, as JSON. A file that exists and that the
-    journal does not know is skipped, unless `overwrite`.
+    `settings` is all else that results hang on, such as the model's hashes, as JSON. `besides` gives the hashes of what
+    a picture has beside its own file, and raises `InputError` for one that is passed over. A file that exists and that
+    the journal does not know is skipped, unless `overwrite`.
     """
     for source, own in zip(sources, paths, strict=True):
         try:
             text = caption(source, prompt)
-            content = _content(source)
+            content = [_content(source), *besides(source)]
         except InputError as exc:
             yield Skipped(source, str(exc))
             continue
         todo, there = {}, 0
         for index, path in enumerate(own):
-            key = _key(settings, text, content, index)
+            key = _key(settings, text, *content, index)
             if journal.has(path, key):
                 there += 1
             elif overwrite or journal.owns(path) or not os.path.lexists(path):

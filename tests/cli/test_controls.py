@@ -11,7 +11,7 @@ from PIL import Image
 
 from overpaint.cli import main
 from overpaint.cli.controls import control
-from tests.support.bundles import fake_bundle, fake_controlnet
+from tests.support.bundles import fake_bundle, fake_controlnet, fake_image_prompt
 
 
 def test_a_word_says_all(tmp_path: Path) -> None:
@@ -74,3 +74,39 @@ def test_commands_take_controls(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "X Type: control weight" in str(Image.open(out).info["parameters"])
     assert main(["info", str(tmp_path / "net")]) == 0
     assert "out  control_mid" in capsys.readouterr().out
+
+
+def test_pictures_of_a_folder_have_hints_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fake_bundle(tmp_path / "bundle", control=True, image=True)
+    fake_controlnet(tmp_path / "net")
+    fake_image_prompt(tmp_path / "adapter")
+    rng = np.random.default_rng(0)
+    for place in ("in/a.png", "in/b.png", "hints/a.png", "hints/b.jpg", "styles/a.png", "styles/b.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 56, 3), np.uint8)).save(tmp_path / place)
+    common = [
+        *("--model", tmp_path / "bundle", "--engine", "fake", "--seed", 1, "--steps", 4, "--strength", 1),
+        *("--image-prompt-adapter", tmp_path / "adapter", "--control", f"{tmp_path / 'net'}={tmp_path / 'hints'}"),
+        *("--image-prompt", f"{tmp_path / 'styles'}:0.5"),
+    ]
+    out = tmp_path / "out"
+
+    def batch(*options: object) -> int:
+        return main(list(map(str, ["batch", tmp_path / "in", "a", "-o", out, *common, *options])))
+
+    assert batch() == 0
+    single = tmp_path / "single.png"
+    words = [*common[:-4], f"--control={tmp_path / 'net'}={tmp_path / 'hints/b.jpg'}", "--overwrite"]
+    words += ["--image-prompt", f"{tmp_path / 'styles/b.png'}:0.5", "-o", single]
+    assert main(list(map(str, ["img2img", tmp_path / "in/b.png", "a", *words]))) == 0
+    assert np.array_equal(np.asarray(Image.open(out / "b.png")), np.asarray(Image.open(single)))
+    assert batch() == 0
+    assert "0 written, 2 already there" in capsys.readouterr().out
+    (tmp_path / "hints/b.jpg").unlink()
+    Image.new("RGB", (8, 8)).save(tmp_path / "hints/a.png")
+    assert batch() == 3
+    printed = capsys.readouterr()
+    assert "1 written (1 replaced), 0 already there, 1 skipped" in printed.out
+    assert "has no picture b" in printed.err
+    assert batch("--control-weight", 0.5) == 3
+    assert "1 written (1 replaced)" in capsys.readouterr().out
