@@ -93,11 +93,13 @@ def outcome(name: str, document: Mapping[str, Any], nodes: Nodes) -> Outcome:
         found = exc.node_errors
         if not found:
             return Outcome(name, family, problems=[str(exc)])
-    problems = dict.fromkeys(
-        f"`{each['class_type']}`: {each['errors'][0]['message']}, {each['errors'][0]['details']}"
-        for each in found.values()
-    )
+    problems = dict.fromkeys(_told(each["class_type"], each["errors"][0]["details"]) for each in found.values())
     return Outcome(name, family, problems=list(problems))
+
+
+def _told(kind: str, details: str) -> str:
+    """A node's class and its problem, which may begin with the class."""
+    return f"`{kind}`" + (details.removeprefix(kind) if details.startswith(kind) else f": {details}")
 
 
 def family_of(workflow: Workflow) -> str:
@@ -144,8 +146,8 @@ def body(outcomes: Sequence[Outcome]) -> str:
     header = ("template", "family", "read", "sound", "what it lacks")
     return (
         f"{read} of {len(outcomes)} templates are read into the API format. Of those of Stable Diffusion "
-        f"{sum(each.runs for each in ours)} of {len(ours)} are sound: all their nodes are there, and every input and "
-        f"link is in order.\n\n{report.table(header, [each.row for each in ours])}\n\n"
+        f"that make pictures {sum(each.runs for each in ours)} of {len(ours)} are sound: all their nodes are there, "
+        f"and every input and link is in order.\n\n{report.table(header, [each.row for each in ours])}\n\n"
         f"Of the {len(others)} others, which need other families, video, sound or paid services, "
         f"{sum(each.runs for each in others)} are sound. Most often missing in them: {most}."
     )
@@ -157,4 +159,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     nodes = standard()
     made = [outcome(name, document, nodes) for name, document in templates(options.folders or installed())]
-    report.publish("templates", "templates", "ComfyUI's templates", body(made), write=options.write)
+    packages = (
+        [] if options.folders else [name.replace("_", "-") for name in PACKAGES if importlib.util.find_spec(name)]
+    )
+    report.publish("templates", "templates", "ComfyUI's templates", body(made), *packages, write=options.write)
