@@ -17,9 +17,9 @@ _WEIGHT = {"type": "number", "minimum": 0, "maximum": MOST_WEIGHT}
 _FILES = ("image", "negative_image", "mask")
 _OWN: Mapping[str, Any] = {
     "image": FILE,
-    "weight": _WEIGHT,
-    "start": SHARE,
-    "end": SHARE,
+    "weight": {**_WEIGHT, "default": 1},
+    "start": {**SHARE, "default": 0},
+    "end": {**SHARE, "default": 1},
     "mask": FILE,
     "negative_image": FILE,
     "blocks": {"anyOf": [{"enum": list(BLOCKS)}, {"type": "array", "items": _WEIGHT}]},

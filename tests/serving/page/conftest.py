@@ -57,10 +57,12 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     # A browser's own notes on what the server refuses, and on that it is not ready yet.
     noted = ("the server responded with a status of 400", "the server responded with a status of 503")
 
-    def allowed(url: str) -> bool:
-        return url.startswith((address, "blob:", "data:"))
-
     def open_page(**options: Any) -> Any:
+        base = options.get("base_url", address)
+
+        def allowed(url: str) -> bool:
+            return url.startswith((base, "blob:", "data:"))
+
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
         page = context.new_page()
@@ -71,7 +73,7 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         )
         page.on("pageerror", lambda error: seen.append(f"error: {error}"))
         page.on("request", lambda request: allowed(request.url) or seen.append(f"outside: {request.url}"))
-        page.goto(address)
+        page.goto(base)
         page.wait_for_selector("body.ready #option-prompt")
         return page
 

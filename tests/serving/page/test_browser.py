@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+import overpaint
 from overpaint.runtime.model.model import Model
+from overpaint.serving.adapters import lend
 from overpaint.serving.service import Service
 from overpaint.serving.settings import Settings
 from tests.serving.conftest import QUICK
 from tests.serving.page.conftest import served
+from tests.support.bundles import fake_bundle, fake_controlnet, fake_image_prompt
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "models/examples"
 Visit = Callable[..., Any]
@@ -29,6 +32,14 @@ WATCH = """() => {
     setTimeout(look, 40);
   };
   new MutationObserver(look).observe(document.body, { attributeFilter: ["class"] });
+}"""
+SENT = """() => {
+  const { append } = FormData.prototype;
+  window.sent = {};
+  FormData.prototype.append = function (name, ...values) {
+    window.sent[name] = values[0];
+    append.call(this, name, ...values);
+  };
 }"""
 HANDLE = """(side) => {
   const stage = Konva.stages[0];
@@ -245,6 +256,51 @@ def test_a_finger_paints_on_a_phone(visit: Visit) -> None:
     until(lambda: page.inner_text("#zoom-shown") != scale)
     page.click("#undo")
     assert not masked(page), "the pinch has painted nothing"
+
+
+@pytest.fixture
+def steered(tmp_path: Path) -> Any:
+    """The address of a server whose model takes a ControlNet and image prompts."""
+    fake_bundle(tmp_path / "bundle", control=True, image=True)
+    fake_controlnet(tmp_path / "lines")
+    for name in ("style", "faces"):
+        fake_image_prompt(tmp_path / name)
+    adapters = {"image_prompt_adapters": (str(tmp_path / "style"), str(tmp_path / "faces"))}
+    settings = Settings(**{**QUICK, "hosts": (), "controlnets": (str(tmp_path / "lines"),), **adapters})
+    models = {"steered": overpaint.load(tmp_path / "bundle", engine="fake").model}
+    models |= {"plain": overpaint.load(fake_bundle(tmp_path / "plain").folder, engine="fake").model}
+    lend(models, settings)
+    yield from served(Service(models, settings))
+
+
+def test_a_controlnet_and_an_image_prompt_are_chosen(visit: Visit, steered: str) -> None:
+    page = visit(base_url=steered)
+    page.click("#control-unit > summary")
+    page.select_option("#option-controls-net", "lines")
+    page.select_option("#option-controls-preprocessor", "canny")
+    page.fill("#option-controls-weight", "3")
+    page.click("#paint")
+    assert page.locator("#option-controls-weight-error").is_visible()
+    page.fill("#option-controls-weight", "0.5")
+    page.click("#image-prompt-unit > summary")
+    page.set_input_files("#image-prompt-unit input[type=file]", EXAMPLES / "cat.png")
+    page.wait_for_selector("#image-prompt-unit .count:not([hidden])")
+    page.select_option("#option-image_prompts-adapter", "faces")
+    page.fill("#option-steps", "4")
+    page.evaluate(SENT)
+    paint(page)
+    assert page.evaluate("sent.controls") == '[{"net":"lines","preprocessor":"canny","weight":0.5}]'
+    assert page.evaluate("sent.image_prompts").startswith('[{"adapter":"faces","image":"data:image/png;base64,')
+    page.click("#image-prompt-unit [title='Take it away']")
+    page.select_option("#option-controls-net", "")
+    assert page.locator(".unit .count:visible").count() == 0
+    page.hover(".work")
+    page.click(".work-actions [aria-label^='Use the settings']")
+    page.wait_for_selector("#image-prompt-unit .count:not([hidden])")
+    assert page.input_value("#option-controls-weight") == "0.5"
+    page.select_option("#model", "plain")
+    page.wait_for_selector("#control-unit", state="hidden")
+    assert page.locator("#image-prompt-unit").is_hidden()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ const KINDS = {
   choice(name, schema) {
     const words = schema.enum.filter((each) => each !== null);
     const usual = schema.default ?? null;
-    const blank = el("option", { value: "" }, usual === null ? "Automatic" : usual);
+    const blank = el("option", { value: "" }, usual || "Automatic");
     const input = el("select", {}, blank, ...words.filter((each) => each !== usual).map((each) => el("option", { value: each }, each)));
     return { input, read: () => input.value || undefined, write: (value) => (input.value = value === usual ? "" : (value ?? "")) };
   },
@@ -107,7 +107,7 @@ function kindOf(name, schema) {
 }
 
 /** A field: {name, element, input, read(), write(value), fail(message)}; undefined is the usual value. */
-export function fieldOf(name, schema, changed) {
+export function fieldOf(name, schema, changed, title = labelOf(name)) {
   const kind = kindOf(name, schema);
   const made = KINDS[kind](name, schema);
   const id = `option-${name}`;
@@ -116,7 +116,7 @@ export function fieldOf(name, schema, changed) {
   const error = el("p", { className: "field-error", id: `${id}-error`, role: "alert", hidden: true });
   Object.assign(made.input, { id, name });
   made.input.setAttribute("aria-describedby", `${help.id} ${error.id}`);
-  const label = el("label", { for: id, title: help.textContent }, labelOf(name));
+  const label = el("label", { for: id, title: help.textContent }, title);
   const element = el("div", { className: `field kind-${kind}`, dataset: { name } }, label, made.body ?? made.input, help, error);
   const field = { ...made, name, element };
   field.fail = (message) => {

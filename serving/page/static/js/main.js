@@ -1,6 +1,7 @@
 // The page: it wires its parts together.
 import * as api from "./api.js";
 import { $, $$, announce, el, on, placeIcons, seconds, toast } from "./dom.js";
+import { Adapters } from "./adapters.js";
 import { Artwork } from "./artwork.js";
 import { Editor } from "./editor.js";
 import { History } from "./history.js";
@@ -25,6 +26,8 @@ placeIcons();
 setUpTheme();
 setUpKey();
 const options = new Options();
+const adapters = new Adapters();
+let models = [];
 const editor = new Editor();
 const sources = new Sources();
 const history = new History();
@@ -49,6 +52,7 @@ async function showOptions() {
   for (const radio of $$("[name=mode]")) radio.checked = radio.value === editor.mode;
   try {
     await options.show(verb, $("#model").value);
+    adapters.show(models.find(({ id }) => id === $("#model").value), options.properties);
     hint();
     if (verb === "outpaint" && editor.artwork) for (const side of SIDES) options.set(side, editor.artwork.growth[side] || undefined);
   } catch (error) {
@@ -61,7 +65,7 @@ async function paint(artworks) {
   $("#alert").hidden = true;
   $("#notes").textContent = "";
   options.clearErrors();
-  if (!options.check()) return;
+  if (!options.check() || !adapters.check()) return;
   if (editor.mode === "extend" && !editor.artwork.grows) {
     options.fail("left", "Drag an edge of the frame outwards, or say here how many pixels the picture grows.");
     return;
@@ -104,7 +108,7 @@ function verbOf(artwork, verb) {
 }
 
 function valuesFor(artwork, verb) {
-  const values = options.values(verbOf(artwork, verb));
+  const values = { ...options.values(verbOf(artwork, verb)), ...adapters.values() };
   if (verb === "outpaint") for (const side of SIDES) values[side] = artwork.growth[side];
   return values;
 }
@@ -124,6 +128,7 @@ async function replay(work) {
   editor.edit();
   await showOptions();
   options.replace(work.values, work.verb);
+  adapters.replace(work.values);
   announce("The settings of this work are back");
   toast("Settings are back. Press Paint to make it again.");
 }
@@ -216,8 +221,9 @@ setUpShortcuts(
 );
 
 async function begin() {
-  const { models, upscalers } = await api.models();
-  options.upscalers = upscalers;
+  const served = await api.models();
+  models = served.models;
+  options.upscalers = served.upscalers;
   const list = $("#model");
   list.replaceChildren(...models.map(({ id }) => el("option", { value: id }, id)));
   const facts = () => {

@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { addDice, fieldOf } from "./controls.js";
 import { $, $$, el, stored } from "./dom.js";
 
-const NOT_OPTIONS = new Set(["verb", "model", "image", "mask", "regions", "inpaint_mask", "prompts"]);
+const NOT_OPTIONS = new Set(["verb", "model", "image", "mask", "regions", "inpaint_mask", "prompts", "controls", "image_prompts"]);
 /** What stays when the verb changes; the rest is each verb's own, since its usual values are. */
 const SHARED = new Set(["prompt", "negative_prompt", "seed", "steps", "guidance_scale", "sampler", "schedule", "n", "convention", "format", "quality"]);
 const COMMON = ["prompt", "negative_prompt", "strength", "steps", "guidance_scale", "seed", "n"];
@@ -39,6 +39,7 @@ export class Options extends EventTarget {
     const key = `${verb} ${model}`;
     if (!this.schemas.has(key)) this.schemas.set(key, api.schema(verb, model).catch((error) => (this.schemas.delete(key), Promise.reject(error))));
     const { properties } = await this.schemas.get(key);
+    this.properties = properties;
     if (this.shown === key) return;
     [this.verb, this.shown] = [verb, key];
     this.#build(this.#usable(properties));

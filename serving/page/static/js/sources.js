@@ -95,9 +95,10 @@ export class Sources extends EventTarget {
     zone.addEventListener("dragleave", (event) => isFiles(event) && over(--depth > 0));
     zone.addEventListener("dragover", (event) => event.preventDefault());
     zone.addEventListener("drop", (event) => {
-      event.preventDefault();
       depth = 0;
       over(false);
+      if (event.defaultPrevented) return; // a slot took it
+      event.preventDefault();
       this.open([...event.dataTransfer.files]);
     });
   }
