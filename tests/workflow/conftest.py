@@ -23,7 +23,7 @@ def tiny() -> Pipeline:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "input").mkdir()
-    for name in ("cat", "fox", "octopus", "rocket"):
+    for name in ("cat", "fox", "hamburger-sketch", "octopus", "rocket"):
         shutil.copy(MODELS / f"examples/{name}.png", tmp_path / "input")
     hole = np.zeros((64, 64, 4), np.uint8)
     hole[..., :3] = np.asarray(Image.open(MODELS / "examples/fox.png").convert("RGB").resize((64, 64)))

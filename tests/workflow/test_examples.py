@@ -14,7 +14,7 @@ from tests.workflow.conftest import WORKFLOWS
 
 SIZES = {
     "img2img": (64, 64), "inpaint": (64, 64), "outpaint": (96, 64), "two-pass-hires": (96, 96), "upscale": (128, 128),
-    "areas": (128, 64), "custom-sampling": (64, 64),
+    "areas": (128, 64), "custom-sampling": (64, 64), "controlnet": (64, 64), "ip-adapter": (64, 64),
 }  # fmt: skip
 
 

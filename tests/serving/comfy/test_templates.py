@@ -5,24 +5,42 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+import overpaint
 from overpaint.runtime.model.model import Model
 from overpaint.serving.comfy.app import ComfyApp
 from overpaint.serving.comfy.templates import workflows
 from overpaint.serving.service import Service
 from overpaint.serving.settings import Settings
 from tests.serving.conftest import QUICK
+from tests.support import loras
+from tests.support.bundles import fake_bundle, fake_controlnet, fake_image_prompt
 
 
-@pytest.fixture
-def client(model: Model, tmp_path: Path) -> Iterator[TestClient]:
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    """A fake model that takes LoRAs, with a ControlNet and an adapter under the names of those that ship."""
+    folder = tmp_path_factory.mktemp("fakes")
+    fake_controlnet(folder / "edges")
+    fake_image_prompt(folder / "emoji")
+    (folder / "loras").mkdir()
+    loras.write(folder / "loras/delft.safetensors", loras.unet(1))
+    bundle = fake_bundle(folder / "bundle", control=True, image=True, lora=True)
+    with overpaint.load(
+        bundle.folder, engine="fake", controlnets={"edges": folder / "edges"},
+        image_prompt_adapters={"emoji": folder / "emoji"}, loras=folder / "loras",
+    ) as pipe:  # fmt: skip
+        yield pipe.model
+
+
+@pytest.fixture(scope="module")
+def client(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """A client of a server whose fake model has the shipped one's name."""
-    service = Service({"tiny": model}, Settings(**QUICK, comfy_dir=str(tmp_path / "comfy")))
+    service = Service({"tiny": model}, Settings(**QUICK, comfy_dir=str(tmp_path_factory.mktemp("comfy"))))
     service.start()
     with TestClient(ComfyApp(service)) as client:
         yield client
