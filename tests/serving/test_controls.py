@@ -16,8 +16,11 @@ import overpaint
 from overpaint import Control, InputError, Pipeline
 from overpaint.serving.adapters import lend
 from overpaint.serving.app import create_app
+from overpaint.serving.comfy.folders import Folders
+from overpaint.serving.comfy.runner import equipped
 from overpaint.serving.service import Service
 from overpaint.serving.settings import Settings
+from overpaint.workflow.registry import standard
 from tests.serving.conftest import QUICK, png, text
 from tests.support.bundles import fake_bundle, fake_controlnet
 from tests.support.hint_models import hint_model
@@ -193,3 +196,11 @@ def test_an_adapter_that_fits_no_model_is_refused_at_the_start(folder: Path, fak
         lend({"b": model}, Settings(preprocessors=("far=none.onnx",)))
     with pytest.raises(InputError, match="already"):
         lend({"b": model}, Settings(preprocessors=(f"canny={folder / 'far.onnx'}",)))
+
+
+def test_workflows_of_the_server_have_the_same_names(folder: Path, settings: Settings, tmp_path: Path) -> None:
+    model = overpaint.load(folder / "bundle", engine="fake").model
+    lend({"fake": model}, settings)
+    bench, _ = equipped(Service({"fake": model}, settings), standard())(Folders(tmp_path))
+    assert {"depth", "edges", "lines"} <= set(bench.controlnets)
+    assert bench.controlnet("lines") is model.stages.controlnets.get("lines")

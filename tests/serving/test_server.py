@@ -123,6 +123,6 @@ def test_the_calls_of_the_page_run_as_written(start: Start, tmp_path: Path) -> N
     calls = [line for line in commands(ROOT / "docs/serving.md") if "curl " in line]
     script = "\n".join(calls).replace("http://127.0.0.1:8188", str(client.base_url).rstrip("/"))
     subprocess.run(["bash", "-ec", script], cwd=tmp_path, check=True)
-    for name in ("served", "served-inpaint", "served-job"):
+    for name in ("served", "served-inpaint", "served-control", "served-job"):
         assert pixels((tmp_path / f"out/{name}.png").read_bytes()).shape == (64, 64, 3)
     assert "event: end" in (tmp_path / "out/served-events.txt").read_text()

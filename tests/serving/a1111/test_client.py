@@ -167,8 +167,9 @@ def test_the_calls_of_the_page_run_as_written(tiny: str, tmp_path: Path) -> None
     (tmp_path / "models").symlink_to(ROOT / "models")
     (tmp_path / "out").mkdir()
     calls = [line for line in commands(PAGE) if line.startswith(("curl ", "fox=", "json="))]
-    for words in (["bash", "-ec", "\n".join(calls)], [sys.executable, "-c", *snippets(PAGE)]):
+    for words in (["bash", "-ec", "\n".join(calls)], [sys.executable, "-c", "\n".join(snippets(PAGE))]):
         words[-1] = words[-1].replace("http://127.0.0.1:8188", tiny)
         subprocess.run(words, cwd=tmp_path, check=True)
     assert Image.open(tmp_path / "out/a1111.png").size == (64, 64)
     assert Image.open(tmp_path / "out/webuiapi.png").size == (64, 64)
+    assert Image.open(tmp_path / "out/sketch.png").size == (64, 64)
