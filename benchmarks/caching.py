@@ -1,6 +1,7 @@
-"""What forecasting evaluations and guiding in a part of the steps save, and how near the pictures are to those without.
+"""What forecasts, deep features and guiding in a part of the steps save, and how near pictures are to those without.
 
-python -m benchmarks.caching --write
+overpaint export models/tiny-checkpoint build/tiny-deep --weights float16 --deep-cache
+python -m benchmarks.caching --model build/tiny-deep --write
 python -m benchmarks.caching --samplers ddim --pictures 1    # a quick look
 """
 
@@ -26,9 +27,13 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "forecast:3": {"cache": "forecast:3"},
     "forecast:4": {"cache": "forecast:4"},
     "forecast:5": {"cache": "forecast:5"},
+    "deep:2": {"cache": "deep:2"},
+    "deep:3": {"cache": "deep:3"},
+    "deep:5": {"cache": "deep:5"},
     "guidance 0.2 to 0.8": {"guidance_interval": (0.2, 0.8)},
     "both, forecast:2": {"cache": "forecast:2", "guidance_interval": (0.2, 0.8)},
 }
+DEEP = ("deep:2", "deep:3", "deep:5")
 COLOURS = ("#1f5fbf", "#bf5f1f", "#3f8f3f", "#8f3f8f")
 GOAL_TIMES, GOAL_DECIBELS = 1.7, 30.0
 
@@ -41,7 +46,8 @@ def psnr(made: Image.Image, wanted: Image.Image) -> float:
 
 def measure(pipe: overpaint.Pipeline, sampler: str, given: argparse.Namespace) -> dict[str, tuple[float, float, float]]:
     """Of each way how many times as fast its steps are, and the mean and the least PSNR of its pictures."""
-    kinds: dict[str, Mapping[str, Any]] = {"": {}, **WAYS}
+    left_out = DEEP if pipe.denoiser.shallow is None else ()
+    kinds: dict[str, Mapping[str, Any]] = {name: own for name, own in ({"": {}} | WAYS).items() if name not in left_out}
     made: dict[str, list[Image.Image]] = {name: [] for name in kinds}
     times: dict[str, list[float]] = {name: [] for name in kinds}
 
@@ -58,7 +64,8 @@ def measure(pipe: overpaint.Pipeline, sampler: str, given: argparse.Namespace) -
             statistics.median(plain / own for plain, own in zip(times[""], times[name], strict=True)),
             *_spread([psnr(image, plain) for image, plain in zip(made[name], made[""], strict=True)]),
         )
-        for name in WAYS
+        for name in kinds
+        if name
     }
 
 
@@ -67,7 +74,7 @@ def _spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def plot(measured: Mapping[str, Mapping[str, tuple[float, float, float]]], path: Path) -> None:
-    """Draw the mean PSNR over the speed of the forecasts, a line a sampler; the goal is the corner in grey."""
+    """Draw the mean PSNR over the speed, a line a sampler: forecasts thick, deep features thin; the goal is grey."""
     width, height, left, bottom, top, right = 640, 360, 60, 40, 30, 620
     sheet = Image.new("RGB", (width, height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
@@ -84,13 +91,14 @@ def plot(measured: Mapping[str, Mapping[str, tuple[float, float, float]]], path:
     for times in (1, 1.5, 2, 2.5, 3, 3.5, 4):
         draw.text((place(times, 20)[0], height - bottom + 6), f"{times:g}x", fill="#444444", font=font, anchor="mt")
     draw.text(
-        (left, 6), "PSNR to the picture without, over the speed of its steps; N = 2 to 5", fill="black", font=font
+        (left, 6), "PSNR to the picture without, over the speed of its steps; thin: deep", fill="black", font=font
     )
     for row, ((sampler, ways), colour) in enumerate(zip(measured.items(), COLOURS, strict=False)):
-        points = [place(*own[:2]) for name, own in ways.items() if name in WAYS and name.startswith("forecast")]
-        draw.line(points, fill=colour, width=2)
-        for across, down in points:
-            draw.ellipse((across - 3, down - 3, across + 3, down + 3), fill=colour)
+        for kind, width in (("forecast", 2), ("deep", 1)):
+            points = [place(*own[:2]) for name, own in ways.items() if name.startswith(kind)]
+            draw.line(points, fill=colour, width=width)
+            for across, down in points:
+                draw.ellipse((across - 3, down - 3, across + 3, down + 3), colour if width > 1 else "white", colour)
         draw.text((right - 90, top + 8 + 16 * row), sampler, fill=colour, font=font)
     sheet.save(path)
 
@@ -122,7 +130,15 @@ def main() -> None:
         path = RESULTS / "caching.png"
         plot(measured, path)
         body += "\n\n" + figure("PSNR over speed", path)
-    publish("caching", "forecast", "Forecasts and guidance intervals", body, "onnxruntime", "numpy", write=given.write)
+    publish(
+        "caching",
+        "forecast",
+        "Forecasts, deep features and guidance intervals",
+        body,
+        "onnxruntime",
+        "numpy",
+        write=given.write,
+    )
 
 
 if __name__ == "__main__":

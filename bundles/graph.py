@@ -16,7 +16,11 @@ DENOISER, TEXT_ENCODER = "denoiser", "text_encoder"
 VAE_ENCODER, VAE_DECODER = "vae_encoder", "vae_decoder"
 UPSCALER, CONTROLNET = "upscaler", "controlnet"
 DENOISER_LORA, TEXT_ENCODER_LORA = "denoiser_lora", "text_encoder_lora"
+DENOISER_SHALLOW = "denoiser_shallow"
 IMAGE_ENCODER, IMAGE_PROJECTION = "image_encoder", "image_projection"
+
+DEEP_FEATURES = "deep_features"
+"""What a denoiser may give besides, and its shallow graph takes: the states that its last layers go on from."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,9 @@ class Graph:
     """One compiled component: its role, its ONNX file, the files of external data, its signature and its receipt.
 
     `adapters` names the inputs that belong to each kind of adapter, such as "control", in the order of the adapter's
-    outputs. They may be absent: zeros whose dynamic axes are 1 long change nothing. A graph that is another one and
-    takes LoRAs besides names that one as its `base`, and its layers as `low_rank`.
+    outputs. They may be absent: zeros whose dynamic axes are 1 long change nothing. A graph in whose favour another one
+    stands back, for rows with LoRAs or deep features, names that one as its `base`; one that takes LoRAs names its
+    layers as `low_rank`.
     """
 
     role: str

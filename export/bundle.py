@@ -28,6 +28,7 @@ from .checkpoints.single_file import open_single_file
 from .checkpoints.tokenizer import write_tokenizer
 from .checkpoints.vaes import with_vae
 from .components import Component
+from .deep_cache import CachingUNet, ShallowUNet, caching, shallow
 from .freeu import FreeU, bake, parse_freeu
 from .lora import LoraInputs
 from .merge import with_loras
@@ -82,6 +83,7 @@ def export_bundle(
     lora: bool = False,
     merge_lora: Sequence[str] = (),
     freeu: Sequence[float] | None = None,
+    deep_cache: bool = False,
     overwrite: bool = False,
     report: Report = lambda stage: None,
 ) -> Bundle:
@@ -97,9 +99,9 @@ def export_bundle(
     picture does not use costs nothing. With `lora` denoiser and text encoders are exported a second time, as graphs
     that take LoRAs: the bundle has twice the size. `merge_lora` are LoRAs that its weights get for good, see
     `merge.with_loras`. `freeu` are the factors b1, b2, s1 and s2 of FreeU, which the denoiser then computes with, see
-    `freeu.bake`. `report` is told each stage as it begins, and before them what of
-    the checkpoint is left out: weights that no part needs, and settings of its scheduler that are not followed.
-
+    `freeu.bake`. With `deep_cache` the denoiser also gives its deep features, and a shallow graph takes them, see
+    `deep_cache`. `report` is told each stage as it begins, and before them what of the checkpoint is left out: weights
+    that no part needs, and settings of its scheduler that are not followed.
 
     The folder appears whole or not at all; what exports of it that were killed have left is removed. Raises
     `InputError` for a checkpoint or an option that cannot be used and for a target that exists, `ExportError` where a
@@ -136,7 +138,7 @@ def export_bundle(
         words = {part: _write_tokenizer(source, part, folder) for part in source.encoders}
         graphs = {
             part.component.name: export_graph(part, folder, precision, stored, opset, report)
-            for part in parts(source, next(iter(words.values())).length, adapters, lora, baked)
+            for part in parts(source, next(iter(words.values())).length, adapters, lora, baked, deep_cache)
         }
         encoders = tuple(EncoderFacts(name, own, components.HIDDEN, components.POOLED) for name, own in words.items())
         model = replace(model, encoders=encoders)
@@ -205,9 +207,10 @@ def parts(
     adapters: Collection[str] = (),
     lora: bool = False,
     freeu: FreeU | None = None,
+    deep_cache: bool = False,
 ) -> Iterator[Part]:
     """The graphs of a checkpoint whose prompts come in chunks of `chunk` tokens, the denoiser ready for `adapters` and
-    with `freeu`; with `lora` those besides that take LoRAs."""
+    with `freeu`; with `lora` those besides that take LoRAs, with `deep_cache` the shallow one."""
     unet, vae = (source.configs[part] for part in ("unet", "vae"))
     scale = downscale(vae)
     width, height = components.latent_size(unet)
@@ -216,11 +219,17 @@ def parts(
     large = is_large(source.state("unet"))
     denoiser = _denoiser(source, scale, chunk, adapters)
     others = [spec.name for spec in denoiser.inputs[3:]]
-    painter = Part(denoiser, lambda: wrappers.UNet(_unet(source, large, freeu), others), streamed=large)
+    whole = CachingUNet if deep_cache else wrappers.UNet
+    own = caching(denoiser, unet) if deep_cache else denoiser
+    painter = Part(own, lambda: whole(_unet(source, large, freeu), others), streamed=large)
     for part in (*(_text_part(source, name) for name in source.encoders), painter):
         yield part
         if lora:
             yield _with_lora(part)
+    if deep_cache:
+        rest = shallow(denoiser, unet)
+        names = [spec.name for spec in rest.inputs[2:]]
+        yield Part(rest, lambda: ShallowUNet(_unet(source, large, freeu), names), streamed=large)
     yield Part(components.vae_encoder(vae, scale, size), lambda: encoder(load_vae(source)))
     yield Part(components.vae_decoder(vae, scale, size), lambda: wrappers.VaeDecoder(load_vae(source)))
 

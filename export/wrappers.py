@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
@@ -97,23 +97,36 @@ class UNet(nn.Module):
         self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, *others: Tensor
     ) -> tuple[Tensor]:
         """Evaluate the denoiser once for each row."""
-        dtype = torch.float32 if self.widened else self.model.dtype
+        dtype = self.dtype
         given = dict(zip(self._others, others, strict=True))
-        for processor in self._image:
-            processor.keys, processor.values = given[KEYS], given[VALUES]
+        self.show(given)
         addends = [Addend(array) for name, array in given.items() if name.startswith(CONTROL)]
-        guidance = given.get(GUIDANCE)
         output = self.model(
             sample.to(dtype),
             timestep,
             encoder_hidden_states.to(dtype),
-            timestep_cond=None if guidance is None else guidance.to(dtype),
+            timestep_cond=self.guidance(given, dtype),
             added_cond_kwargs=given,
             down_block_additional_residuals=addends[:-1] or None,
             mid_block_additional_residual=addends[-1] if addends else None,
             return_dict=False,
         )[0]
         return (output.float(),)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of its arithmetic."""
+        return torch.float32 if self.widened else self.model.dtype
+
+    def show(self, given: Mapping[str, Tensor]) -> None:
+        """Have its attentions see the image prompts among its inputs."""
+        for processor in self._image:
+            processor.keys, processor.values = given[KEYS], given[VALUES]
+
+    def guidance(self, given: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor | None:
+        """A consistency model's embedding of the guidance among its inputs."""
+        embedding = given.get(GUIDANCE)
+        return None if embedding is None else embedding.to(dtype)
 
 
 class VaeEncoder(nn.Module):

@@ -103,5 +103,10 @@ def add(commands: Any) -> None:
         help="bake FreeU in: factors of the features and of the skip connections' low frequencies in the first two up "
         "blocks, such as 1.5,1.6,0.9,0.2",
     )
+    parser.add_argument(
+        "--deep-cache",
+        action="store_true",
+        help="have it reuse deep features, for --cache deep: a second, shallow graph of the denoiser",
+    )
     parser.add_argument("--int8", action="store_true", help="quantise it afterwards, as `quantize` does")
     add_calibration(parser)

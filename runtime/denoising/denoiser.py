@@ -30,7 +30,8 @@ class Denoiser:
     `max_rows` and the engine bound the rows of a call, and `max_area` their latent positions (rows · height · width),
     so that a large picture does not multiply the activations' memory. A call that the memory does not suffice for
     lowers `max_rows`, and its rows are evaluated in halves. `adapters` are those of the graph, whose inputs a row may
-    lack. Rows that have LoRAs go to `lora`, all others never, so that no picture depends on what shares its calls.
+    lack. Rows that have LoRAs go to `lora`, those with deep features to `shallow`, all others never, so that no picture
+    depends on what shares its calls.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class Denoiser:
         max_area: int,
         adapters: Mapping[str, tuple[str, ...]] | None = None,
         lora: RowEvaluator | None = None,
+        shallow: RowEvaluator | None = None,
     ) -> None:
         self.engine = engine
         self.lora = lora
+        self.shallow = shallow
         self.adapters = adapters or {}
         self.max_rows = max_rows
         self._max_area = max_area
@@ -72,13 +75,19 @@ class Denoiser:
 
         A call that fails is halved until the rows at fault are alone; these give their error.
         """
-        if self.lora is None or not any(row.low_rank for row in rows):
-            yield from self._stream(rows)
-            return
-        for stream, low_rank in ((self._stream, False), (self.lora.stream, True)):
-            places = [place for place, row in enumerate(rows) if bool(row.low_rank) == low_rank]
-            for number, outputs in stream([rows[place] for place in places]):
-                yield places[number], outputs
+        places: dict[RowEvaluator | None, list[int]] = {None: []}
+        for place, row in enumerate(rows):
+            places.setdefault(self._stand_in(row), []).append(place)
+        for other, own in places.items():
+            stream = self._stream if other is None else other.stream
+            for number, outputs in stream([rows[place] for place in own]):
+                yield own[number], outputs
+
+    def _stand_in(self, row: Row) -> RowEvaluator | None:
+        """What evaluates a row in the denoiser's place; None for nothing."""
+        if row.shallow and self.shallow is not None:
+            return self.shallow
+        return self.lora if row.low_rank else None
 
     def _stream(self, rows: Sequence[Row]) -> Iterator[tuple[int, Outputs | Exception]]:
         rows, failed = with_controls(rows, self.adapters.get(CONTROL, ()))

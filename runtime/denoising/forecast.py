@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...bundles.tensor import Array
 from ...engines.arrays import to_device, to_host
 from ..conditioning.conditioning import Conditioning
-from ..sampling.caching import LEAD, computed, draws_between, segments, weights
+from ..sampling.caching import LEAD, Caching, computed, draws_between, segments, weights
 from ..sampling.plan import Plan
 from .state import lincomb
+from .steered import Control, Key, Past, Steered, steered
 
 CURVE, HOLD = 3, 1
 """How many past values a forecast goes by: a parabola's, or the last one where each draw of noise bends the curve."""
-
-Key = tuple[tuple[str, int], ...]
-Inputs = Mapping[str, Array]
-Weights = Sequence[Sequence[tuple[float, ...] | None]]
-"""Of a ControlNet, as `job.JobControl` has them."""
-Past = Mapping[bytes, Sequence[tuple[int, Array]]]
-"""By what a conditioning consists of, evaluations that were computed and what they gave, the newest last."""
 
 
 class Forecast:
@@ -38,18 +31,11 @@ class Forecast:
         self,
         plan: Plan,
         conditionings: Sequence[Sequence[Conditioning]],
-        every: int,
-        controls: Sequence[tuple[Inputs, Weights]] = (),
+        caching: Caching,
+        controls: Sequence[Control] = (),
     ) -> None:
-        marks = [(hashlib.sha256(_bytes(inputs)).hexdigest(), weights) for inputs, weights in controls]
-        self._steered = [
-            [
-                _Steered(each, tuple(f"{mark} {weights[evaluation][place]!r}" for mark, weights in marks))
-                for place, each in enumerate(those)
-            ]
-            for evaluation, those in enumerate(conditionings)
-        ]
-        self._computed = computed(plan, every)
+        self._steered = steered(conditionings, controls)
+        self._computed = computed(plan, caching)
         self._positions = plan.timesteps
         self._first = np.concatenate([np.full(len(each), each[0]) for each in segments(plan)])
         self._clean = plan.denoised if draws_between(plan) else None
@@ -74,7 +60,7 @@ class Forecast:
         """The model's outputs as they are forecast, of every conditioning of an evaluation."""
         return [self._forecast(evaluation, each, latents) for each in self._steered[evaluation]]
 
-    def _forecast(self, evaluation: int, conditioning: _Steered, latents: Array) -> Array:
+    def _forecast(self, evaluation: int, conditioning: Steered, latents: Array) -> Array:
         nodes = self._nodes(evaluation, conditioning)[-(CURVE if self._clean is None else HOLD) :]
         places = self._positions[[place for place, _ in nodes]]
         value = lincomb(weights(places, self._positions[evaluation]), [array for _, array in nodes])
@@ -83,7 +69,7 @@ class Forecast:
         own, model = self._clean[evaluation]
         return lincomb((1 / model, -own / model), (value, latents))
 
-    def _nodes(self, evaluation: int, conditioning: _Steered) -> list[tuple[int, Array]]:
+    def _nodes(self, evaluation: int, conditioning: Steered) -> list[tuple[int, Array]]:
         """The kept values of a conditioning that lie on the curve of an evaluation."""
         return [node for node in self._past.get(conditioning.key, ()) if node[0] >= self._first[evaluation]]
 
@@ -104,26 +90,3 @@ class Forecast:
             for name, values in past.items()
             if name in own
         }
-
-
-class _Steered:
-    """What tells conditionings apart: all that their rows have. A weight and an area come after the model."""
-
-    def __init__(self, conditioning: Conditioning, controls: tuple[str, ...]) -> None:
-        shown = {} if conditioning.concat_latents is None else {"concat_latents": conditioning.concat_latents}
-        self._inputs = {**conditioning.inputs, **shown}
-        self._others = (*(f"{each.key} {each.weight!r}" for each in conditioning.low_rank), *controls)
-        self.key: Key = (
-            *((name, id(array)) for name, array in sorted(self._inputs.items())),
-            *((other, 0) for other in self._others),
-        )
-
-    @property
-    def digest(self) -> bytes:
-        """The same of any job's."""
-        return hashlib.sha256(_bytes(self._inputs) + ";".join(self._others).encode()).digest()
-
-
-def _bytes(inputs: Inputs) -> bytes:
-    arrays = ((name, np.ascontiguousarray(to_host(array))) for name, array in sorted(inputs.items()))
-    return b"".join(name.encode() + array.tobytes() for name, array in arrays)

@@ -9,20 +9,24 @@ from typing import Protocol
 
 import numpy as np
 
+from ...bundles.graph import DEEP_FEATURES
 from ...bundles.tensor import Array
 from ...engines.arrays import device_of, namespace, to_device, to_host
 from ...errors import EngineError, InputError, ModelOutputError
 from ..conditioning.conditioning import Conditioning
 from ..imaging.tiles import Mosaic, Window
 from ..sampling.brownian import BrownianNoise
+from ..sampling.caching import FORECAST, Caching
 from ..sampling.noise import NoiseStream
 from ..sampling.plan import Plan
 from .blend import KeptLatents
+from .deep import DeepFeatures
 from .denoiser import OUTPUT, SAMPLE, TIMESTEP
-from .forecast import Forecast, Past
+from .forecast import Forecast
 from .guidance import combined
 from .rows import Outputs, Row, RowControl, RowEvaluator
 from .state import new_state
+from .steered import Past
 
 
 class StepHook(Protocol):
@@ -56,7 +60,7 @@ class JobControl:
 @dataclass(frozen=True, eq=False)
 class JobSnapshot:
     """A job between two evaluations, on the host: how many it has taken, the slots, the noise to draw, the drift, and
-    what a forecast goes by."""
+    what a forecast or shallow rows go by."""
 
     evaluation: int
     slots: Array
@@ -75,8 +79,8 @@ class Job:
     With a `mosaic` every conditioning is one row a window, joined before anything else; its inputs of the latents'
     size, or of a multiple of it, are cut alike. `step_hooks` are called after every evaluation, in their order.
     The `motion` gives the noise of the plan's Brownian evaluations. A `blend` puts what a mask keeps into every
-    prediction. `controls` are the ControlNets. With a `forecast` every so many evaluations alone are computed.
-    `component` is the denoiser's name in errors.
+    prediction. `controls` are the ControlNets. With `caching` every so many evaluations alone are computed whole, the
+    others forecast, or their rows shallow. `component` is the denoiser's name in errors.
     """
 
     def __init__(
@@ -93,7 +97,7 @@ class Job:
         motion: BrownianNoise | None = None,
         blend: KeptLatents | None = None,
         controls: Sequence[JobControl] = (),
-        forecast: int = 0,
+        caching: Caching | None = None,
         component: str = "the denoiser",
     ) -> None:
         self.plan = plan
@@ -110,9 +114,13 @@ class Job:
         self._blend = blend
         self._controls = controls
         self._forecast: Forecast | None = None
-        if forecast and len(plan):
+        self._deep: DeepFeatures | None = None
+        if caching is not None and len(plan):
             steering = [(control.inputs, control.weights) for control in controls]
-            self._forecast = Forecast(plan, conditionings, forecast, steering)
+            if caching.kind == FORECAST:
+                self._forecast = Forecast(plan, conditionings, caching, steering)
+            else:
+                self._deep = DeepFeatures(plan, conditionings, caching, steering)
         self._component = component
         if mosaic is not None and any(each.window is not None for those in conditionings for each in those):
             raise InputError("a picture in windows takes no conditionings that count in windows of their own")
@@ -152,11 +160,11 @@ class Job:
     @property
     def plain(self) -> bool:
         """Whether a job is the denoiser and the plan's arithmetic alone: no hook, blend, window, area, ControlNet or
-        LoRA, and no forecast."""
+        LoRA, and no caching."""
         areas = any(each.area is not None or each.low_rank for those in self.conditionings for each in those)
         shown = any(each.concat_latents is not None for those in self.conditionings for each in those)
         others = self._step_hooks or self._blend is not None or self._mosaic or self._concat_latents is not None
-        return not (areas or shown or others or self._controls or self._forecast)
+        return not (areas or shown or others or self._controls or self._forecast or self._deep)
 
     @property
     def row_count(self) -> int:
@@ -179,15 +187,24 @@ class Job:
         if self._blend is not None:
             latents = self._blend.seen(self.evaluation, latents)
         timestep = self.state.timesteps[self.evaluation : self.evaluation + 1]
+        if self._deep is not None:
+            self._deep.begin(self.evaluation)
         return [
-            Row({**inputs, TIMESTEP: timestep}, controls, each.low_rank)
+            Row({**inputs, TIMESTEP: timestep, **self._features(place, window)}, controls, each.low_rank)
             for place, each in enumerate(self.conditionings[self.evaluation])
-            for inputs, controls in zip(
-                self._windows({**each.inputs, SAMPLE: self._joined(latents, each)}, each.window),
-                self._row_controls(place, latents, each.window),
-                strict=True,
+            for window, (inputs, controls) in enumerate(
+                zip(
+                    self._windows({**each.inputs, SAMPLE: self._joined(latents, each)}, each.window),
+                    self._row_controls(place, latents, each.window),
+                    strict=True,
+                )
             )
         ]
+
+    def _features(self, place: int, window: int) -> Mapping[str, Array]:
+        """The deep features that a row goes on from, where it does."""
+        kept = self._deep.of(self.evaluation, place, window) if self._deep is not None else None
+        return {} if kept is None else {DEEP_FEATURES: kept}
 
     def _joined(self, latents: Array, conditioning: Conditioning) -> Array:
         """The latents with what the model is shown below them."""
@@ -225,9 +242,12 @@ class Job:
 
     def receive(self, index: int, outputs: Outputs) -> None:
         """Take the model's outputs for one of `rows()`; a window's is joined with the others at once."""
-        output = outputs[OUTPUT]
+        output, window = outputs[OUTPUT], 0
         if self._mosaic:
             index, window = divmod(index, len(self._mosaic))
+        if self._deep is not None:
+            self._deep.keep(self.evaluation, index, window, outputs)
+        if self._mosaic:
             output = self._mosaic.add(self._outputs.get(index), window, output)
         elif (own := self.conditionings[self.evaluation][index].window) is not None:
             whole = namespace(self.device).zeros((len(output), *self._shape[1:]), output.dtype)
@@ -300,7 +320,7 @@ class Job:
             to_host(self.denoised).copy(),
             copy.deepcopy(self._noise),
             self.drift,
-            self._forecast.snapshot() if self._forecast is not None else {},
+            cached.snapshot() if (cached := self._forecast or self._deep) is not None else {},
         )
 
     def resume(self, snapshot: JobSnapshot) -> None:
@@ -308,8 +328,8 @@ class Job:
         self.evaluation, self._noise, self._drifted = snapshot.evaluation, copy.deepcopy(snapshot.noise), snapshot.drift
         slots, denoised = (to_device(array, self.device) for array in (snapshot.slots, snapshot.denoised))
         self.state.restore(self.evaluation, slots, denoised)
-        if self._forecast is not None:
-            self._forecast.resume(snapshot.past, self.device)
+        if (cached := self._forecast or self._deep) is not None:
+            cached.resume(snapshot.past, self.device)
 
     def _sums(self, conditionings: Sequence[Conditioning]) -> bool:
         """Whether the evaluation's outputs are summed here."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ...bundles.graph import DEEP_FEATURES
 from ...bundles.tensor import Array, TensorSpec
 from ..conditioning.low_rank import LowRank
 
@@ -47,6 +48,11 @@ class Row:
     inputs: Mapping[str, Array]
     controls: Sequence[RowControl] = ()
     low_rank: Sequence[LowRank] = ()
+
+    @property
+    def shallow(self) -> bool:
+        """Does it go on from deep features?"""
+        return DEEP_FEATURES in self.inputs
 
 
 @dataclass

@@ -77,7 +77,7 @@ class JobBuilder:
             motion=BrownianNoise(self._stream, request.seed),
             blend=self._blend(clean),
             controls=self._controls(conditionings),
-            forecast=request.caching.every if request.caching else 0,
+            caching=request.caching,
             component=self._stages.denoiser_name,
         )
 

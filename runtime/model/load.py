@@ -29,8 +29,9 @@ from .autoencoder import Autoencoder
 from .controlnet import ControlNet, ControlNets, load_controlnet
 from .image_adapters import ImagePromptAdapters
 from .image_prompt import ImagePromptAdapter, load_image_prompt
-from .loras import lora_graph, lora_layers, open_denoiser
+from .loras import lora_layers, stand_in
 from .model import Model
+from .open_denoiser import open_denoiser
 from .shipped import MODELS, find_in, shipped
 from .signatures import SIGNATURES, check_signatures
 from .stages import Stages
@@ -82,7 +83,7 @@ def load_model(
     check_signatures(bundle)
     schedule = read_schedule(bundle)
     options = EngineOptions(device or "", threads, precision, shapes)
-    engines, lora_engines = _engines(bundle, engine, options)
+    engines, stand_ins = _engines(bundle, engine, options)
     by_role = {role: engines[bundle.name_of(role)] for role in SIGNATURES}
     area = max_area or AREAS[by_role["denoiser"].device]
     opening: dict[str, Any] = {
@@ -92,12 +93,12 @@ def load_model(
     stages = Stages(
         bundle,
         PromptEncoder(
-            [_text_encoder(bundle, facts, engines[facts.graph], lora_engines) for facts in bundle.model.encoders]
+            [_text_encoder(bundle, facts, engines[facts.graph], stand_ins) for facts in bundle.model.encoders]
         ),
         Autoencoder(by_role["vae_encoder"], by_role["vae_decoder"], bundle.model, vae_tile, longest=_longest(bundle)),
-        open_denoiser(bundle, by_role["denoiser"], max_rows, area, lora_engines),
+        open_denoiser(bundle, by_role["denoiser"], max_rows, area, stand_ins),
         ImagePromptAdapters(bundle, partial(load_image_prompt, **opening)),
-        lora_engines=lora_engines,
+        stand_ins=stand_ins,
     )
     stages.controlnets = ControlNets(bundle, partial(load_controlnet, **opening, max_rows=max_rows, max_area=max_area))
     library = LoraLibrary(lora_layers(bundle), lora_partial)
@@ -119,11 +120,11 @@ def load_model(
 
 
 def _text_encoder(
-    bundle: Bundle, facts: EncoderFacts, engine: Engine, lora_engines: Mapping[str, LazyEngine]
+    bundle: Bundle, facts: EncoderFacts, engine: Engine, stand_ins: Mapping[str, LazyEngine]
 ) -> TextEncoder:
     skipped, tokens = bundle.graphs[facts.graph].ranges["clip_skip"], bundle.by_role("denoiser").ranges["tokens"]
     tokenizer = load_tokenizer(bundle.folder / facts.tokenizer.file.path)
-    lora = lora_engines.get(lora_graph(bundle, TEXT_ENCODER_LORA, facts.graph) or "")
+    lora = stand_ins.get(stand_in(bundle, TEXT_ENCODER_LORA, facts.graph) or "")
     return TextEncoder(engine, tokenizer, facts, skipped.most, tokens.most, lora=lora)
 
 
@@ -140,7 +141,7 @@ def _engines(
 ) -> tuple[Mapping[str, Engine], Mapping[str, LazyEngine]]:
     """What runs each graph, by its name; on a GPU one that is built later takes over where it may.
 
-    By themselves those that take LoRAs.
+    By themselves those that stand in for others, for rows with LoRAs or deep features.
     """
     chosen = fastest(bundle, options.device or None) if engine == "auto" else Candidate(engine, options.device, None)
     options = replace(options, device=chosen.device or usual_device(engine))
@@ -157,14 +158,14 @@ def _engines(
         return opened(name, better.engine) if better else None
 
     engines = {name: opened(name, chosen.engine) for name in names}
-    lora_engines = {
+    stand_ins = {
         name: LazyEngine(graph, engines[graph.base].device, partial(opened, name, chosen.engine))
         for name, graph in bundle.graphs.items()
         if graph.base in engines
     }
     if engine != "auto" or options.device == "cpu":
-        return engines, lora_engines
-    return {name: HotSwap(first, partial(upgrade, name)) for name, first in engines.items()}, lora_engines
+        return engines, stand_ins
+    return {name: HotSwap(first, partial(upgrade, name)) for name, first in engines.items()}, stand_ins
 
 
 def find(model: str | Path) -> Path:

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ...bundles.graph import DENOISER_LORA, TEXT_ENCODER_LORA
 from ...bundles.manifest import Bundle
-from ...engines.base import Engine
-from ...engines.lazy import LazyEngine
 from ..conditioning.encoders import PromptEncoder
 from ..conditioning.lora.fit import LoraLayers
 from ..conditioning.lora.library import UsedLora
 from ..conditioning.low_rank import LowRank
-from ..denoising.denoiser import Denoiser
-from ..denoising.lora_denoiser import LoraDenoiser
 
 
-def open_denoiser(
-    bundle: Bundle, engine: Engine, max_rows: int, max_area: int, lora_engines: Mapping[str, LazyEngine]
-) -> Denoiser:
-    """The denoiser on its engine, which hands rows with LoRAs to the graph that takes them, where there is one."""
-    graph = bundle.by_role("denoiser")
-    limits = min(max_rows, graph.ranges["rows"].most), max_area
-    name = lora_graph(bundle, DENOISER_LORA, bundle.name_of("denoiser"))
-    lora = LoraDenoiser(lora_engines[name], *limits, bundle.graphs[name].adapters) if name else None
-    return Denoiser(engine, *limits, graph.adapters, lora)
-
-
-def lora_graph(bundle: Bundle, role: str, base: str) -> str | None:
-    """The name of the graph that takes LoRAs in place of another; None where there is none."""
+def stand_in(bundle: Bundle, role: str, base: str) -> str | None:
+    """The name of the graph of a role that some rows go to in place of another; None where there is none."""
     return next((name for name, graph in bundle.graphs.items() if (graph.role, graph.base) == (role, base)), None)
 
 
 def lora_layers(bundle: Bundle) -> LoraLayers | None:
     """The layers that take LoRAs; None where the denoiser takes none."""
-    own = lora_graph(bundle, DENOISER_LORA, bundle.name_of("denoiser"))
+    own = stand_in(bundle, DENOISER_LORA, bundle.name_of("denoiser"))
     if own is None:
         return None
-    encoders = [lora_graph(bundle, TEXT_ENCODER_LORA, facts.graph) for facts in bundle.model.encoders]
+    encoders = [stand_in(bundle, TEXT_ENCODER_LORA, facts.graph) for facts in bundle.model.encoders]
     return LoraLayers(
         bundle.graphs[own].low_rank, [bundle.graphs[name].low_rank if name else None for name in encoders]
     )

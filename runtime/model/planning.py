@@ -24,12 +24,12 @@ from ..requests.image_prompts import masks_of
 from ..requests.places import InpaintMask, Region
 from ..requests.request import Request
 from ..requests.settle import settled
-from ..sampling.caching import DEEP, computed
 from ..sampling.compile import compile_plan
 from ..sampling.flow import FlowSchedule
 from ..sampling.levels import ModelSchedule
 from ..sampling.passes import join
 from ..sampling.plan import Plan
+from .caching import check_caching
 from .controlnet import ControlNets
 from .fits import check_fit
 from .hints import PreparedControl, prepared_controls
@@ -131,7 +131,7 @@ class Planner:
         loras = tuple(used for use in prompts.loras if (used := self._loras.use(use)) is not None)
         _check_ranks(loras)
         plan = self.plan(request)
-        check_caching(request, plan)
+        check_caching(request, plan, self._bundle, loras)
         check_interval(request, self._bundle)
         inpaint_mask, mask = request.inpaint_mask, None
         if inpaint_mask is not None:
@@ -233,15 +233,3 @@ def check_interval(request: Request, bundle: Bundle) -> None:
             f"{bundle.model.name!r} takes its guidance as an input, without rows to leave out; give no interval",
             "guidance_interval",
         )
-
-
-def check_caching(request: Request, plan: Plan) -> None:
-    """Raise `InputError` where a request's cache cannot be."""
-    caching = request.caching
-    if caching is None:
-        return
-    if caching.kind == DEEP:
-        raise InputError(
-            "cache 'deep' needs a graph that reuses deep features, which this bundle lacks; take 'forecast'", "cache"
-        )
-    computed(plan, caching.every)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...bundles.facts import EncoderFacts
-from ...bundles.graph import Graph
+from ...bundles.graph import DEEP_FEATURES, DENOISER, DENOISER_SHALLOW, Graph
 from ...bundles.manifest import Bundle
 from ...bundles.tensor import TensorSpec
 from ...errors import BundleError
 from ..conditioning.conditioning import GUIDANCE, POOLED, SIZES, TEXT
 from ..conditioning.encoders import VECTORS
 from ..denoising.denoiser import OUTPUT, SAMPLE, TIMESTEP
+from .loras import stand_in
 
 # What the graph of a role takes and gives; text encoders are described by the model's facts.
 SIGNATURES: Mapping[str, tuple[set[str], set[str]]] = {
@@ -36,6 +37,10 @@ def check_signatures(bundle: Bundle) -> None:
         graph = bundle.by_role(role)
         optional = {spec.name for spec in graph.inputs} if role == "denoiser" else set()
         _check(bundle, bundle.name_of(role), inputs, outputs, optional)
+    if shallow := stand_in(bundle, DENOISER_SHALLOW, bundle.name_of(DENOISER)):
+        optional = {spec.name for spec in bundle.by_role(DENOISER).inputs}
+        _check(bundle, shallow, {SAMPLE, TIMESTEP, DEEP_FEATURES}, {OUTPUT}, optional)
+        _check(bundle, bundle.name_of(DENOISER), set(), {DEEP_FEATURES}, optional)
     _check_range(bundle, bundle.name_of("denoiser"), ("rows", "tokens", "height", "width"))
     _check_channels(bundle)
     _check_widths(bundle)

@@ -26,8 +26,9 @@ class Stages:
     denoiser: Denoiser
     image_adapters: ImagePromptAdapters
     controlnets: ControlNets = field(default_factory=ControlNets)
-    lora_engines: Mapping[str, LazyEngine] = field(default_factory=dict)
-    """What runs the graphs that take LoRAs, by the graph's name; each is opened when it is first wanted."""
+    stand_ins: Mapping[str, LazyEngine] = field(default_factory=dict)
+    """What runs the graphs that rows with LoRAs, or deep features, go to, by the graph's name; each is opened when it
+    is first wanted."""
 
     @property
     def facts(self) -> ModelFacts:
@@ -56,11 +57,11 @@ class Stages:
 
     @property
     def engines(self) -> Mapping[str, Engine]:
-        """What runs each of the bundle's graphs, by the graph's name; of those that take LoRAs the opened ones."""
+        """What runs each of the bundle's graphs, by the graph's name; of stand-ins the opened ones."""
         encoders = {encoder.facts.graph: encoder.engine for encoder in self.prompts.encoders}
         others = {"denoiser": self.denoiser.engine, "vae_encoder": self.vae.encoder, "vae_decoder": self.vae.decoder}
         named = {self.bundle.name_of(role): engine for role, engine in others.items()}
-        return {**encoders, **named, **{name: own for name, own in self.lora_engines.items() if own.is_open}}
+        return {**encoders, **named, **{name: own for name, own in self.stand_ins.items() if own.is_open}}
 
     @property
     def device(self) -> str:

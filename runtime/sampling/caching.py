@@ -16,7 +16,7 @@ USUAL = {FORECAST: 2, DEEP: 3}
 """The ways of caching, with the interval of each where none is given."""
 MOST_EVERY = 10
 LEAD = 2
-"""So many evaluations are computed before the first forecast."""
+"""So many evaluations are computed before the first forecast; of deep features one is enough."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,24 @@ def segments(plan: Plan) -> list[range]:
     return [range(int(first), int(last)) for first, last in pairwise(cuts)]
 
 
-def computed(plan: Plan, every: int, lead: int = LEAD) -> Array:
-    """[n] bool: is evaluation i computed? Of each segment the first `lead`, the last, and between them every so many.
+def computed(plan: Plan, caching: Caching) -> Array:
+    """[n] bool: is evaluation i computed whole? Of each segment every so many after the first; for forecasts the first
+    `LEAD` and the last as well.
 
     Raises `InputError` for a plan all of whose evaluations are.
     """
+    forecasts = caching.kind == FORECAST
+    lead = LEAD if forecasts else 1
     made = np.zeros(len(plan), bool)
     for segment in segments(plan):
         for place, evaluation in enumerate(segment):
-            made[evaluation] = place < lead or (place - lead + 1) % every == 0 or evaluation == segment[-1]
+            last = forecasts and evaluation == segment[-1]
+            made[evaluation] = place < lead or (place - lead + 1) % caching.every == 0 or last
     if len(plan) and made.all():
+        always = f"the first {lead} and the last are" if forecasts else "the first is"
         raise InputError(
-            f"{len(plan)} evaluations are too few to cache any: the first {lead} and the last are always computed; "
-            "take more steps, or leave out the cache",
+            f"{len(plan)} evaluations are too few to cache any: {always} always computed; take more steps, or leave "
+            "out the cache",
             "cache",
         )
     return made

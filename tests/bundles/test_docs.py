@@ -37,7 +37,8 @@ def test_the_page_has_the_roles_and_the_formats() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (`.*)$", PAGE, flags=re.M))
     assert rows.keys() == {
         *SIGNATURES,
-        *(graph.TEXT_ENCODER, graph.UPSCALER, graph.CONTROLNET, graph.IMAGE_ENCODER, graph.IMAGE_PROJECTION),
+        *(graph.TEXT_ENCODER, graph.DENOISER_SHALLOW, graph.UPSCALER, graph.CONTROLNET),
+        *(graph.IMAGE_ENCODER, graph.IMAGE_PROJECTION),
     }
     for role, (inputs, outputs) in SIGNATURES.items():
         assert all(f"`{name}`" in rows[role] for name in inputs | outputs)

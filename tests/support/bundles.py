@@ -20,6 +20,7 @@ from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.tensor import TensorSpec
 
 CHANNELS, DOWNSCALE, DIM, LENGTH = 4, 4, 8, 16
+DEEP_CHANNELS = 6
 SAMPLE = ("rows", CHANNELS, "height", "width")
 LATENT = ("rows", CHANNELS, "latent_height", "latent_width")
 PIXELS = ("rows", 3, "height", "width")
@@ -102,10 +103,12 @@ def fake_bundle(
     control: bool = False,
     lora: bool = False,
     image: bool = False,
+    deep: bool = False,
 ) -> Bundle:
     """Write and read back a bundle whose graphs are empty files; its U-Net takes so many channels beside latents, and
     float32 inputs of these axes besides; with `control` the residuals of ControlNets, with `lora` LoRAs of
-    `LORA_LAYERS`, with `image` the keys and values of image prompts."""
+    `LORA_LAYERS`, with `image` the keys and values of image prompts; with `deep` it gives deep features, and a shallow
+    graph takes them."""
     (folder / "tokenizer").mkdir(parents=True)
     words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="z"))
@@ -116,6 +119,8 @@ def fake_bundle(
         graphs["unet"] = _controlled(graphs["unet"])
     if image:
         graphs["unet"] = _prompted(graphs["unet"])
+    if deep:
+        graphs |= _cached(folder, graphs["unet"])
     if lora:
         graphs |= {f"{name}_lora": with_lora(folder, graphs[name], name) for name in LORA_LAYERS}
     facts = TokenizerFacts(File.of(folder, "tokenizer/tokenizer.json"), LENGTH, 1, 2, 0)
@@ -209,6 +214,22 @@ def _controlled(unet: Graph) -> Graph:
     return replace(
         unet, inputs=(*unet.inputs, *inputs), ranges=ranges, adapters={**unet.adapters, "control": tuple(RESIDUALS)}
     )
+
+
+def _cached(folder: Path, unet: Graph) -> dict[str, Graph]:
+    """The graph with deep features among its outputs, and the shallow one that takes them."""
+    features = TensorSpec("deep_features", "float32", ("rows", DEEP_CHANNELS, "height", "width"))
+    (folder / "unet_shallow.onnx").write_bytes(b"shallow")
+    controls = unet.adapters.get("control", ())
+    rest = replace(
+        unet,
+        role="denoiser_shallow",
+        file=File.of(folder, "unet_shallow.onnx"),
+        inputs=(*(spec for spec in unet.inputs if spec.name not in controls[2:]), features),
+        adapters={kind: names[:2] for kind, names in unet.adapters.items()},
+        base="unet",
+    )
+    return {"unet": replace(unet, outputs=(*unet.outputs, features)), "unet_shallow": rest}
 
 
 def _axes(name: str) -> tuple[str, str, str]:

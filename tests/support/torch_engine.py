@@ -15,7 +15,16 @@ import torch
 import overpaint
 from overpaint.bundles.controlnet import ControlNetBundle
 from overpaint.bundles.facts import EncoderFacts
-from overpaint.bundles.graph import CONTROLNET, IMAGE_ENCODER, IMAGE_PROJECTION, Check, File, Graph, Receipt
+from overpaint.bundles.graph import (
+    CONTROLNET,
+    DEEP_FEATURES,
+    IMAGE_ENCODER,
+    IMAGE_PROJECTION,
+    Check,
+    File,
+    Graph,
+    Receipt,
+)
 from overpaint.bundles.image_prompt import ImagePromptBundle
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.tensor import Array
@@ -62,18 +71,22 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
     path = Path((folder / SOURCE).read_text())
     if graph.role == CONTROLNET:
         return TorchEngine(name, graph, part_of(open_controlnet(path)).build().eval())
-    image = graph.role in (IMAGE_ENCODER, IMAGE_PROJECTION)
-    own = image_parts(open_ip_adapter(path)) if image else parts(_open(path), 77, tuple(graph.adapters))
+    if graph.role in (IMAGE_ENCODER, IMAGE_PROJECTION):
+        own = iter(image_parts(open_ip_adapter(path)))
+    else:
+        cached = any(spec.name == DEEP_FEATURES for spec in (*graph.inputs, *graph.outputs))
+        own = parts(_open(path), 77, tuple(graph.adapters), deep_cache=cached)
     (module,) = (part.build() for part in own if part.component.name == name)
     return TorchEngine(name, graph, module.eval())
 
 
-def torch_bundle(checkpoint: Path, folder: Path, adapters: Collection[str] = ()) -> Bundle:
+def torch_bundle(checkpoint: Path, folder: Path, adapters: Collection[str] = (), deep_cache: bool = False) -> Bundle:
     """A bundle of a checkpoint for this backend: its facts and signatures, and graphs that are empty files."""
     _begin(checkpoint, folder)
     source = _open(checkpoint)
     words = {part: write_tokenizer(source.tokenizers[part], folder, 77, TOKENIZERS[part]) for part in source.encoders}
-    graphs = {part.component.name: _graph(part.component, folder) for part in parts(source, 77, adapters)}
+    own = parts(source, 77, adapters, deep_cache=deep_cache)
+    graphs = {part.component.name: _graph(part.component, folder) for part in own}
     encoders = tuple(EncoderFacts(name, own, HIDDEN, POOLED) for name, own in words.items())
     facts = replace(model_facts(source, folder.name), encoders=encoders)
     Bundle(folder, facts, graphs, "test").write_manifest()
@@ -117,14 +130,15 @@ def _graph(each: Component, folder: Path) -> Graph:
         "float32",
         Receipt("test", 1e-4, (Check({"rows": 1}, 0.0),)),
         adapters=each.adapters,
+        base=each.base,
     )
 
 
 def torch_pipeline(
-    checkpoint: Path, folder: Path, adapters: Collection[str] = (), **options: Any
+    checkpoint: Path, folder: Path, adapters: Collection[str] = (), deep_cache: bool = False, **options: Any
 ) -> overpaint.Pipeline:
     """The pipeline of a checkpoint on this backend."""
-    return overpaint.load(torch_bundle(checkpoint, folder, adapters).folder, engine=NAME, **options)
+    return overpaint.load(torch_bundle(checkpoint, folder, adapters, deep_cache).folder, engine=NAME, **options)
 
 
 def _open(checkpoint: Path) -> Checkpoint:

@@ -97,7 +97,8 @@ SAMPLING = (
         "cache",
         "text",
         "rows",
-        "forecast or forecast:N, to compute every N-th evaluation and forecast the others",
+        "forecast:N, to compute every N-th evaluation and forecast the others, or deep:N, to reuse deep features in "
+        "the others, of models exported with --deep-cache",
         usual="none",
         noun="cache",
         metavar="WAY",

@@ -16,7 +16,7 @@ from overpaint.runtime.denoising.job import Job
 from overpaint.runtime.execution.run import Run
 from overpaint.runtime.model.planning import check_interval
 from overpaint.runtime.model.scheduler import Scheduler
-from overpaint.runtime.sampling.caching import computed
+from overpaint.runtime.sampling.caching import Caching, computed
 from overpaint.runtime.sampling.compile import compile_plan
 from overpaint.runtime.sampling.levels import ModelSchedule
 from overpaint.runtime.sampling.noise import noise_stream
@@ -140,7 +140,13 @@ def test_what_a_parabola_gives_is_exact() -> None:
     def final(forecast: int) -> tuple[Array, int]:
         rows = 0
         those = (Conditioning(1.0, {"encoder_hidden_states": np.zeros((2, 4), np.float32)}),)
-        job = Job(plan, start, [those] * len(plan), noise_stream("cpu", 1), forecast=forecast)
+        job = Job(
+            plan,
+            start,
+            [those] * len(plan),
+            noise_stream("cpu", 1),
+            caching=Caching("forecast", forecast) if forecast else None,
+        )
         while not job.done:
             for index, row in enumerate(job.rows()):
                 rows += 1
@@ -152,7 +158,7 @@ def test_what_a_parabola_gives_is_exact() -> None:
     exact, rows = final(0)
     assert rows == 12
     near, rows = final(2)
-    assert rows == computed(plan, 2).sum() == 7
+    assert rows == computed(plan, Caching("forecast", 2)).sum() == 7
     assert np.abs(near - exact).max() < 0.05  # the first forecast has two values, a line
     assert np.abs(near - exact).max() > 0
 

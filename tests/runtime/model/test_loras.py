@@ -88,8 +88,8 @@ def watch(lazy: Any) -> Seen:
 
 
 def test_rows_share_calls_up_to_the_greatest_rank(pipe: Pipeline, picture: Array) -> None:
-    assert not pipe.model.stages.lora_engines["unet_lora"].is_open
-    seen = watch(pipe.model.stages.lora_engines["unet_lora"])
+    assert not pipe.model.stages.stand_ins["unet_lora"].is_open
+    seen = watch(pipe.model.stages.stand_ins["unet_lora"])
     plain = pipe.denoiser.engine = Seen(pipe.denoiser.engine)
     prompts = ["a fox <lora:ink:0.8>", "a fox <lora:wash:0.8>", "a fox <lora:ink:0.1>", "a fox"]
     pipe([picture] * 4, prompts, **{**OPTIONS, "seed": [1] * 4})
@@ -102,7 +102,7 @@ def test_rows_share_calls_up_to_the_greatest_rank(pipe: Pipeline, picture: Array
 
 
 def test_text_encoders_have_loras_of_their_own_weight(pipe: Pipeline, picture: Array) -> None:
-    seen = watch(pipe.model.stages.lora_engines["text_encoder_lora"])
+    seen = watch(pipe.model.stages.stand_ins["text_encoder_lora"])
     whole = pixels(pipe, picture, "a fox <lora:ink:0.8>")
     count = len(seen.fed)
     assert count == 2
@@ -183,7 +183,7 @@ def test_what_is_refused_before_anything_runs(pipe: Pipeline, picture: Array, bu
     for prompt, message in cases.items():
         with pytest.raises(InputError, match=message):
             pipe(picture, prompt, **OPTIONS)
-    assert not pipe.model.stages.lora_engines["unet_lora"].is_open
+    assert not pipe.model.stages.stand_ins["unet_lora"].is_open
     nothing = overpaint.load(bundle, engine="fake")
     with pytest.raises(InputError, match="loras=DIR"):
         nothing(picture, "a <lora:ink:0.8>", **OPTIONS)

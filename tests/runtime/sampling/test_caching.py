@@ -35,14 +35,20 @@ def test_a_slip_is_corrected() -> None:
 
 
 def test_the_first_two_and_the_last_are_computed_and_every_third() -> None:
-    assert np.flatnonzero(computed(plan(), 3)).tolist() == [0, 1, 4, 7, 9]
-    assert np.flatnonzero(computed(plan(), 2)).tolist() == [0, 1, 3, 5, 7, 9]
+    assert np.flatnonzero(computed(plan(), Caching("forecast", 3))).tolist() == [0, 1, 4, 7, 9]
+    assert np.flatnonzero(computed(plan(), Caching("forecast", 2))).tolist() == [0, 1, 3, 5, 7, 9]
+
+
+def test_of_deep_features_the_first_and_every_third_are_whole() -> None:
+    assert np.flatnonzero(computed(plan(), Caching("deep", 3))).tolist() == [0, 3, 6, 9]
+    with pytest.raises(InputError, match="the first is always computed"):
+        computed(plan(steps=1), Caching("deep", 3))
 
 
 def test_every_pass_begins_anew() -> None:
     both = join([plan(steps=6), plan(steps=5)])
     assert [list(part) for part in segments(both)] == [list(range(6)), list(range(6, 11))]
-    assert np.flatnonzero(computed(both, 4)).tolist() == [0, 1, 5, 6, 7, 10]
+    assert np.flatnonzero(computed(both, Caching("forecast", 4))).tolist() == [0, 1, 5, 6, 7, 10]
 
 
 def test_a_sampler_that_goes_back_begins_anew() -> None:
@@ -53,7 +59,7 @@ def test_a_sampler_that_goes_back_begins_anew() -> None:
 
 def test_too_few_evaluations_are_refused() -> None:
     with pytest.raises(InputError, match="3 evaluations are too few"):
-        computed(plan(steps=3), 2)
+        computed(plan(steps=3), Caching("forecast", 2))
 
 
 def test_noise_between_passes_is_none_within_them() -> None:
