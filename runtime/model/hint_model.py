@@ -23,6 +23,10 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MULTIPLE = 32
 
 
+MOST_PIXELS = 2**23
+"""Of a picture that a preprocessor works on where requests are confined: canny takes about 170 bytes a pixel."""
+
+
 class HintModels:
     """A model's preprocessors that are networks, by the names that requests have for them; another name is a file's
     path."""
@@ -40,8 +44,16 @@ class HintModels:
             self._files[name] = str(_found(file))
 
     def confine(self) -> None:
-        """Have requests name those that were added alone, and open no other file."""
+        """Have requests name those that were added alone, open no other file, and work on no larger picture than
+        `MOST_PIXELS`."""
         self._confined = True
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raise `InputError` for a picture of (width, height) that is too large to make a hint of."""
+        width, height = size
+        if self._confined and width * height > MOST_PIXELS:
+            cause = f"a preprocessor would work on {width}x{height}, more than {MOST_PIXELS} pixels"
+            raise InputError(f"{cause}; choose a lower resolution, or send a finished hint")
 
     @property
     def names(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -47,7 +48,9 @@ class PreparedControl:
     @property
     def text(self) -> ControlText:
         """What parameters texts say of it."""
-        return ControlText(self.control, self.net.bundle.model.name, self.net.sha256, self.preprocessor)
+        own = self.control.net
+        name = own if Path(own).name == own else self.net.bundle.model.name
+        return ControlText(self.control, name, self.net.sha256, self.preprocessor)
 
     @property
     def note(self) -> str | None:
@@ -110,10 +113,12 @@ def _prepared(
 def hint_of(control: Control, name: str, source: Picture, models: HintModels, mask: Array | None = None) -> Array:
     """The hint that the preprocessor `name` makes of a picture, float32 [3, height, width] in [0, 1] or -1, at its own
     size or at the control's resolution; `mask` uint8 [height, width] is what is repainted."""
+    scale = (control.resolution or min(source.size)) / min(source.size)
+    width, height = (max(round(length * scale), 1) for length in source.size)
+    if name != "none":
+        models.check_size((width, height))
     pixels = source.on_white
     if control.resolution:
-        scale = control.resolution / min(source.size)
-        width, height = (max(round(length * scale), 1) for length in source.size)
         pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
         if mask is not None:
             mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))

@@ -168,6 +168,14 @@ def test_what_is_no_control_is_refused(wrong: Any, client: TestClient, file: byt
     assert answer.json()["error"]["field"] == "controls"
 
 
+def test_no_call_has_a_huge_picture_made(post: Post) -> None:
+    long = text(png(np.zeros((16, 500, 3), np.uint8)))
+    answer = post({"net": "lines", "image": long, "preprocessor": "canny", "resolution": 4096})
+    assert answer.status_code == 400
+    assert "128000x4096, more than 8388608 pixels; choose a lower resolution" in answer.json()["error"]["message"]
+    assert post({"net": "lines", "image": long, "preprocessor": "canny", "resolution": 64}).status_code == 200
+
+
 def test_a_model_of_a_service_opens_no_path(folder: Path, settings: Settings, file: bytes) -> None:
     """Also of what does not come by a document, such as an infotext."""
     model = overpaint.load(folder / "bundle", engine="fake").model

@@ -129,6 +129,14 @@ def test_one_number_weighs_all_controls(tmp_path: Path) -> None:
     assert pipe.grid(PICTURE, "a", {"control_weight": (0.0, 1.0)}, controls=controls, **options).width > 512
 
 
+def test_the_infotext_has_the_name_that_requests_know(tmp_path: Path) -> None:
+    pipe = controlled(tmp_path, "net")
+    pipe.model.add_controlnet("edges", tmp_path / "net")
+    for net, shown in {"edges": "edges", str(tmp_path / "net"): "net"}.items():
+        request = overpaint.Request(pipe.read(PICTURE), controls=(Control(net),))
+        assert f"Model: {shown} [" in pipe.prepare(request).parameters
+
+
 def test_controls_go_into_records_and_back() -> None:
     own = Control("edges", PICTURE, 0.5, 0.1, 0.9, "guess", "canny", (50, 100), 64, "pad", "x")
     frozen = freeze((own,))
