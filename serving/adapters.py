@@ -7,8 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..bundles.controlnet import ControlNetBundle
 from ..bundles.format import MANIFEST
+from ..bundles.image_prompt import ImagePromptBundle
 from ..errors import InputError
+from ..runtime.model.controlnet import find_controlnet
+from ..runtime.model.hint_model import HintModels
+from ..runtime.model.image_prompt import find_image_prompt
 from ..runtime.model.model import Model
 from ..runtime.requests import checks
 from .settings import Settings
@@ -32,6 +37,23 @@ def lend(models: Mapping[str, Model], settings: Settings) -> None:
     for name, path in settings.named_preprocessors().items():
         for model in models.values():
             model.add_preprocessor(name, path)
+
+
+def found(settings: Settings) -> Iterator[str]:
+    """A line for each adapter and preprocessor that the settings name, by the name that requests have for it.
+
+    Raises `InputError` and `BundleError` for what is none; no graph is opened.
+    """
+    for name, path in _bundles(settings.named_controlnets()):
+        ControlNetBundle.read(find_controlnet(path), verify=False)
+        yield f"ControlNet {name}: {path}"
+    for name, path in _bundles(settings.named_image_prompt_adapters()):
+        ImagePromptBundle.read(find_image_prompt(path), verify=False)
+        yield f"image-prompt adapter {name}: {path}"
+    preprocessors = HintModels()
+    for name, path in settings.named_preprocessors().items():
+        preprocessors.add(name, path)
+        yield f"preprocessor {name}: {path}"
 
 
 def _bundles(named: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ def serve(config: Path | None, check: bool, probe: bool, **flags: str | None) ->
     which later ones win.
     """
     from ...runtime.model.load import read_facts
+    from ...serving.adapters import found
     from ...serving.settings import read_settings
 
     given = {name.removeprefix(_MARK): text for name, text in flags.items() if text is not None}
@@ -26,6 +27,8 @@ def serve(config: Path | None, check: bool, probe: bool, **flags: str | None) ->
         for name, path in settings.named_models().items():
             read_facts(path)
             print(f"model {name}: {path}")
+        for line in found(settings):
+            print(line)
         print(settings.table())
         return 0
     if probe:

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 import overpaint
 from overpaint import Control, InputError, Pipeline
+from overpaint.cli import main
 from overpaint.serving.adapters import lend
 from overpaint.serving.app import create_app
 from overpaint.serving.comfy.folders import Folders
@@ -204,6 +205,25 @@ def test_an_adapter_that_fits_no_model_is_refused_at_the_start(folder: Path, fak
         lend({"b": model}, Settings(preprocessors=("far=none.onnx",)))
     with pytest.raises(InputError, match="already"):
         lend({"b": model}, Settings(preprocessors=(f"canny={folder / 'far.onnx'}",)))
+
+
+def test_adapters_are_checked_with_the_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nets, far = str(folder / "nets"), str(folder / "far.onnx")
+    assert main(["serve", "--controlnets", f"{nets},edges", "--preprocessors", far, "--check"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1:5] == [
+        f"ControlNet depth: {nets}/depth",
+        f"ControlNet lines: {nets}/lines",
+        "ControlNet edges: edges",
+        f"preprocessor far: {far}",
+    ]
+    for wrong in (
+        ["--controlnets", str(folder / "bundle")],
+        ["--image-prompt-adapters", "x"],
+        ["--preprocessors", "x"],
+    ):
+        assert main(["serve", *wrong, "--check"]) in (1, 2)
+        assert capsys.readouterr().err
 
 
 def test_workflows_of_the_server_have_the_same_names(folder: Path, settings: Settings, tmp_path: Path) -> None:
