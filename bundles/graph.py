@@ -73,6 +73,30 @@ class LowRankLayer:
 
 
 @dataclass(frozen=True)
+class StoredWeight:
+    """Where a layer's weights lie, so that adapters can be merged into them when the graph is opened.
+
+    `name` is the layer's in diffusers' model, of whose outputs the tensor here has those from `first` on; `tensor` is
+    the tensor's name in the graph. It begins at byte `offset` of `file`: numbers of a `dtype`, little-endian, in a
+    `shape` that is the layer's own, or where it is `turned` that with its two axes exchanged.
+    """
+
+    name: str
+    tensor: str
+    file: str
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+    turned: bool = False
+    first: int = 0
+
+    @property
+    def outputs(self) -> int:
+        """How many of the layer's outputs are here."""
+        return self.shape[-1 if self.turned else 0]
+
+
+@dataclass(frozen=True)
 class Check:
     """One comparison of a graph with its source: the lengths of the dynamic axes, and the relative error
     ‖graph - source‖₂ / ‖source‖₂, the worst over the outputs."""
@@ -102,7 +126,8 @@ class Graph:
     `adapters` names the inputs that belong to each kind of adapter, such as "control", in the order of the adapter's
     outputs. They may be absent: zeros whose dynamic axes are 1 long change nothing. A graph in whose favour another one
     stands back, for rows with LoRAs or deep features, names that one as its `base`; one that takes LoRAs names its
-    layers as `low_rank`.
+    layers as `low_rank`. `stored` says where the weights lie that adapters can be merged into; none where
+    they are quantized.
     """
 
     role: str
@@ -117,6 +142,7 @@ class Graph:
     adapters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     base: str = ""
     low_rank: tuple[LowRankLayer, ...] = ()
+    stored: tuple[StoredWeight, ...] = ()
 
     @property
     def optional(self) -> frozenset[str]:
@@ -188,6 +214,7 @@ def parse_graph(record: dict[str, Any]) -> Graph:
         "receipt": Receipt(receipt["source"], receipt["tolerance"], checks),
         "adapters": {kind: tuple(names) for kind, names in record.get("adapters", {}).items()},
         "low_rank": tuple(LowRankLayer(**layer) for layer in record.get("low_rank", ())),
+        "stored": tuple(StoredWeight(**{**own, "shape": tuple(own["shape"])}) for own in record.get("stored", ())),
     }
     return Graph(**{**record, **parsed})
 

@@ -24,6 +24,9 @@ def out_of_memory(exc: Exception) -> bool:
 @contextmanager
 def unloading(paths: Sequence[Path]) -> Iterator[None]:
     """Keep the pages of mapped files out of memory while something reads through them and lays them out anew."""
+    if not paths:
+        yield
+        return
     done = Event()
 
     def sweep() -> None:

@@ -13,8 +13,9 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from ..bundles.facts import EncoderFacts, Tokenizer, parse_defaults
-from ..bundles.graph import File, Graph
+from ..bundles.graph import DENOISER, TEXT_ENCODER, File, Graph
 from ..bundles.manifest import Bundle
+from ..engines.memory import unloading
 from ..errors import InputError, unknown
 from ..version import __version__
 from . import components, wrappers
@@ -34,6 +35,7 @@ from .lora import LoraInputs
 from .merge import with_loras
 from .onnx import write_graph
 from .publish import check_space, publish, remove_stale
+from .stored import layer_names, stored_weights
 from .streamed import in_float32, is_half, is_large
 from .verify import LIBRARIES, compare, reference
 
@@ -51,6 +53,8 @@ NOTES = {
 # The first opset whose attention is one operator: less memory, and faster, than its parts.
 OPSET = 23
 OPSETS = range(18, 24)
+# The graphs that LoRAs can be merged into when they are opened.
+MERGEABLE = (DENOISER, TEXT_ENCODER)
 ADAPTERS = (CONTROL, IMAGE)
 """The kinds of adapters that a denoiser can take: ControlNets and image prompts."""
 
@@ -64,6 +68,8 @@ class Part:
     libraries: Sequence[ModuleType] = LIBRARIES
     streamed: bool = False
     """Is it built of weights as they are stored, of which nothing is copied? See `streamed`."""
+    files: Sequence[Path] = ()
+    """Those that its weights are mapped from."""
 
 
 def export_bundle(
@@ -221,7 +227,7 @@ def parts(
     others = [spec.name for spec in denoiser.inputs[3:]]
     whole = CachingUNet if deep_cache else wrappers.UNet
     own = caching(denoiser, unet) if deep_cache else denoiser
-    painter = Part(own, lambda: whole(_unet(source, large, freeu), others), streamed=large)
+    painter = Part(own, lambda: whole(_unet(source, large, freeu), others), streamed=large, files=source.files)
     for part in (*(_text_part(source, name) for name in source.encoders), painter):
         yield part
         if lora:
@@ -259,6 +265,7 @@ def _text_part(source: Checkpoint, name: str) -> Part:
         components.text_encoder(source.configs[name], name, skipped=int(penultimate), projects=name == SECOND),
         lambda: wrappers.TextEncoder(load_text_encoder(source, name, large), penultimate),
         streamed=large,
+        files=source.files,
     )
 
 
@@ -272,7 +279,13 @@ def _with_lora(part: Part) -> Part:
 
 
 def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: int, report: Report) -> Graph:
-    """Export one graph into `folder` and verify it; one copy of its weights is in memory at a time."""
+    """Export one graph into `folder` and verify it; one copy of its weights is in memory at a time, of a
+    streamed one none."""
+    with unloading([*part.files, folder / f"{part.component.name}.data"] if part.streamed else []):
+        return _exported(part, folder, precision, weights, opset, report)
+
+
+def _exported(part: Part, folder: Path, precision: str, weights: str, opset: int, report: Report) -> Graph:
     component = part.component
     report(f"{component.name}: loading")
     module = part.build().eval()
@@ -284,6 +297,7 @@ def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: 
     if precision == "float16" and not part.streamed:
         module.half()
     report(f"{component.name}: exporting")
+    layers = layer_names(module) if component.role in MERGEABLE else {}
     path = folder / f"{component.name}.onnx"
     streamed = getattr(torch, precision) if part.streamed else None
     data = write_graph(module, component, path, opset=opset, weights=weights, streamed=streamed)
@@ -304,4 +318,5 @@ def export_graph(part: Part, folder: Path, precision: str, weights: str, opset: 
         adapters=component.adapters,
         base=component.base,
         low_rank=component.low_rank,
+        stored=stored_weights(path, layers),
     )

@@ -97,23 +97,26 @@ def add_lora(model: nn.Module) -> tuple[LowRank, list[LowRankLayer]]:
     """Have a model's layers add LoRAs; gives what they add, to be set before each evaluation, and where each layer's
     matrices lie."""
     low_rank, layers, start = LowRank(), [], 0
-    for name, parent, child, layer in list(_layers(model)):
+    for name, parent, child, layer in list(layers_of(model)):
+        if not takes_lora(layer):
+            continue
         inputs, outputs = sizes(layer)
-        own, first = _original(name, parent, child, outputs)
+        own, first = original(name, parent, child, outputs)
         setattr(parent, child, WithLora(layer, low_rank, start))
         layers.append(LowRankLayer(own, start, inputs, outputs, first))
         start += inputs + outputs
     return low_rank, layers
 
 
-def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Linear | nn.Conv2d]]:
+def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Linear | nn.Conv2d]]:
+    """The linear layers and convolutions of a model: each one's name, its parent and its name there."""
     for path, parent in model.named_modules():
         for child, layer in parent.named_children():
-            if isinstance(layer, (nn.Linear, nn.Conv2d)) and takes_lora(layer):
+            if isinstance(layer, (nn.Linear, nn.Conv2d)):
                 yield f"{path}.{child}".lstrip("."), parent, child, layer
 
 
-def _original(name: str, parent: nn.Module, child: str, outputs: int) -> tuple[str, int]:
+def original(name: str, parent: nn.Module, child: str, outputs: int) -> tuple[str, int]:
     """The layer's name in diffusers' model, and the first of its outputs there: GEGLU's one is two here."""
     if not isinstance(parent, Geglu):
         return name, 0

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from ..errors import InputError
-from ..loras.deltas import delta
+from ..loras.deltas import Tensors, delta
 from ..loras.file import LoraFile, read_lora
-from ..loras.keys import DENOISER, Parsed, Target, listed, parse
+from ..loras.keys import DENOISER, TEXT, parse
 from ..loras.layers import aliases
+from ..loras.merging import BIAS, by_layer
 from ..loras.weights import LoraUse, parse_use
 from .checkpoints.checkpoint import SECOND, Checkpoint, State
 
-_PARTS = {(DENOISER, 0): "unet", ("text_encoder", 0): "text_encoder", ("text_encoder", 1): SECOND}
-_SUFFIX, _WEIGHT, _BIAS = ".safetensors", ".weight", "diff_b"
+_PARTS = {(DENOISER, 0): "unet", (TEXT, 0): "text_encoder", (TEXT, 1): SECOND}
+_SUFFIX, _WEIGHT = ".safetensors", ".weight"
 
 
 def read_use(text: str) -> tuple[Path, LoraUse]:
@@ -39,41 +40,18 @@ def with_loras(source: Checkpoint, texts: Sequence[str]) -> Checkpoint:
     4.1). Raises `InputError` for a LoRA that does not fit the checkpoint, and for tensors that belong to no layer.
     """
     read = [(read_lora(path), use) for path, use in map(read_use, texts)]
-    parsed = [(file, use, parse(file.tensors)) for file, use in read]
-    for file, _, own in parsed:
-        _check(source, file, own)
-    named = ", ".join(f"{use} ({file.short_hash})" for file, use, _ in parsed)
+    names = {place: _layers(source.state(part)) for place, part in _PARTS.items() if part in source.configs}
+    own = [by_layer(file, parse(file.tensors), names, "merge_lora") for file, _ in read]
+    named = ", ".join(f"{use} ({file.short_hash})" for file, use in read)
+    places = {part: place for place, part in _PARTS.items()}
 
     def state(part: str) -> State:
         made = dict(source.state(part))
-        for file, use, own in parsed:
-            _merge(made, part, file, use, own)
+        for (file, use), layers in zip(read, own, strict=True):
+            _merge(made, file, use.unet if part == "unet" else use.text, layers.get(places.get(part, ("", 0)), {}))
         return made
 
     return replace(source, state=state, origin={**source.origin, "merged": named})
-
-
-def _check(source: Checkpoint, file: LoraFile, own: Parsed) -> None:
-    names = {part: _layers(source.state(part)) for part in _PARTS.values() if part in source.configs}
-    lost = [
-        f"{target.name} ({', '.join(sorted(tensors))})"
-        for target, tensors in own.merged.items()
-        if target.name not in names.get(_part(target), {})
-    ]
-    if dora := own.others.keys() & {"DoRA", "OFT", "IA3"}:
-        raise InputError(
-            f"LoRA {file.name!r} is of kind {' and '.join(sorted(dora))}, which is not merged", "merge_lora"
-        )
-    if lost or own.unknown:
-        raise InputError(
-            f"LoRA {file.name!r} has tensors that belong to no layer of this checkpoint: "
-            f"{listed([*lost, *own.unknown])}; it is for another",
-            "merge_lora",
-        )
-
-
-def _part(target: Target) -> str:
-    return _PARTS.get((target.part, target.number), "")
 
 
 def _layers(state: State) -> dict[str, str]:
@@ -82,17 +60,13 @@ def _layers(state: State) -> dict[str, str]:
     return {alias: name for name, own in aliases(stems).items() for alias in own}
 
 
-def _merge(state: State, part: str, file: LoraFile, use: LoraUse, own: Parsed) -> None:
-    names, strength = _layers(state), use.unet if part == "unet" else use.text
-    for target, tensors in own.merged.items():
-        if _part(target) != part:
-            continue
-        layer = names[target.name]
+def _merge(state: State, file: LoraFile, strength: float, layers: Mapping[str, Tensors]) -> None:
+    for layer, tensors in layers.items():
         try:
-            if tensors.keys() - {_BIAS}:
+            if tensors.keys() - {BIAS}:
                 _add(state, layer + _WEIGHT, delta(tensors, state[layer + _WEIGHT].shape) * strength)
-            if _BIAS in tensors:
-                _add(state, f"{layer}.bias", tensors[_BIAS] * strength)
+            if BIAS in tensors:
+                _add(state, f"{layer}.bias", tensors[BIAS] * strength)
         except (KeyError, ValueError) as exc:
             raise InputError(
                 f"LoRA {file.name!r} does not fit {layer} of this checkpoint ({exc}); use one that was trained for it",

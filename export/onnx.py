@@ -19,6 +19,7 @@ from torch.export import Dim
 from ..errors import ExportError
 from .adapters import TRANSLATIONS
 from .components import Component
+from .stored import named_tensors, turn_weights
 from .streamed import FakeWeights
 
 # A protobuf message ends at 2 GB, and one in memory is a second copy of the weights: large graphs keep them outside.
@@ -83,15 +84,17 @@ def _capture(module: torch.nn.Module, component: Component, opset: int, fake: Fa
                 opset_version=opset,
                 custom_translation_table={torch.ops.aten.group_norm.default: _group_norm, **TRANSLATIONS},
                 verbose=False,
-                optimize=fake is None,  # it reads weights, which fake ones have not
+                optimize=False,  # it reads weights, which fake ones have not yet
             )
     except RuntimeError as exc:
         raise ExportError(f"{component.name}: torch cannot export it: {exc}") from exc
     assert exported is not None
     if fake is not None:
         fake.attach(exported.model.graph)
-        with _quiet():
-            exported.optimize()
+    else:
+        turn_weights(exported.model.graph, dict(named_tensors(module)))
+    with _quiet():
+        exported.optimize()
     _check_signature(exported.model.graph, component)
     return exported.model
 

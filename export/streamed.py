@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from .lazy import lazy
+from .stored import turn_weights
+
 # Copies of more would not fit into what an export may take.
 LARGE = 2 * 2**30
 
@@ -92,32 +95,4 @@ class FakeWeights:
                 own = self._own[name]
                 value.const_value = lazy(own, self._stored(own))
                 value.shape, value.dtype = value.const_value.shape, value.const_value.dtype
-        for node in list(graph):
-            if node.op_type == "Transpose" and (source := node.inputs[0]) is not None and source.name in self._own:
-                self._transpose(graph, node, source)
-
-    def _transpose(self, graph: ir.Graph, node: ir.Node, source: ir.Value) -> None:
-        """Store a weight the way round that its layer reads it, rather than have the graph turn it."""
-        order = tuple(node.attributes["perm"].as_ints())
-        name = f"{source.name}.{'_'.join(map(str, order))}"
-        own = self._own[source.name or ""]
-        if name not in graph.initializers:
-            turned = lazy(own.permute(order), self._stored(own))
-            graph.register_initializer(
-                ir.Value(name=name, const_value=turned, shape=turned.shape, type=ir.TensorType(turned.dtype))
-            )
-        ir.convenience.replace_all_uses_with(node.outputs[0], graph.initializers[name])
-        graph.remove(node, safe=True)
-        if not source.uses():
-            del graph.initializers[source.name or ""]
-
-
-def lazy(tensor: Tensor, dtype: torch.dtype) -> ir.LazyTensor:
-    """A weight that is read, and brought to its precision, when it is asked for."""
-    kind = {torch.float32: ir.DataType.FLOAT, torch.float16: ir.DataType.FLOAT16, torch.int64: ir.DataType.INT64,
-            torch.bool: ir.DataType.BOOL}[dtype]  # fmt: skip
-    return ir.LazyTensor(partial(_read, tensor, dtype), kind, ir.Shape(tensor.shape))
-
-
-def _read(tensor: Tensor, dtype: torch.dtype) -> ir.Tensor:
-    return ir.tensor(tensor.to(dtype).contiguous().numpy())
+        turn_weights(graph, self._own, self._stored)

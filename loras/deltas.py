@@ -27,6 +27,20 @@ def delta(tensors: Tensors, shape: Sequence[int]) -> Array:
     return whole
 
 
+def fits(tensors: Tensors, shape: Sequence[int]) -> bool:
+    """Whether a layer's tensors give differences of weights of a `shape`; of a LoRA its factors' shapes tell."""
+    if tensors.keys() <= {DOWN, UP, ALPHA}:
+        if not {DOWN, UP} <= tensors.keys():
+            return False
+        down, up = tensors[DOWN], tensors[UP]
+        return len(down) == up[0].size and len(up) * (down.size // len(down)) == int(np.prod(shape))
+    try:
+        delta(tensors, shape)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
 def _lora(tensors: Tensors) -> Array:
     down, up = tensors[DOWN], tensors[UP]
     if MIDDLE in tensors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from ..bundles.graph import LowRankLayer
 
@@ -30,6 +31,13 @@ _MID_BLOCK = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 Table = Mapping[str, Sequence[LowRankLayer]]
 
 
+class Named(Protocol):
+    """A layer by its name in diffusers' model."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+
 def layer_table(layers: Sequence[LowRankLayer]) -> Table:
     """Where the LoRAs of each layer lie, by its names with "_" for ".": diffusers' and, of a U-Net, that of the
     original code (Rombach et al.; kohya's files for SDXL have those). GEGLU's one layer is two of a graph's."""
@@ -48,7 +56,7 @@ def aliases(names: Sequence[str]) -> dict[str, set[str]]:
     return {name: {own[name], original_name(name, count) or own[name]} for name in names}
 
 
-def blocks(layers: Sequence[LowRankLayer]) -> dict[str, str]:
+def blocks(layers: Sequence[Named]) -> dict[str, str]:
     """The block of each layer as A1111's extension for block weights calls it, such as "IN04", "M00" and "OUT11"; ""
     for a layer outside of all."""
     count = _resnets_per_block([layer.name for layer in layers])

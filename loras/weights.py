@@ -7,9 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..bundles.graph import LowRankLayer
 from ..errors import InputError
-from .layers import blocks
+from .layers import Named, blocks
 
 MOST = 100.0
 # What A1111 and its extension call a use's weights: of text encoders, of the denoiser, of blocks.
@@ -55,7 +54,7 @@ class LoraUse:
         numbers, _ = _parsed(self.blocks, self.name)
         return numbers.get("BASE", 1.0) if numbers else 1.0
 
-    def factors(self, layers: Sequence[LowRankLayer]) -> list[float]:
+    def factors(self, layers: Sequence[Named]) -> list[float]:
         """The block weight of each layer of the denoiser."""
         numbers, named = _parsed(self.blocks, self.name)
         if numbers:

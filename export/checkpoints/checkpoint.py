@@ -48,9 +48,9 @@ class Checkpoint:
     """The parts of a Stable Diffusion checkpoint.
 
     `configs` holds the JSON of each part and of `scheduler` as diffusers writes them, the parts being those of `STEMS`
-    that the checkpoint has; `state(part)` reads a part's weights under diffusers' names, mapped from disk. `tokenizers`
-    are, by text encoder, folders that transformers can read, or CLIP's own. `surplus` names the tensors that belong to
-    no part. With `zero_empty_negative` an empty negative prompt is zeros.
+    that the checkpoint has; `state(part)` reads a part's weights under diffusers' names, mapped from disk out of
+    `files`. `tokenizers` are, by text encoder, folders that transformers can read, or CLIP's own. `surplus` names the
+    tensors that belong to no part. With `zero_empty_negative` an empty negative prompt is zeros.
     """
 
     configs: Mapping[str, Config]
@@ -59,6 +59,7 @@ class Checkpoint:
     origin: Mapping[str, str] = field(default_factory=dict)
     surplus: tuple[str, ...] = ()
     zero_empty_negative: bool = False
+    files: tuple[Path, ...] = ()
 
     @property
     def parts(self) -> list[str]:
@@ -110,6 +111,7 @@ def open_folder(
         lambda part: read_tensors(weights[part].files),
         origin,
         zero_empty_negative=SECOND in parts and bool(index.get("force_zeros_for_empty_prompt", True)),
+        files=tuple(file for weight in weights.values() for file in weight.files),
     )
 
 

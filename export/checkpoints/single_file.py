@@ -84,6 +84,7 @@ def open_single_file(
         origin,
         surplus,
         zero_empty_negative=layout.name == "XL",
+        files=(path,),
     )
 
 

@@ -157,6 +157,7 @@ def _quantise(
         data=tuple(File.of(folder, name) for name in data),
         precision="int8",
         weights="int8",
+        stored=(),
         receipt=_receipt(name, path, work / FLOAT, graph, held_out, limit),
     )
     return written, choice

@@ -17,7 +17,7 @@ PAGE = (Path(overpaint.__file__).parent / "docs/bundle-format.md").read_text(enc
 CLASSES = [
     manifest.Bundle,
     *(facts.ModelFacts, facts.EncoderFacts, facts.Tokenizer, facts.Defaults),
-    *(graph.Graph, graph.File, graph.Range, graph.Receipt, graph.Check, graph.LowRankLayer),
+    *(graph.Graph, graph.File, graph.Range, graph.Receipt, graph.Check, graph.LowRankLayer, graph.StoredWeight),
     *(controlnet.ControlNetFacts, image_prompt.ImagePromptFacts),
     *(tensor.TensorSpec, upscaler.UpscalerFacts, store.Key, ModelSchedule, FlowSchedule),
 ]
