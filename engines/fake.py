@@ -13,20 +13,24 @@ from ..bundles.tensor import Array, TensorSpec
 from .base import BaseEngine, check_feeds
 from .registry import EngineOptions
 
+TAKES_WEIGHTS = True
+
 
 class FakeEngine(BaseEngine):
     """Every output is tanh(x / 2 + Σ sin(mean of an input) + a pattern of the position), row by row.
 
     x is the first input where it has the output's shape, or that and more channels, else 0. An input of all rows counts
-    as one of a row's own: the mean of its product with the row's input that has its last axis.
+    as one of a row's own: the mean of its product with the row's input that has its last axis. So do `weights` that
+    take the place of the graph's own: the sine of their sum.
     """
 
-    def __init__(self, name: str, graph: Graph) -> None:
+    def __init__(self, name: str, graph: Graph, weights: Mapping[str, Array] | None = None) -> None:
         self.name = name
         self.inputs = graph.inputs
         self.outputs = graph.outputs
         self.precision = graph.precision
         self._ranges = graph.ranges
+        self._offset = math.sin(math.fsum(float(array.sum(dtype=np.float64)) for array in (weights or {}).values()))
 
     label = "fake"
 
@@ -47,7 +51,7 @@ class FakeEngine(BaseEngine):
     def _output(self, spec: TensorSpec, feeds: Mapping[str, Array], lengths: Mapping[str, int]) -> Array:
         shape = tuple(axis if isinstance(axis, int) else _length(axis, lengths, self._ranges) for axis in spec.axes)
         first = feeds[self.inputs[0].name]
-        pattern = np.sin(np.arange(np.prod(shape[1:]), dtype=np.float64)).reshape(shape[1:])
+        pattern = np.sin(np.arange(np.prod(shape[1:]), dtype=np.float64)).reshape(shape[1:]) + self._offset
         feeds = {**feeds, **self._products(feeds)}
         rows = []
         for index in range(shape[0]):
@@ -70,7 +74,7 @@ class FakeEngine(BaseEngine):
 
 def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -> FakeEngine:
     """A fake of the graph; its files are not read."""
-    return FakeEngine(name, graph)
+    return FakeEngine(name, graph, options.weights and options.weights())
 
 
 def _begins_with(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import mmap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,10 +71,11 @@ class Compiler:
     threads: int
     store: Store
     plain: bool = False
+    weights: Callable[[], Mapping[str, Array]] | None = None
 
     def compile(self, shapes: Shapes | None) -> Compiled:
         """Compile the graph, or load it from the store of built engines, where small ones are put."""
-        if self.graph.size < KEPT_BELOW:
+        if self.graph.size < KEPT_BELOW and self.weights is None:
             try:
                 return self._kept(self.key(shapes), shapes)
             except OutputError as exc:
@@ -116,6 +118,8 @@ class Compiler:
     def _compile(self, shapes: Shapes | None) -> Any:
         with translated(self.name, "cannot compile the graph"):
             model, settings = self.read(shapes), self._settings(shapes)
+            if self.weights is not None:
+                replace_weights(self.name, model, self.weights())
             if not self.plain:
                 fill_heads(model, self.device, settings["INFERENCE_PRECISION_HINT"])
             return core().compile_model(model, self.device, settings)
@@ -159,6 +163,15 @@ class Compiler:
         settings = ", ".join(f"{name} {value}" for name, value in self._settings(shapes).items())
         version = f"{VERSION}, heads {0 if self.plain else HEADS}, {settings}"
         return Key(self.name, self.graph.sha256, profile, self.precision, "openvino", version, processor)
+
+
+def replace_weights(name: str, model: Any, arrays: Mapping[str, Array]) -> None:
+    """Put constants of a model in place of its own by their names; raises `EngineError` for one that it has not."""
+    own = {node.get_friendly_name(): node for node in model.get_ops() if node.get_type_name() == "Constant"}
+    if unknown := arrays.keys() - own.keys():
+        raise EngineError(f"{name}: has no weights {', '.join(sorted(unknown))}; export the bundle again")
+    for key, array in arrays.items():
+        own[key].output(0).replace(library.op.Constant(array, shared_memory=True).output(0))
 
 
 def _described(port: Any) -> tuple[str, str, list[int | str]]:

@@ -29,6 +29,7 @@ LARGE = 64 * 2**20
 # Static graphs kept for each component, and of a small one: one for every number of rows that calls are padded to. On a
 # CPU each holds the weights in the layout of its kernels.
 MOST_STATIC, MOST_SMALL = 2, len(ROW_BUCKETS)
+TAKES_WEIGHTS = True
 # A shape of so many calls is taken to come back, should there be no idle moment after which it does.
 OFTEN = 100
 
@@ -216,7 +217,8 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
         able = ", ".join(known for known, (_, needed) in PRECISIONS.items() if needed in capable)
         raise InputError(f"this {device} does not compute in {precision}; choose {able}")
     path = folder / graph.file.path
-    compiler = Compiler(name, graph, path, device, precision, options.threads, Store.of(folder))
+    store = Store.of(folder)
+    compiler = Compiler(name, graph, path, device, precision, options.threads, store, weights=options.weights)
     return OpenVinoEngine(compiler, options.shapes)
 
 

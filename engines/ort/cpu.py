@@ -20,7 +20,8 @@ class OrtEngine(SessionEngine):
 
     def _session_of(self, path: Path, folder: Path, options: EngineOptions) -> Any:
         _balance_memory()
-        return open_session(path, folder, session_options(options), ["CPUExecutionProvider"])
+        settings = session_options(options)
+        return open_session(path, folder, settings, ["CPUExecutionProvider"], self._stored, options.weights)
 
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         names = [spec.name for spec in self.outputs]

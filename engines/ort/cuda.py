@@ -78,7 +78,7 @@ class CudaEngine(SessionEngine):
 
         def opened() -> Any:
             settings = providers(self.precision, graphs=self._capturing, biases=biases)
-            return open_session(path, folder, session_options(options), settings)
+            return open_session(path, folder, session_options(options), settings, self._stored, options.weights)
 
         try:
             session = opened()

@@ -18,6 +18,7 @@ from .session import SessionEngine
 
 logger = logging.getLogger(__name__)
 
+TAKES_WEIGHTS = True
 # Of what `export.fusion.fuse` makes; to be raised when that makes something else.
 OPTIMIZED = "3"
 # What group norms are made of where they have not been fused.
@@ -30,6 +31,9 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
     Raises `InputError` for another device, and a precision that is not the graph's.
     """
     check_precision("onnxruntime", name, graph.precision, options.precision)
+    if options.weights is not None and any(place.file == graph.file.path for place in graph.stored):
+        # Within the optimized graph these weights lie elsewhere.
+        return open_path(name, graph, folder / graph.file.path, folder, options)
     own = optimized_graph(name, graph, folder, options.device)
     path = own or optimized_graph(name, graph, folder, "cpu") or folder / graph.file.path
     if options.device == "cuda" and not own and _NORM in path.read_bytes():

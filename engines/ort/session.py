@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...bundles.graph import Graph
+from ...bundles.graph import Graph, StoredWeight
 from ...bundles.tensor import Array
 from ...errors import EngineError, NoEngineError, OutOfMemoryError
 from ..base import BaseEngine, check_feeds, check_signature
 from ..memory import out_of_memory
 from ..registry import EngineOptions
+from .weights import replaced
 
 try:
     import onnxruntime
@@ -50,6 +51,7 @@ class SessionEngine(BaseEngine):
         self.inputs = graph.inputs
         self.outputs = graph.outputs
         self.precision = graph.precision
+        self._stored = graph.stored
         self._open = partial(self._session_of, path, folder, options)
         self._session: Any = self._guard("cannot load the graph", self._open)
         check_signature(path, "inputs", graph.inputs, map(_described, self._session.get_inputs()))
@@ -101,11 +103,24 @@ def session_options(options: EngineOptions) -> Any:
     return settings
 
 
-def open_session(path: Path, folder: Path, settings: Any, providers: Sequence[Any]) -> Any:
-    """A session of the graph at `path`, whose external data is in `folder`."""
+def open_session(
+    path: Path,
+    folder: Path,
+    settings: Any,
+    providers: Sequence[Any],
+    stored: Sequence[StoredWeight] = (),
+    weights: Callable[[], Mapping[str, Array]] | None = None,
+) -> Any:
+    """A session of the graph at `path`, whose external data is in `folder`; `weights` take the place of its `stored`
+    ones."""
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder.absolute()))
     # That folder is heeded for a model in memory alone.
     model = str(path) if path.parent == folder else path.read_bytes()
+    if weights is not None:
+        within, outside = replaced(path, stored, weights())
+        names, values = list(outside), map(library.OrtValue.ortvalue_from_numpy, outside.values())
+        settings.add_external_initializers(names, list(values))
+        model = within or model
     return library.InferenceSession(model, settings, providers=providers)
 
 
