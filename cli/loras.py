@@ -29,17 +29,26 @@ def add_folders(parser: Any) -> None:
     parser.add_argument(
         "--lora-partial", action="store_true", help="leave out tensors of LoRAs that belong to no layer (refuse them)"
     )
+    parser.add_argument(
+        "--lora-mode",
+        metavar="MODE",
+        help="inputs: by graphs that take LoRAs, so that pictures with different ones share calls; merged: into the "
+        "weights of a graph that is opened anew for each selection of them (inputs)",
+    )
 
 
 def settle(arguments: dict[str, Any]) -> None:
     """Have the model loaded with the folders and the files that are named, and the request name the files."""
     folders, partial = arguments.pop("lora_folders"), arguments.pop("lora_partial")
+    mode = arguments.pop("lora_mode")
     files = []
     if words := arguments.get("loras"):
         arguments["loras"] = tuple(map(_name, words))
         files = [Path(word[: word.index(_SUFFIX) + len(_SUFFIX)]) for word in words if _SUFFIX in word]
     if folders or files:
         arguments["engine"] |= {"loras": (*files, *folders), "lora_partial": partial}
+    if mode is not None:
+        arguments["engine"]["lora_mode"] = mode
 
 
 def _name(word: str) -> str:

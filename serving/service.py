@@ -93,7 +93,7 @@ class Service:
         options: dict[str, Any] = {
             name: getattr(settings, name) for name in ("engine", "device", "precision", "threads")
         }
-        loras: dict[str, Any] = {"loras": settings.loras, "lora_partial": settings.lora_partial}
+        loras = {name: getattr(settings, name) for name in ("loras", "lora_partial", "lora_mode")}
         models = {name: load_model(path, **options, **loras) for name, path in settings.named_models().items()}
         for embedding in map(read_embedding, settings.embeddings):
             for model in models.values():

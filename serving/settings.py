@@ -54,6 +54,7 @@ class Settings:
     embeddings: tuple[str, ...] = _row((), "texts", "files of textual inversions that all models take")
     loras: tuple[str, ...] = _row((), "texts", "folders of LoRAs, or files, that prompts name as <lora:name:0.8>")
     lora_partial: bool = _row(False, "flag", "leave out tensors of LoRAs that belong to no layer, instead of refusing")
+    lora_mode: str = _row("inputs", "text", "inputs: pictures of different LoRAs share calls; merged: into weights")
     controlnets: tuple[str, ...] = _row(
         (), "texts", "ControlNets that requests may name, each a folder, or one of several, or name=path"
     )

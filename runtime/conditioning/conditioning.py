@@ -9,7 +9,7 @@ from ...bundles.tensor import Array
 from ...errors import InputError
 from ..imaging.tiles import Window
 from ..sampling.plan import Plan
-from .low_rank import LowRank
+from .low_rank import RowLora
 
 TEXT = "encoder_hidden_states"
 """The denoiser's input that takes a prompt's hidden states, [tokens, dim] a row."""
@@ -39,7 +39,7 @@ class Conditioning:
     start: float = 0.0
     end: float = 1.0
     concat_latents: Array | None = None
-    low_rank: Sequence[LowRank] = ()
+    low_rank: Sequence[RowLora] = ()
     window: Window | None = None
 
     def __post_init__(self) -> None:

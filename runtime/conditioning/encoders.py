@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ...errors import BundleError, InputError, unknown
 from .. import nonfinite
 from .cache import Cache, content
 from .conditioning import POOLED, TEXT
-from .low_rank import LowRank, LowRankInputs
+from .low_rank import RowLora
 from .prompt.embeddings import Embedding
 from .prompt.emphasis import WEIGHTINGS
 from .prompt.tokens import PromptTokenizer, Windows
@@ -26,6 +26,10 @@ from .prompt.tree import Phrase
 
 # The optional input that places textual inversions' vectors.
 VECTORS = "vectors"
+
+
+WithLoras = Callable[[Mapping[str, Array], Sequence[RowLora]], Mapping[str, Array]]
+"""Runs a text encoder on inputs by their names, with LoRAs in all rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +57,11 @@ class TextEncoder:
         most_skipped: int,
         most_tokens: int,
         cache_size: int = 64,
-        lora: Engine | None = None,
+        lora: WithLoras | None = None,
     ) -> None:
         self.engine = engine
         self.lora = lora
-        """What runs the encoder with LoRAs, where the bundle has that graph."""
-        self._low_rank = LowRankInputs(engine.device)
+        """What runs the encoder with LoRAs, where the bundle can."""
         self.facts = facts
         self._most_skipped = most_skipped
         self._most_tokens = most_tokens
@@ -95,7 +98,7 @@ class TextEncoder:
         return self._windows(prompt).ids
 
     def encode(
-        self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111", low_rank: Sequence[LowRank] = ()
+        self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111", low_rank: Sequence[RowLora] = ()
     ) -> tuple[Array, bool]:
         """The hidden states of a prompt, float32 [chunks * length, dim] on the engine's device; whether they were
         cached.
@@ -112,7 +115,7 @@ class TextEncoder:
         return encoding.hidden, cached
 
     def encode_all(
-        self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111", low_rank: Sequence[LowRank] = ()
+        self, prompt: str | Phrase, clip_skip: int = 0, weighting: str = "a1111", low_rank: Sequence[RowLora] = ()
     ) -> tuple[Encoding, bool]:
         """The same with the pooled text float32 [dim] of the first chunk, as A1111 and ComfyUI take it; hidden states
         and pooled text are those that the encoder gives. No weights reach the pooled text."""
@@ -139,7 +142,7 @@ class TextEncoder:
         """Let go of the encodings with NaN or infinity; waits for the device."""
         self._cache.forget(lambda encoding: not all(map(nonfinite.is_finite, encoding.arrays)))
 
-    def _plain(self, prompt: str, clip_skip: int, low_rank: Sequence[LowRank]) -> Array:
+    def _plain(self, prompt: str, clip_skip: int, low_rank: Sequence[RowLora]) -> Array:
         """The hidden states of a text, [chunks, length, dim]."""
         hidden = self._encoding(self._windows(prompt), clip_skip, low_rank)[0].hidden
         assert hidden is not None
@@ -148,13 +151,13 @@ class TextEncoder:
     def _windows(self, prompt: str | Phrase) -> Windows:
         return self._tokenizer(Phrase.plain(prompt) if isinstance(prompt, str) else prompt)
 
-    def _encoding(self, windows: Windows, clip_skip: int, low_rank: Sequence[LowRank]) -> tuple[Encoding, bool]:
+    def _encoding(self, windows: Windows, clip_skip: int, low_rank: Sequence[RowLora]) -> tuple[Encoding, bool]:
         """What the text encoder makes of tokens before any weights; whether it was cached."""
         vectors = None if windows.vectors is None else content(windows.vectors)
         key = (windows.ids.tobytes(), vectors, clip_skip, tuple((each.key, each.weight) for each in low_rank))
         return self._cache.get(key, lambda: self._run(windows, clip_skip, low_rank))
 
-    def _run(self, windows: Windows, clip_skip: int, low_rank: Sequence[LowRank]) -> Encoding:
+    def _run(self, windows: Windows, clip_skip: int, low_rank: Sequence[RowLora]) -> Encoding:
         feeds = {"input_ids": windows.ids, "clip_skip": np.array(clip_skip, np.int64)}
         for spec in self.engine.inputs:
             if spec.name == VECTORS:
@@ -164,7 +167,7 @@ class TextEncoder:
         inputs = {name: to_device(array, device) for name, array in feeds.items()}
         if low_rank:
             assert self.lora is not None
-            outputs = self.lora({**inputs, **self._low_rank([low_rank] * len(windows.ids))})
+            outputs: Mapping[str, Array] = self.lora(inputs, low_rank)
         else:
             outputs = self.engine(inputs)
         encoding = Encoding(*(_float32(outputs, name) for name in (self.facts.hidden, self.facts.pooled)))
@@ -187,7 +190,7 @@ class PromptEncoder:
         prompt: str | Phrase,
         clip_skip: int = 0,
         weighting: str = "a1111",
-        low_rank: Sequence[Sequence[LowRank]] = (),
+        low_rank: Sequence[Sequence[RowLora]] = (),
     ) -> tuple[dict[str, Array], bool]:
         """A prompt as inputs of the denoiser, on the encoders' device, and whether all came from the cache.
 

@@ -19,13 +19,18 @@ _MOST_KEPT = 4
 
 
 @dataclass(frozen=True, eq=False)
-class LowRank:
-    """A LoRA of a graph's layers: `matrix` float32 [rows of all layers, rank], which counts `weight`. Two of a `key`
-    have equal matrices."""
+class RowLora:
+    """A LoRA of a row, which counts `weight`; two of a `key` change a graph alike."""
 
-    matrix: Array
     weight: float
     key: str
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank(RowLora):
+    """A LoRA as an input of a graph: `matrix` float32 [rows of all layers, rank]."""
+
+    matrix: Array
 
     @property
     def rank(self) -> int:

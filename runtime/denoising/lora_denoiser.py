@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from ...bundles.tensor import Array
 from ...engines.base import Engine
-from ..conditioning.low_rank import GATE, MATRIX, MOST_RANK, LowRankInputs, total_rank
+from ..conditioning.low_rank import GATE, MATRIX, MOST_RANK, LowRank, LowRankInputs, total_rank
 from .denoiser import Denoiser
 from .rows import Row, Shape
 
@@ -27,10 +28,14 @@ class LoraDenoiser(Denoiser):
         return count
 
     def _feeds(self, rows: Sequence[Row], shapes: Mapping[str, Shape | None]) -> dict[str, Array]:
-        own = self._low_rank([row.low_rank for row in rows])
+        own = self._low_rank([_low_rank(row) for row in rows])
         others = (spec for spec in self.engine.inputs if spec.name not in (MATRIX, GATE))
         return {**{spec.name: self._joined(spec, rows, shapes[spec.name]) for spec in others}, **own}
 
 
 def _rank(rows: Sequence[Row]) -> int:
-    return total_rank([row.low_rank for row in rows])
+    return total_rank([_low_rank(row) for row in rows])
+
+
+def _low_rank(row: Row) -> Sequence[LowRank]:
+    return cast("Sequence[LowRank]", row.low_rank)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ...bundles.graph import DEEP_FEATURES
 from ...bundles.tensor import Array, TensorSpec
-from ..conditioning.low_rank import LowRank
+from ..conditioning.low_rank import RowLora
 
 Shape = tuple[int, ...]
 Outputs = Mapping[str, Array]
@@ -47,7 +47,7 @@ class Row:
 
     inputs: Mapping[str, Array]
     controls: Sequence[RowControl] = ()
-    low_rank: Sequence[LowRank] = ()
+    low_rank: Sequence[RowLora] = ()
 
     @property
     def shallow(self) -> bool:

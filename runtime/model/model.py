@@ -16,7 +16,7 @@ from ...errors import InputError
 from ...loras.weights import LoraUse
 from ..conditioning.conditioning import Conditioning, by_evaluation
 from ..conditioning.lora.library import LoraLibrary, UsedLora
-from ..conditioning.low_rank import LowRank
+from ..conditioning.low_rank import RowLora
 from ..conditioning.prompt.prompt import parse
 from ..conditioning.prompt.tree import Phrase
 from ..denoising.job import Job, JobSnapshot
@@ -205,7 +205,7 @@ class Model:
 
         return self._call(encode)
 
-    def low_rank(self, loras: Sequence[LoraUse]) -> tuple[LowRank, ...]:
+    def low_rank(self, loras: Sequence[LoraUse]) -> tuple[RowLora, ...]:
         """LoRAs as a `Conditioning` of the denoiser has them; raises `InputError` as `LoraLibrary.use` does."""
         return denoiser_loras(self._used(loras), self.stages.denoiser.engine.device)
 

@@ -217,7 +217,7 @@ class Planner:
 
 
 def _check_ranks(loras: Sequence[UsedLora]) -> None:
-    rank = sum(used.denoiser.matrix.shape[1] for used in loras if used.denoiser)
+    rank = sum(used.denoiser.rank for used in loras if used.denoiser)
     if rank > MOST_RANK:
         raise InputError(
             f"the LoRAs have rank {rank} together, at most {MOST_RANK} is taken; leave some out, or export a bundle "

@@ -10,6 +10,7 @@ from ...bundles.manifest import Bundle
 from ...engines.base import Engine
 from ...engines.lazy import LazyEngine
 from ..conditioning.encoders import PromptEncoder, TextEncoder
+from ..conditioning.lora.engines import MergedEngines
 from ..denoising.denoiser import Denoiser
 from .autoencoder import Autoencoder
 from .controlnet import ControlNets
@@ -29,6 +30,8 @@ class Stages:
     stand_ins: Mapping[str, LazyEngine] = field(default_factory=dict)
     """What runs the graphs that rows with LoRAs, or deep features, go to, by the graph's name; each is opened when it
     is first wanted."""
+    merged_engines: Mapping[str, MergedEngines] = field(default_factory=dict)
+    """What runs graphs with LoRAs merged into their weights, by the graph's name."""
 
     @property
     def facts(self) -> ModelFacts:
@@ -57,11 +60,17 @@ class Stages:
 
     @property
     def engines(self) -> Mapping[str, Engine]:
-        """What runs each of the bundle's graphs, by the graph's name; of stand-ins the opened ones."""
+        """What runs each of the bundle's graphs, by the graph's name; of stand-ins, and of those with
+        merged LoRAs, the opened ones."""
         encoders = {encoder.facts.graph: encoder.engine for encoder in self.prompts.encoders}
         others = {"denoiser": self.denoiser.engine, "vae_encoder": self.vae.encoder, "vae_decoder": self.vae.decoder}
         named = {self.bundle.name_of(role): engine for role, engine in others.items()}
-        return {**encoders, **named, **{name: own for name, own in self.stand_ins.items() if own.is_open}}
+        merged = {
+            f"{name}_merged_{number}": engine
+            for name, own in self.merged_engines.items()
+            for number, engine in enumerate(own.opened)
+        }
+        return {**encoders, **named, **{name: own for name, own in self.stand_ins.items() if own.is_open}, **merged}
 
     @property
     def device(self) -> str:

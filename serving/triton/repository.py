@@ -16,6 +16,7 @@ BUNDLE = "bundle"
 
 MEANT = (
     "engine", "device", "precision", "threads", "warm_up", "upscalers", "embeddings", "loras", "lora_partial",
+    "lora_mode",
     "queue_limit", "timeout",
     "max_pixels", "max_depth", "max_images", "tool_threads", "drain_seconds",
 )  # fmt: skip

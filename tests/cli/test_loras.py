@@ -11,6 +11,7 @@ def test_files_are_loaded_and_named() -> None:
         "loras": ["my/ink.v2.safetensors:0.8", "wash:0.2:0.4"],
         "lora_folders": [Path("more")],
         "lora_partial": True,
+        "lora_mode": "merged",
         "engine": {"engine": "fake"},
     }
     loras.settle(arguments)
@@ -20,11 +21,13 @@ def test_files_are_loaded_and_named() -> None:
             "engine": "fake",
             "loras": (Path("my/ink.v2.safetensors"), Path("more")),
             "lora_partial": True,
+            "lora_mode": "merged",
         },
     }
 
 
 def test_without_any_nothing_is_said() -> None:
-    arguments: dict[str, Any] = {"lora_folders": [], "lora_partial": False, "engine": {}, "loras": None}
+    arguments: dict[str, Any] = {"lora_folders": [], "lora_partial": False, "lora_mode": None, "engine": {}}
+    arguments["loras"] = None
     loras.settle(arguments)
     assert arguments == {"engine": {}, "loras": None}

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from overpaint.bundles.controlnet import ControlNetBundle, ControlNetFacts
 from overpaint.bundles.facts import EncoderFacts, ModelFacts
 from overpaint.bundles.facts import Tokenizer as TokenizerFacts
-from overpaint.bundles.graph import Check, File, Graph, LowRankLayer, Range, Receipt
+from overpaint.bundles.graph import Check, File, Graph, LowRankLayer, Range, Receipt, StoredWeight
 from overpaint.bundles.image_prompt import ImagePromptBundle, ImagePromptFacts
 from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.tensor import TensorSpec
@@ -96,6 +97,19 @@ def with_lora(folder: Path, graph: Graph, name: str) -> Graph:
     )
 
 
+def with_stored(folder: Path, graph: Graph, name: str) -> Graph:
+    """A fake graph whose file has weights of `LORA_LAYERS`, which LoRAs can be merged into."""
+    path, places = folder / graph.file.path, []
+    data = path.read_bytes()
+    for number, (layer, inputs, outputs, first) in enumerate(LORA_LAYERS[name]):
+        weights = np.random.default_rng(number).standard_normal((outputs, inputs)).astype(np.float32)
+        shape = weights.shape
+        places.append(StoredWeight(layer, f"{layer}.{first}", path.name, len(data), "float32", shape, first=first))
+        data += weights.tobytes()
+    path.write_bytes(data)
+    return replace(graph, file=File.of(folder, path.name), stored=tuple(places))
+
+
 def fake_bundle(
     folder: Path,
     conditioning_channels: int = 0,
@@ -104,11 +118,12 @@ def fake_bundle(
     lora: bool = False,
     image: bool = False,
     deep: bool = False,
+    stored: bool = False,
 ) -> Bundle:
     """Write and read back a bundle whose graphs are empty files; its U-Net takes so many channels beside latents, and
     float32 inputs of these axes besides; with `control` the residuals of ControlNets, with `lora` LoRAs of
     `LORA_LAYERS`, with `image` the keys and values of image prompts; with `deep` it gives deep features, and a shallow
-    graph takes them."""
+    graph takes them; with `stored` its file has weights of those layers."""
     (folder / "tokenizer").mkdir(parents=True)
     words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="z"))
@@ -121,6 +136,8 @@ def fake_bundle(
         graphs["unet"] = _prompted(graphs["unet"])
     if deep:
         graphs |= _cached(folder, graphs["unet"])
+    if stored:
+        graphs |= {name: with_stored(folder, graphs[name], name) for name in LORA_LAYERS}
     if lora:
         graphs |= {f"{name}_lora": with_lora(folder, graphs[name], name) for name in LORA_LAYERS}
     facts = TokenizerFacts(File.of(folder, "tokenizer/tokenizer.json"), LENGTH, 1, 2, 0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -16,10 +18,31 @@ from ....loras.file import LoraFile
 from ....loras.keys import ALPHA, DENOISER, DOWN, TEXT, UP, Factors, Parsed, Target, listed, parse
 from ....loras.layers import Table, layer_table
 from ....loras.weights import LoraUse
-from ..low_rank import MOST_RANK, LowRank, padded_rank
+from ..low_rank import MOST_RANK, LowRank, RowLora, padded_rank
 
 _TEXT_LAYERS = ("attn2_to_k", "attn2_to_v")
 MERGE = "export the bundle with it, by overpaint export --merge-lora FILE:0.8"
+
+
+class Fitted(Protocol):
+    """What a LoRA adds to one graph."""
+
+    @property
+    def rank(self) -> int:
+        """How much of a call's rank it takes."""
+        ...
+
+    def low_rank(self, weight: float, device: str) -> RowLora:
+        """The LoRA as rows on a device have it."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedLora:
+    """A LoRA's file that fits the bundle; `fit` gives what a use of it adds to the denoiser and each text encoder."""
+
+    file: LoraFile
+    fit: Callable[[LoraUse], tuple[Fitted | None, tuple[Fitted | None, ...]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +51,14 @@ class LoraLayers:
 
     denoiser: Sequence[LowRankLayer]
     encoders: Sequence[Sequence[LowRankLayer] | None]
+
+    def check(self, file: LoraFile, lora_partial: bool) -> CheckedLora:
+        """A LoRA's file, checked; raises `InputError` as `check_lora`."""
+        return CheckedLora(file, partial(self._fit, check_lora(file, self, lora_partial)))
+
+    def _fit(self, lora: ParsedLora, use: LoraUse) -> tuple[Fitted | None, tuple[Fitted | None, ...]]:
+        encoders = (fit_encoder(lora, number, own) if own else None for number, own in enumerate(self.encoders))
+        return fit_denoiser(lora, self.denoiser, use), tuple(encoders)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +73,12 @@ class FittedLora:
         """The LoRA as rows have it, on a device; each device has one copy."""
         if device not in self._on:
             self._on[device] = to_device(self.matrix, device)
-        return LowRank(self._on[device], weight, self.key)
+        return LowRank(weight, self.key, self._on[device])
+
+    @property
+    def rank(self) -> int:
+        """The columns of its matrix."""
+        return int(self.matrix.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +90,18 @@ class ParsedLora:
     encoders: Sequence[dict[str, Factors]]
 
 
-def check_lora(file: LoraFile, layers: LoraLayers, partial: bool = False) -> ParsedLora:
+def check_lora(file: LoraFile, layers: LoraLayers, lora_partial: bool = False) -> ParsedLora:
     """Sort a LoRA's tensors by the layers of a bundle.
 
     Raises `InputError` for one of another family or width, for other kinds of adapters, and for tensors that belong to
-    no layer, unless it may be `partial`, which leaves these out.
+    no layer, unless it may be partial, which leaves these out.
     """
     parsed = parse(file.tensors)
     denoiser = layer_table(layers.denoiser)
     encoders = [layer_table(own) if own else {} for own in layers.encoders]
     tables = {(DENOISER, 0): denoiser, **{(TEXT, number): table for number, table in enumerate(encoders)}}
     _check_family(file, parsed, denoiser)
-    _check_kind(file, parsed, partial)
+    _check_kind(file, parsed, lora_partial)
     _check_text(file, parsed, layers)
     known: dict[tuple[str, int], dict[str, Factors]] = {place: {} for place in tables}
     unknown: list[str] = list(parsed.unknown)
@@ -78,13 +114,13 @@ def check_lora(file: LoraFile, layers: LoraLayers, partial: bool = False) -> Par
             continue
         _check_shapes(file, target, factors, tables[place][target.name])
         known[place][target.name] = factors
-    if convolutions and not partial:
+    if convolutions and not lora_partial:
         raise InputError(
             f"LoRA {file.name!r} changes convolutions of more than a pixel (LoCon): {listed(convolutions)}; {MERGE}, "
             "or leave these out with lora_partial",
             "loras",
         )
-    if unknown and not partial:
+    if unknown and not lora_partial:
         raise InputError(
             f"LoRA {file.name!r} has tensors that belong to no layer of this model: {listed(unknown)}; it may be for "
             "another; leave them out with lora_partial",
@@ -163,8 +199,8 @@ def _is_for(file: LoraFile) -> str:
     return f"; its file says that it is for {says}" if says else ""
 
 
-def _check_kind(file: LoraFile, parsed: Parsed, partial: bool) -> None:
-    if parsed.others and not partial:
+def _check_kind(file: LoraFile, parsed: Parsed, lora_partial: bool) -> None:
+    if parsed.others and not lora_partial:
         kinds = "; ".join(f"{kind} ({counted(len(names), 'tensor')})" for kind, names in parsed.others.items())
         raise InputError(f"LoRA {file.name!r} has {kinds}, which rows cannot have for themselves; {MERGE}", "loras")
 

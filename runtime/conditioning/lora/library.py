@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 from ....errors import InputError, unknown
-from ....loras.file import SUFFIX, read_lora
+from ....loras.file import SUFFIX, LoraFile, read_lora
 from ....loras.weights import LoraUse
-from .fit import FittedLora, LoraLayers, ParsedLora, check_lora, fit_denoiser, fit_encoder
+from .fit import CheckedLora, Fitted
 
 # LoRAs that are kept as they were read, and fitted.
 _MOST_KEPT = 16
@@ -26,8 +27,16 @@ class UsedLora:
     use: LoraUse
     sha256: str
     short_hash: str
-    denoiser: FittedLora | None
-    encoders: tuple[FittedLora | None, ...]
+    denoiser: Fitted | None
+    encoders: tuple[Fitted | None, ...]
+
+
+class Layers(Protocol):
+    """The layers of a bundle that LoRAs change."""
+
+    def check(self, file: LoraFile, lora_partial: bool) -> CheckedLora:
+        """A LoRA's file, checked; raises `InputError` for one that does not fit, see `fit.check_lora`."""
+        ...
 
 
 class LoraLibrary:
@@ -37,12 +46,12 @@ class LoraLibrary:
     tensors of a file are left out that belong to no layer. Threads may share it.
     """
 
-    def __init__(self, layers: LoraLayers | None, partial: bool = False) -> None:
+    def __init__(self, layers: Layers | None, partial: bool = False) -> None:
         self._layers = layers
         self._partial = partial
         self._places: list[Path] = []
         self._paths: dict[str, Path] = {}
-        self._read: OrderedDict[str, tuple[tuple[float, int], ParsedLora]] = OrderedDict()
+        self._read: OrderedDict[str, tuple[tuple[float, int], CheckedLora]] = OrderedDict()
         self._fitted: OrderedDict[tuple[str, str], UsedLora] = OrderedDict()
         self._lock = Lock()
 
@@ -93,10 +102,10 @@ class LoraLibrary:
         if not use.text * use.base and not use.unet:
             return None
         with self._lock:
-            lora = self._parsed(use.name, self._layers)
+            lora = self._checked(use.name, self._layers)
             key = lora.file.sha256, use.blocks
             if key not in self._fitted:
-                self._fitted[key] = self._fit(lora, use, self._layers)
+                self._fitted[key] = UsedLora(use, lora.file.sha256, lora.file.short_hash, *lora.fit(use))
             self._fitted.move_to_end(key)
             fitted = self._fitted[key]
             while len(self._fitted) > _MOST_KEPT:
@@ -115,7 +124,7 @@ class LoraLibrary:
             f"there is no LoRA {use.name!r}: no folder of them is named; load the model with loras=DIR", "loras"
         )
 
-    def _parsed(self, name: str, layers: LoraLayers) -> ParsedLora:
+    def _checked(self, name: str, layers: Layers) -> CheckedLora:
         path = self._paths[name]
         try:
             status = path.stat()
@@ -123,17 +132,11 @@ class LoraLibrary:
             raise InputError(f"{path.name}: cannot be read ({exc.strerror}); put it back", "loras") from exc
         changed = status.st_mtime, status.st_size
         if name not in self._read or self._read[name][0] != changed:
-            self._read[name] = changed, check_lora(read_lora(path), layers, self._partial)
+            self._read[name] = changed, layers.check(read_lora(path), self._partial)
         self._read.move_to_end(name)
         while len(self._read) > _MOST_KEPT:
             self._read.popitem(last=False)
         return self._read[name][1]
-
-    @staticmethod
-    def _fit(lora: ParsedLora, use: LoraUse, layers: LoraLayers) -> UsedLora:
-        encoders = tuple(fit_encoder(lora, number, own) if own else None for number, own in enumerate(layers.encoders))
-        denoiser = fit_denoiser(lora, layers.denoiser, use)
-        return UsedLora(use, lora.file.sha256, lora.file.short_hash, denoiser, encoders)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
