@@ -1,29 +1,39 @@
-"""Make a bundle of the full-size Stable Diffusion 1.5 configuration with seeded random weights, to measure on.
+"""Make a bundle of a full-size configuration with seeded random weights, to measure on, and say what the export took.
 
 python -m benchmarks.full_size DIR                      # about 9 GB on disk while it runs, 4.3 GB after
 python -m benchmarks.full_size DIR --keep --vae tiny    # with the checkpoint, for benchmarks.peers
+python -m benchmarks.full_size DIR --family sdxl        # 14 GB while it runs, 7 GB after
+python -m benchmarks.full_size DIR --lora --adapters control image   # what is not known here goes to `overpaint export`
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import time
 from pathlib import Path
 
-from overpaint.export import export_bundle
 from tests.support.checkpoints import sd15_checkpoint
+from tests.support.full_size import export_apart, xl_full_size
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--precision", choices=("float32", "float16"), default="float32")
-    parser.add_argument("--vae", choices=("kl", "tiny"), default="kl", help="AutoencoderKL or AutoencoderTiny (kl)")
+    parser.add_argument("--family", choices=("sd15", "sdxl"), default="sd15")
+    parser.add_argument("--vae", choices=("kl", "tiny"), default="kl", help="of sd15: AutoencoderKL or AutoencoderTiny")
     parser.add_argument("--keep", action="store_true", help="keep the checkpoint beside the bundle")
-    given = parser.parse_args()
-    name = "sd15" if given.vae == "kl" else "sd15-tiny-vae"
-    checkpoint = sd15_checkpoint(given.folder / f"{name}-checkpoint", vae=given.vae)
-    export_bundle(checkpoint, given.folder / name, precision=given.precision, report=print)
+    given, options = parser.parse_known_args()
+    name = f"{given.family}{'' if given.vae == 'kl' else '-tiny-vae'}"
+    checkpoint = given.folder / f"{name}-checkpoint"
+    if not checkpoint.exists():
+        if given.family == "sdxl":
+            xl_full_size(checkpoint)
+        else:
+            sd15_checkpoint(checkpoint, vae=given.vae)
+    start = time.monotonic()
+    peak = export_apart(checkpoint, given.folder / name, *options)
+    print(f"exported in {time.monotonic() - start:.0f} s, peak resident memory {peak / 1e9:.2f} GB")
     if not given.keep:
         shutil.rmtree(checkpoint)
 

@@ -1,4 +1,4 @@
-"""The full-size Stable Diffusion 1.5 configuration with random weights: external data, bounded memory, one run."""
+"""Full-size configurations with random weights: external data, bounded memory, one run."""
 
 import shutil
 import threading
@@ -10,14 +10,20 @@ import numpy as np
 import psutil
 import pytest
 
+from overpaint.bundles.manifest import Bundle
+from overpaint.engines.compare import random_feeds
+from overpaint.engines.registry import EngineOptions, open_engine
 from overpaint.export import export_bundle
 from tests.support.checkpoints import sd15_checkpoint
+from tests.support.full_size import export_apart, xl_full_size
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
 UNET_BYTES = 859_520_964 * 4
 WRITING = 1.5e9
 RUNNING = 2.75e9
+# What exporting SDXL may take in all, with the pages of mapped files.
+XL = 4e9
 
 
 @contextmanager
@@ -66,4 +72,25 @@ def test_full_size_export(tmp_path: Path) -> None:
     (output,) = session.run(None, feeds)
     assert output.shape == (2, 4, 33, 41)
     assert np.isfinite(output).all()
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.slow
+def test_full_size_sdxl(tmp_path: Path) -> None:
+    """A half of an hour of two cores, 14 GB of disk, and 12 GB of memory for the engines."""
+    checkpoint = xl_full_size(tmp_path / "checkpoint")
+    assert export_apart(checkpoint, tmp_path / "bundle") < XL
+    shutil.rmtree(checkpoint)
+    bundle = Bundle.read(tmp_path / "bundle", verify=False)
+    graph = bundle.by_role("denoiser")
+    assert graph.weights == "float16"
+    assert graph.size < 5.3e9
+    feeds = random_feeds(graph.inputs, {"rows": 1, "height": 16, "width": 16, "tokens": 77})
+    for backend in ("openvino", "onnxruntime"):
+        engine = open_engine(backend, "unet", graph, bundle.folder, EngineOptions(shapes="dynamic"))
+        output = engine(feeds)["model_output"]
+        engine.close()
+        del engine
+        assert output.shape == (1, 4, 16, 16)
+        assert np.isfinite(output).all()
     shutil.rmtree(tmp_path)
