@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+
+def lora_hashes(engine: Mapping[str, Any]) -> Callable[[str], list[str]]:
+    """What gives the hashes of the LoRAs that a prompt names among those that a model is loaded with.
+
+    Raises `InputError` for a place of LoRAs that is not there.
+    """
+    from ..errors import InputError
+    from ..loras.weights import take_tags
+    from ..runtime.conditioning.lora.library import LoraLibrary
+
+    library = LoraLibrary(None)
+    library.add(engine.get("loras", ()))
+
+    @cache
+    def known(path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def named(prompt: str) -> list[str]:
+        try:
+            uses = take_tags(prompt)[1]
+        except InputError:
+            return []  # is said where the prompt is read
+        return [known(library.paths[use.name]) for use in uses if use.name in library.paths]
+
+    return named
 
 
 def adapter_hashes(options: Mapping[str, Any], engine: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import counted
-from ..adapters import adapter_hashes
+from ..adapters import adapter_hashes, lora_hashes
 from ..arguments import add_options
 from ..common import (
     PARTLY,
@@ -60,7 +60,7 @@ def batch(
     from ...runtime.model.load import find as find_bundle
     from ...runtime.requests.defaults import values
     from ...runtime.tools.batch import Settings
-    from ...runtime.tools.folder import Item, Journal, check_folder, find, name, plan
+    from ...runtime.tools.folder import Item, Journal, caption, check_folder, find, name, plan
     from ..naming import folder_and_pattern, named
 
     bundle = Bundle.read(find_bundle(model), verify=False)
@@ -79,7 +79,12 @@ def batch(
     hashes = [graph.sha256 for graph in bundle.graphs.values()]
     hashes += adapter_hashes(options, engine)
     wanted = [hashes, settings.key(), embedding_hashes(embeddings), quality, strip_metadata]
-    planned = list(plan(sources, paths, prompt, wanted, journal, overwrite, settings.own))
+    loras = lora_hashes(engine)
+
+    def besides(source: Path) -> list[str]:
+        return [*settings.own(source), *loras(caption(source, prompt))]
+
+    planned = list(plan(sources, paths, prompt, wanted, journal, overwrite, besides))
     items = [item for item in planned if isinstance(item, Item)]
     skipped = [_skip(console, item) for item in planned if not isinstance(item, Item)]
     older = {path for item in items for path, _ in item.todo.values() if journal.made(path)}

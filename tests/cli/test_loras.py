@@ -3,7 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from overpaint.cli import loras
+import pytest
+from PIL import Image
+
+from overpaint.cli import loras, main
+from tests.support import loras as files
+from tests.support.bundles import fake_bundle
 
 
 def test_files_are_loaded_and_named() -> None:
@@ -31,3 +36,19 @@ def test_without_any_nothing_is_said() -> None:
     arguments["loras"] = None
     loras.settle(arguments)
     assert arguments == {"engine": {}, "loras": None}
+
+
+def test_a_batch_sees_that_a_lora_is_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fake_bundle(tmp_path / "bundle", lora=True)
+    for name in ("in/a.png", "in/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (56, 40), 90).save(tmp_path / name)
+    (tmp_path / "in/b.txt").write_text("a fox <lora:ink:0.8>")
+    (tmp_path / "loras").mkdir()
+    ink = files.write(tmp_path / "loras/ink.safetensors", files.unet(1))
+    words = ["batch", tmp_path / "in", "a fox", "-o", tmp_path / "out", "--model", tmp_path / "bundle", "--seed", 1]
+    words += ["--engine", "fake", "--steps", 4, "--loras", tmp_path / "loras"]
+    assert main(list(map(str, words))) == 0
+    files.write(ink, files.unet(2))
+    assert main(list(map(str, words))) == 0
+    assert "1 written (1 replaced), 1 already there" in capsys.readouterr().out
