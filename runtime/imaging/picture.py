@@ -138,6 +138,7 @@ def from_model(decoded: Array, truncate: bool = False) -> list[Array]:
     """
     xp = namespace_of(decoded)
     levels = _shares(decoded)
+    namespace_of(decoded).clip(levels, 0, 1, out=levels)
     levels *= 255
     if not truncate:
         xp.rint(levels, out=levels)
@@ -147,14 +148,13 @@ def from_model(decoded: Array, truncate: bool = False) -> list[Array]:
 
 
 def floats_from_model(decoded: Array) -> list[Array]:
-    """The same as float32 [height, width, 3] in [0, 1], not rounded."""
+    """The same as float32 [height, width, 3], white as 1, neither clipped nor rounded."""
     return [shares.transpose(1, 2, 0) for shares in _shares(decoded)]
 
 
 def _shares(decoded: Array) -> Array:
     shares: Array = decoded.astype(np.float32) / np.float32(2)
     shares += np.float32(0.5)
-    namespace_of(decoded).clip(shares, 0, 1, out=shares)
     return shares
 
 

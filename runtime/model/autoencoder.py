@@ -103,7 +103,7 @@ class Autoencoder:
     def decoding(
         self, latents: Array, progress: ProgressCallback = no_progress, truncate: bool = False, floats: bool = False
     ) -> Units[Array]:
-        """`decode` in units, a window each; with `floats` the pixels are float32 in [0, 1], not rounded."""
+        """`decode` in units, a window each; with `floats` the pixels are float32, neither clipped nor rounded."""
         facts = self._facts
         latents = to_device(latents, self.decoder.device)
         height, width = (length * facts.downscale for length in latents.shape[-2:])

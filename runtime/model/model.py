@@ -287,7 +287,7 @@ class Model:
 
     def decode(self, latents: Array, *, floats: bool = False) -> Array:
         """The picture of latents float32 [channels, height, width], uint8 [height, width, 3] on the host; with `floats`
-        float32 in [0, 1], not rounded.
+        float32, white as 1, neither clipped to [0, 1] nor rounded.
 
         Raises `InputError` for latents that are not the model's, and `ModelOutputError` for NaN.
         """

@@ -127,7 +127,9 @@ def tiny_checkpoint(
     tokenizer = write_tokenizer(path / "tokenizer", pad_token)
     text_encoder = tiny_text_encoder(tokenizer, **(text or {}))
     scheduler = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-    return _save(path, text_encoder, tiny_unet(**unet), tiny_vae(vae), tokenizer, scheduler, prediction_type, dtype)
+    return save_checkpoint(
+        path, text_encoder, tiny_unet(**unet), tiny_vae(vae), tokenizer, scheduler, prediction_type, dtype
+    )
 
 
 def conditioned_checkpoint(base: Path, path: Path, *, channels: int = 5, seed: int = 0) -> Path:
@@ -174,7 +176,7 @@ def sd15_checkpoint(path: Path, *, seed: int = 0, dtype: torch.dtype = torch.flo
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
     autoencoder = AutoencoderTiny() if vae == "tiny" else _sd15_vae()
     scheduler = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-    return _save(path, text_encoder, unet, autoencoder, tokenizer, scheduler, "epsilon", dtype)
+    return save_checkpoint(path, text_encoder, unet, autoencoder, tokenizer, scheduler, "epsilon", dtype)
 
 
 def _sd15_vae() -> AutoencoderKL:
@@ -187,7 +189,7 @@ def _sd15_vae() -> AutoencoderKL:
     )
 
 
-def _save(
+def save_checkpoint(
     path: Path,
     text_encoder: CLIPTextModel,
     unet: UNet2DConditionModel,

@@ -41,6 +41,7 @@ from overpaint.export.components import HIDDEN, POOLED, Component
 from overpaint.export.controlnet import facts_of, part_of
 from overpaint.export.image_prompt import facts_of as image_facts
 from overpaint.export.image_prompt import parts_of as image_parts
+from overpaint.export.lora import LORA
 
 NAME = "torch-modules"
 SOURCE = "checkpoint.txt"
@@ -75,17 +76,20 @@ def open_engine(name: str, graph: Graph, folder: Path, options: EngineOptions) -
         own = iter(image_parts(open_ip_adapter(path)))
     else:
         cached = any(spec.name == DEEP_FEATURES for spec in (*graph.inputs, *graph.outputs))
-        own = parts(_open(path), 77, tuple(graph.adapters), deep_cache=cached)
+        adapters = graph.adapters.keys() - {LORA}
+        own = parts(_open(path), 77, adapters, LORA in graph.adapters, deep_cache=cached)
     (module,) = (part.build() for part in own if part.component.name == name)
     return TorchEngine(name, graph, module.eval())
 
 
-def torch_bundle(checkpoint: Path, folder: Path, adapters: Collection[str] = (), deep_cache: bool = False) -> Bundle:
+def torch_bundle(
+    checkpoint: Path, folder: Path, adapters: Collection[str] = (), deep_cache: bool = False, lora: bool = False
+) -> Bundle:
     """A bundle of a checkpoint for this backend: its facts and signatures, and graphs that are empty files."""
     _begin(checkpoint, folder)
     source = _open(checkpoint)
     words = {part: write_tokenizer(source.tokenizers[part], folder, 77, TOKENIZERS[part]) for part in source.encoders}
-    own = parts(source, 77, adapters, deep_cache=deep_cache)
+    own = parts(source, 77, adapters, lora, deep_cache=deep_cache)
     graphs = {part.component.name: _graph(part.component, folder) for part in own}
     encoders = tuple(EncoderFacts(name, own, HIDDEN, POOLED) for name, own in words.items())
     facts = replace(model_facts(source, folder.name), encoders=encoders)
@@ -131,14 +135,20 @@ def _graph(each: Component, folder: Path) -> Graph:
         Receipt("test", 1e-4, (Check({"rows": 1}, 0.0),)),
         adapters=each.adapters,
         base=each.base,
+        low_rank=each.low_rank,
     )
 
 
 def torch_pipeline(
-    checkpoint: Path, folder: Path, adapters: Collection[str] = (), deep_cache: bool = False, **options: Any
+    checkpoint: Path,
+    folder: Path,
+    adapters: Collection[str] = (),
+    deep_cache: bool = False,
+    lora: bool = False,
+    **options: Any,
 ) -> overpaint.Pipeline:
     """The pipeline of a checkpoint on this backend."""
-    return overpaint.load(torch_bundle(checkpoint, folder, adapters, deep_cache).folder, engine=NAME, **options)
+    return overpaint.load(torch_bundle(checkpoint, folder, adapters, deep_cache, lora).folder, engine=NAME, **options)
 
 
 def _open(checkpoint: Path) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ..node import node, outputs
 from ..pixels import composed
 from ..scaling import resized
 from ..sockets import choice, decimal, flag, integer, link
+from ..tiling import Tiling
 from ..values import PIXELS, Latents, Vae
 
 LATENT = link("LATENT")
@@ -66,8 +68,17 @@ def vae_encode(context: Context, pixels: Array, vae: Vae) -> Latents:
 def vae_encode_tiled(
     context: Context, pixels: Array, vae: Vae, tile_size: int, overlap: int, temporal_size: int, temporal_overlap: int
 ) -> Latents:
-    """As VAEEncode, which works in the tiles that the model was loaded with."""
-    return encoded(vae, pixels)
+    """As VAEEncode, in tiles of these sides in pixels, which fade into one another."""
+    unit = vae.model.bundle.model.downscale
+    tiling = Tiling(tile_size, overlap, Fraction(1, unit))
+
+    def encode(tile: Array) -> Array:
+        made: Array = encoded(vae, tile[None]).samples[0]
+        return made.transpose(1, 2, 0)
+
+    pictures = cut(pixels[..., :3], unit)
+    samples = np.stack([tiling.run(each, encode).transpose(2, 0, 1) for each in pictures])
+    return Latents(samples, unit=unit)
 
 
 @node(
@@ -79,7 +90,8 @@ def vae_encode_tiled(
 )
 def vae_decode(context: Context, samples: Latents, vae: Vae) -> Array:
     """Latents as pictures, not rounded."""
-    return np.stack([vae.model.decode(np.ascontiguousarray(each), floats=True) for each in samples.samples])
+    pictures = [vae.model.decode(np.ascontiguousarray(each), floats=True) for each in samples.samples]
+    return np.stack(pictures).clip(0, 1)
 
 
 @node(
@@ -98,8 +110,14 @@ def vae_decode_tiled(
     temporal_size: int,
     temporal_overlap: int,
 ) -> Array:
-    """As VAEDecode, which works in the tiles that the model was loaded with."""
-    return np.stack([vae.model.decode(np.ascontiguousarray(each), floats=True) for each in samples.samples])
+    """As VAEDecode, in tiles of these sides in pixels, which fade into one another."""
+    unit = vae.model.bundle.model.downscale
+    tiling = Tiling(tile_size // unit, min(overlap, tile_size // 4) // unit, Fraction(unit))
+
+    def decode(tile: Array) -> Array:
+        return vae.model.decode(np.ascontiguousarray(tile.transpose(2, 0, 1)), floats=True)
+
+    return np.stack([tiling.run(each.transpose(1, 2, 0), decode) for each in samples.samples]).clip(0, 1)
 
 
 @node(
