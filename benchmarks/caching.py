@@ -1,6 +1,6 @@
 """What forecasts, deep features and guiding in a part of the steps save, and how near pictures are to those without.
 
-overpaint export models/tiny-checkpoint build/tiny-deep --weights float16 --deep-cache
+overpaint export models/tiny-checkpoint build/tiny-deep --weights float16 --deep-cache --default guidance_scale=2
 python -m benchmarks.caching --model build/tiny-deep --write
 python -m benchmarks.caching --samplers ddim --pictures 1    # a quick look
 """

@@ -61,7 +61,8 @@ def add_prompt(parser: CommandParser, text: str, usual: str | None = None, spare
 def add_prompting(parser: Any, tool: str = "img2img", folders: bool = False) -> None:
     """What is asked for besides the prompt, and how prompts are read; with `folders` image prompts may be some."""
     names = ("negative_prompt", "guidance_scale", "guidance_rescale", "guidance_interval", "image_guidance_scale")
-    add_options(parser, "img2img", *names, "empty_negative", "clip_skip", "cache", "prompt_syntax", "weighting")
+    add_options(parser, "img2img", *names, "mimic_scale", "threshold_percentile", "perturbed_attention")
+    add_options(parser, "img2img", "empty_negative", "clip_skip", "cache", "prompt_syntax", "weighting")
     add_options(parser, "img2img", "broken_prompt")
     sizes = ("original_size", "target_size", "crop_left", "crop_top", "aesthetic_score", "negative_aesthetic_score")
     add_options(parser, "img2img", *sizes)

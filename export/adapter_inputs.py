@@ -7,9 +7,12 @@ from dataclasses import replace
 
 from ..bundles.graph import LowRankLayer, Range
 from ..bundles.tensor import TensorSpec
-from .adapters import CONTROL, IMAGE, KEYS, MOST_IMAGE_TOKENS, VALUES, Residual
-from .components import Component, Lengths, normal
+from ..errors import InputError
+from .adapters import CONTROL, IMAGE, KEYS, MOST_IMAGE_TOKENS, PERTURBED, VALUES, Residual
+from .components import Component, Config, Lengths, normal
 from .lora import GATE, LORA, MATRIX, MOST_RANK, SUFFIX
+
+CROSSED = "UNetMidBlock2DCrossAttn"
 
 
 def with_control(denoiser: Component, residuals: Sequence[Residual]) -> Component:
@@ -50,6 +53,21 @@ def with_image_prompts(denoiser: Component, width: int) -> Component:
         checked=_alternating(denoiser.checked, lambda own: {**own, axis: 1}, lambda own: {**own, axis: 4}),
         draws={**denoiser.draws, KEYS: normal, VALUES: normal},
         adapters={**denoiser.adapters, IMAGE: (KEYS, VALUES)},
+    )
+
+
+def with_perturbed(denoiser: Component, config: Config) -> Component:
+    """A denoiser that also takes how far the attention in its middle is left out, in each row, 0 to 1; raises
+    `InputError` for one of `unet/config.json` that has none."""
+    if (middle := config["mid_block_type"]) != CROSSED:
+        raise InputError(
+            f"the U-Net's middle, {middle}, has no attention to leave out; leave out perturbed", "adapters"
+        )
+    return replace(
+        denoiser,
+        inputs=(*denoiser.inputs, TensorSpec(PERTURBED, "float32", ("rows",))),
+        draws={**denoiser.draws, PERTURBED: lambda rng, shape, _: rng.integers(0, 2, shape)},
+        adapters={**denoiser.adapters, PERTURBED: (PERTURBED,)},
     )
 
 

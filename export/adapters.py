@@ -1,4 +1,5 @@
-"""The denoiser's inputs for adapters: ControlNets' residuals, and the keys and values of image prompts."""
+"""The denoiser's inputs for adapters: ControlNets' residuals, the keys and values of image prompts, and how far
+attention is left out."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from torch.nn import functional
 from ..bundles.graph import Range
 from ..bundles.tensor import TensorSpec
 
-CONTROL, IMAGE = "control", "image"
+CONTROL, IMAGE, PERTURBED = "control", "image", "perturbed"
 KEYS, VALUES = "image_keys", "image_values"
 MOST_IMAGE_TOKENS = 512
 
@@ -141,6 +142,26 @@ class ImageAttention:
         return output
 
 
+class PerturbedAttention:
+    """A self-attention processor that leaves out attention as far as a row's gate says: with 1 each position attends to
+    itself alone, so that its values are what it gives (Ahn et al., arXiv:2403.17377, section 4.2).
+
+    `gate` [rows] is set before each evaluation; with 0 nothing is altered.
+    """
+
+    def __init__(self) -> None:
+        self.gate: Tensor | None = None
+
+    def __call__(self, attn: Attention, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Attend; the layer's own biases are diffusers'."""
+        assert self.gate is not None
+        value = attn.to_v(hidden_states)
+        states = _attended(attn.to_q(hidden_states), attn.to_k(hidden_states), value, attn.heads)
+        gate = self.gate.to(states.dtype)[:, None, None]
+        output: Tensor = attn.to_out[0](states + gate * (value - states))
+        return output
+
+
 def _attended(query: Tensor, key: Tensor, value: Tensor, heads: int, scale: float | None = None) -> Tensor:
     query, key, value = (each.view(*each.shape[:2], heads, -1).transpose(1, 2) for each in (query, key, value))
     return functional.scaled_dot_product_attention(query, key, value, scale=scale).transpose(1, 2).flatten(2)
@@ -162,6 +183,17 @@ def attend_to_images(model: UNet2DConditionModel) -> list[ImageAttention]:
         attention.set_processor(processor)
         processors.append(processor)
         start += width
+    return processors
+
+
+def perturb_attention(model: UNet2DConditionModel) -> list[PerturbedAttention]:
+    """Have the self-attention in a U-Net's middle be left out by rows; gives the processors, whose gates are to be
+    set."""
+    processors = []
+    for name, module in model.mid_block.named_modules():
+        if isinstance(module, Attention) and name.endswith("attn1"):
+            processors.append(PerturbedAttention())
+            module.set_processor(processors[-1])
     return processors
 
 

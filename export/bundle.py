@@ -19,8 +19,8 @@ from ..engines.memory import unloading
 from ..errors import InputError, unknown
 from ..version import __version__
 from . import components, wrappers
-from .adapter_inputs import with_control, with_image_prompts, with_lora
-from .adapters import CONTROL, IMAGE, image_width, residuals
+from .adapter_inputs import with_control, with_image_prompts, with_lora, with_perturbed
+from .adapters import CONTROL, IMAGE, PERTURBED, image_width, residuals
 from .checkpoints.checkpoint import PICKLES, SECOND, TOKENIZERS, Checkpoint, open_folder, refuse_pickle
 from .checkpoints.distilled import distilled as by_method
 from .checkpoints.facts import downscale, model_facts
@@ -55,8 +55,8 @@ OPSET = 23
 OPSETS = range(18, 24)
 # The graphs that LoRAs can be merged into when they are opened.
 MERGEABLE = (DENOISER, TEXT_ENCODER)
-ADAPTERS = (CONTROL, IMAGE)
-"""The kinds of adapters that a denoiser can take: ControlNets and image prompts."""
+ADAPTERS = (CONTROL, IMAGE, PERTURBED)
+"""The kinds of adapters that a denoiser can take: ControlNets, image prompts, and guidance by perturbed attention."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +255,8 @@ def _denoiser(source: Checkpoint, scale: int, chunk: int, adapters: Collection[s
         component = with_control(component, residuals(unet))
     if IMAGE in adapters:
         component = with_image_prompts(component, image_width(unet))
+    if PERTURBED in adapters:
+        component = with_perturbed(component, unet)
     return component
 
 

@@ -62,9 +62,8 @@ class Component:
         optional = {name for names in self.adapters.values() for name in names}
         for spec in self.inputs:
             shape = tuple(lengths[axis] if isinstance(axis, str) else axis for axis in spec.axes)
-            absent = spec.name in optional and all(
-                lengths[axis] == 1 for axis in spec.axes[1:] if isinstance(axis, str)
-            )
+            own = [lengths[axis] for axis in spec.axes[1:] if isinstance(axis, str)]
+            absent = spec.name in optional and bool(own) and set(own) == {1}
             drawn = np.zeros(shape) if absent else self.draws[spec.name](rng, shape, lengths)
             feeds[spec.name] = np.asarray(drawn, spec.dtype)
         return feeds

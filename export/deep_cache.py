@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..bundles.graph import DEEP_FEATURES, DENOISER_SHALLOW
 from ..bundles.tensor import TensorSpec
 from ..errors import InputError
-from .adapters import CONTROL, IMAGE, add_residual
+from .adapters import CONTROL, IMAGE, PERTURBED, add_residual
 from .components import Component, Config, Lengths, normal
 from .wrappers import UNet
 
@@ -108,8 +108,8 @@ def shallow(denoiser: Component, config: Config) -> Component:
     """The graph beside a denoiser that takes its deep features, and of its other inputs those that it needs."""
     features, crossed = _features(config), config["down_block_types"][0] == CROSSED
     adapters = {kind: names[:SKIPS] if kind == CONTROL else names for kind, names in denoiser.adapters.items()}
-    if not crossed:
-        adapters.pop(IMAGE, None)
+    for kind in (PERTURBED, *(() if crossed else (IMAGE,))):
+        adapters.pop(kind, None)
     unused = {name for names in denoiser.adapters.values() for name in names}
     unused -= {name for names in adapters.values() for name in names}
     unused |= set() if crossed else {TEXT}

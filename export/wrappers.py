@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from .adapters import CONTROL, KEYS, VALUES, Addend, attend_to_images
+from .adapters import CONTROL, KEYS, PERTURBED, VALUES, Addend, attend_to_images, perturb_attention
 from .components import GUIDANCE
 
 
@@ -76,7 +76,8 @@ class UNet(nn.Module):
     """`sample` [rows, channels, height, width], `timestep` [rows], `encoder_hidden_states` [rows, tokens, dim], and
     what `others` names -> `model_output` [rows, latent channels, height, width]; every row has its own timestep.
 
-    `others` may be `adapters.residuals`, which broadcast, and `image_keys` and `image_values` [rows, tokens, width];
+    `others` may be `adapters.residuals`, which broadcast; `image_keys` and `image_values` [rows, tokens, width];
+    `perturbed` [rows], how far the attention in the middle is left out;
     SDXL's `text_embeds` [rows, dim] and `time_ids` [rows, numbers]; and `timestep_cond` [rows, dim], a consistency
     model's embedding of the guidance.
     """
@@ -89,6 +90,7 @@ class UNet(nn.Module):
         self.model = model
         self._others = tuple(others)
         self._image = attend_to_images(model) if KEYS in others else []
+        self._perturbed = perturb_attention(model) if PERTURBED in others else []
         for feed_forward in [module for module in model.modules() if isinstance(module, FeedForward)]:
             if isinstance(feed_forward.net[0], GEGLU):
                 feed_forward.net[0] = Geglu(feed_forward.net[0].proj)
@@ -119,9 +121,11 @@ class UNet(nn.Module):
         return torch.float32 if self.widened else self.model.dtype
 
     def show(self, given: Mapping[str, Tensor]) -> None:
-        """Have its attentions see the image prompts among its inputs."""
+        """Have its attentions see the image prompts among its inputs, and those in the middle whether they count."""
         for processor in self._image:
             processor.keys, processor.values = given[KEYS], given[VALUES]
+        for gated in self._perturbed:
+            gated.gate = given[PERTURBED]
 
     def guidance(self, given: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor | None:
         """A consistency model's embedding of the guidance among its inputs."""

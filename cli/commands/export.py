@@ -54,7 +54,8 @@ def add(commands: Any) -> None:
         nargs="+",
         default=(),
         metavar="KIND",
-        help="have the U-Net take ControlNets (control), image prompts (image)",
+        help="have the U-Net take ControlNets (control), image prompts (image), guidance by perturbed attention "
+        "(perturbed)",
     )
     parser.add_argument("--prediction-type", help="epsilon, v_prediction or sample, where the checkpoint does not say")
     parser.add_argument(

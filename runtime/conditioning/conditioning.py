@@ -19,6 +19,8 @@ SIZES = "time_ids"
 """The one that takes numbers of the picture's size, [numbers] a row."""
 GUIDANCE = "timestep_cond"
 """The one that takes the guidance scale's embedding, [dim] a row, of models that need no rows for it."""
+PERTURBED = "perturbed"
+"""The one that takes how far the attention in the model's middle is left out, one number a row, 0 to 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,8 @@ class Conditioning:
     """The inputs of one evaluation of the denoiser besides latents and timestep, and what its output counts.
 
     `inputs` are by the names that the manifest's denoiser has for them, without the axis of rows, such as
-    "encoder_hidden_states" [tokens, dim]. `concat_latents` float32 [channels, height, width] go into the model below
+    "encoder_hidden_states" [tokens, dim]. `mimic` is its weight where guidance has its mimic scale, of dynamic
+    thresholding. `concat_latents` float32 [channels, height, width] go into the model below
     the latents, in place of the job's. `area` float32 [height, width] of the latents, None for 1 everywhere,
     multiplies the `weight`. With a `window` the model sees that part of the latents alone; the `area` is 0 outside it.
     It counts from `start` to `end`, shares of the steps that run in [0, 1]. The weights of those that count in an
@@ -41,6 +44,7 @@ class Conditioning:
     concat_latents: Array | None = None
     low_rank: Sequence[RowLora] = ()
     window: Window | None = None
+    mimic: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.end <= 1:

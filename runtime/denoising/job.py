@@ -74,7 +74,8 @@ class Job:
     """The state of one picture, and the evaluation of its plan that comes next.
 
     `start` are the latents to begin with, float32 [channels, height, width]; `conditionings` those of every
-    evaluation. All arrays live on one device, and so does everything made of them. `noise` is drawn on the host for
+    evaluation. With a `threshold` guided outputs get the range of their mimic weights, see `guidance.thresholded`. All
+    arrays live on one device, and so does everything made of them. `noise` is drawn on the host for
     every noisy evaluation. `concat_latents`, float32 [channels, height, width], go into the model below the latents.
     With a `mosaic` every conditioning is one row a window, joined before anything else; its inputs of the latents'
     size, or of a multiple of it, are cut alike. `step_hooks` are called after every evaluation, in their order.
@@ -91,6 +92,7 @@ class Job:
         noise: NoiseStream,
         *,
         guidance_rescale: float = 0.0,
+        threshold: float | None = None,
         concat_latents: Array | None = None,
         mosaic: Mosaic | None = None,
         step_hooks: Sequence[StepHook] = (),
@@ -105,6 +107,7 @@ class Job:
         self.device = device_of(start)
         self.conditionings = conditionings
         self.guidance_rescale = guidance_rescale
+        self._threshold = threshold
         self._shape = start.shape
         self._noise = noise
         self._motion = motion
@@ -159,11 +162,17 @@ class Job:
 
     @property
     def plain(self) -> bool:
-        """Whether a job is the denoiser and the plan's arithmetic alone: no hook, blend, window, area, ControlNet or
-        LoRA, and no caching."""
+        """Whether a job is the denoiser and the plan's arithmetic alone: no hook, blend, threshold, window, area,
+        ControlNet or LoRA, and no caching."""
         areas = any(each.area is not None or each.low_rank for those in self.conditionings for each in those)
         shown = any(each.concat_latents is not None for those in self.conditionings for each in those)
-        others = self._step_hooks or self._blend is not None or self._mosaic or self._concat_latents is not None
+        others = (
+            self._step_hooks
+            or self._threshold is not None
+            or self._blend is not None
+            or self._mosaic
+            or self._concat_latents is not None
+        )
         return not (areas or shown or others or self._controls or self._forecast or self._deep)
 
     @property
@@ -264,7 +273,7 @@ class Job:
         evaluation, conditionings = self.evaluation, self.conditionings[self.evaluation]
         outputs = self._taken(evaluation)
         if self._sums(conditionings):
-            outputs = [combined(conditionings, outputs, self.guidance_rescale)]
+            outputs = [combined(conditionings, outputs, self.guidance_rescale, self._threshold)]
         if self._blend is not None:
             outputs = [self._blend.output(evaluation, self.latents, outputs[0])]
         noise = self.draw(evaluation) if self.plan.noisy[evaluation] else None
@@ -333,7 +342,8 @@ class Job:
 
     def _sums(self, conditionings: Sequence[Conditioning]) -> bool:
         """Whether the evaluation's outputs are summed here."""
-        summed = bool(self.guidance_rescale and len(conditionings) > 1) or self._blend is not None
+        bounded = bool(self.guidance_rescale) or self._threshold is not None
+        summed = (bounded and len(conditionings) > 1) or self._blend is not None
         return summed or any(each.area is not None for each in conditionings)
 
     def draw(self, evaluation: int) -> Array:

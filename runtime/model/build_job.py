@@ -71,6 +71,7 @@ class JobBuilder:
             conditionings,
             noise,
             guidance_rescale=request.guidance_rescale,
+            threshold=None if request.mimic_scale is None else request.threshold_percentile,
             concat_latents=concat_latents,
             mosaic=mosaic(request, self._facts, *self._shape[1:]),
             step_hooks=self._step_hooks(clean, first),

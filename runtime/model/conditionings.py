@@ -8,7 +8,7 @@ import numpy as np
 
 from ...bundles.tensor import Array
 from ...engines.arrays import namespace, to_device
-from ..conditioning.conditioning import GUIDANCE, SIZES, Conditioning
+from ..conditioning.conditioning import GUIDANCE, PERTURBED, SIZES, Conditioning
 from ..conditioning.embeds import guidance_embedding, size_ids
 from ..conditioning.prompt.tree import Phrase
 from ..requests.guidance import Guidance, WeightedPhrase, weighted_phrases
@@ -50,6 +50,7 @@ class ConditioningBuilder:
         self._numbers = {negative: self._made_numbers(negative) for negative in (False, True)}
         self._inputs: dict[tuple[Phrase, bool], Inputs] = {}
         self._images: dict[RowImages | None, Inputs] = {None: {}}
+        self._one = to_device(np.ones((), np.float32), self._device)
         self._low_rank = denoiser_loras(prepared.loras, self._device)
         self._encoder_loras = encoder_loras(prepared.loras, stages.prompts)
 
@@ -99,7 +100,9 @@ class ConditioningBuilder:
         shown = None if self._shown is None else self._shown[each.shown]
         made = {**inputs, **self._numbers[each.negative], **self._images[each.images]}
         area = self._areas.of(each)
-        return Conditioning(each.weight, made, area, concat_latents=shown, low_rank=self._low_rank)
+        if each.perturbed:
+            made[PERTURBED] = self._one
+        return Conditioning(each.weight, made, area, concat_latents=shown, low_rank=self._low_rank, mimic=each.mimic)
 
     def _encoded(self, phrase: Phrase, zeros: bool = False) -> Units[Inputs]:
         """What the text encoders make of a phrase, or zeros of the same shapes."""

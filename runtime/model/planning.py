@@ -11,7 +11,7 @@ import numpy as np
 from ...bundles.manifest import Bundle
 from ...bundles.tensor import Array
 from ...errors import InputError
-from ..conditioning.conditioning import GUIDANCE
+from ..conditioning.conditioning import GUIDANCE, PERTURBED
 from ..conditioning.lora.library import LoraLibrary, UsedLora
 from ..conditioning.low_rank import MOST_RANK
 from ..imaging import resize
@@ -131,6 +131,7 @@ class Planner:
         loras = tuple(used for use in prompts.loras if (used := self._loras.use(use)) is not None)
         _check_ranks(loras)
         plan = self.plan(request)
+        check_perturbed(request, self._bundle)
         check_caching(request, plan, self._bundle, loras)
         check_interval(request, self._bundle)
         inpaint_mask, mask = request.inpaint_mask, None
@@ -192,8 +193,8 @@ class Planner:
         if request.colour_match and len(prepared.plan):
             notes.append(f"the colours are matched to the input's ({request.colour_match})")
         notes += [control.note for control in prepared.controls if control.note]
-        if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale):
-            notes.append("guidance at most 1 heeds neither the negative prompt nor the rescaling")
+        if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale or request.mimic_scale):
+            notes.append("guidance at most 1 heeds neither the negative prompt nor rescaling and thresholding")
         return tuple(notes)
 
     def _latent_shape(self, request: Request) -> tuple[int, int]:
@@ -223,6 +224,16 @@ def _check_ranks(loras: Sequence[UsedLora]) -> None:
             f"the LoRAs have rank {rank} together, at most {MOST_RANK} is taken; leave some out, or export a bundle "
             "with them, by overpaint export --merge-lora",
             "loras",
+        )
+
+
+def check_perturbed(request: Request, bundle: Bundle) -> None:
+    """Raise `InputError` for perturbed attention of a model that cannot go without attention."""
+    if request.perturbed_attention and PERTURBED not in bundle.by_role("denoiser").optional:
+        raise InputError(
+            f"perturbed attention needs an input that {bundle.model.name!r} was exported without; export its "
+            "checkpoint again with --adapters perturbed",
+            "perturbed_attention",
         )
 
 

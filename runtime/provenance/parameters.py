@@ -98,6 +98,11 @@ def _extra(request: Request, plan: Plan) -> Iterator[tuple[str, str]]:
         yield "Colour match", request.colour_match
     if request.guidance_rescale:
         yield "CFG Rescale phi", str(request.guidance_rescale)
+    if request.mimic_scale is not None:
+        yield "Mimic scale", str(request.mimic_scale)
+        yield "Threshold percentile", f"{100 * request.threshold_percentile:g}"
+    if request.perturbed_attention:
+        yield "Perturbed attention", str(request.perturbed_attention)
     if request.guidance_interval:
         yield "Guidance interval", ", ".join(map(str, request.guidance_interval))
     if request.lora_weight != 1:

@@ -42,8 +42,9 @@ class WeightedPhrase:
     """What one row of an evaluation says, what its output counts, and where: the indices of a region's area and of an
     image prompt's, None everywhere. `images` are the image prompts that it shows.
 
-    `negative`: is it the negative prompt's row, where a model is given other things beside that? `shown`: is the
-    picture shown to a model that edits by instruction?
+    `mimic` is what it counts where guidance has its mimic scale. `perturbed`: does the model go without attention in
+    its middle? `negative`: is it the negative prompt's row, where a model is given other things beside that? `shown`:
+    is the picture shown to a model that edits by instruction?
     """
 
     phrase: Phrase
@@ -53,6 +54,8 @@ class WeightedPhrase:
     shown: bool = True
     part: int | None = None
     images: RowImages | None = None
+    mimic: float = 0.0
+    perturbed: bool = False
 
 
 def parse_prompts(request: Request) -> Prompts:
@@ -137,21 +140,36 @@ def weighted_phrases(
     for evaluation, index in enumerate(plan.pass_index):
         at = passes[index]
         now = evaluation - at.first
-        scale = max(request.guidance_scale, 1.0) if at.guided[now] and not guidance.embedded else 1.0
+        guided = at.guided[now] and not guidance.embedded
+        scale = max(request.guidance_scale, 1.0) if guided else 1.0
+        mimic = scale if request.mimic_scale is None or not guided else request.mimic_scale
         phrases = [
-            WeightedPhrase(phrases[now], scale * weight, place if prompts.regions else None)
+            WeightedPhrase(phrases[now], scale * weight, place if prompts.regions else None, mimic=mimic * weight)
             for place, timeline in enumerate(at.timelines)
             for weight, phrases in timeline
         ]
-        rest = 1 - scale * sum(weight for weight, _ in at.timelines[-1])
-        negative = WeightedPhrase(at.negative[now], rest, negative=guidance.apart)
-        against = [negative]
+        total = sum(weight for weight, _ in at.timelines[-1])
+        rest = WeightedPhrase(at.negative[now], 1 - scale * total, negative=guidance.apart, mimic=1 - mimic * total)
+        against = [rest]
         if guidance.image is not None:
             without = 1 - guidance.image
-            against = [replace(negative, weight=rest - without), replace(negative, weight=without, shown=False)]
+            against = [_less(rest, without), replace(rest, weight=without, mimic=without, shown=False)]
+        if request.perturbed_attention and at.guided[now]:
+            phrases = _perturbed(phrases, request.perturbed_attention / scale)
         own = parts[evaluation]
         made.append(_summed([*_with_images(phrases, own), *_with_images(against, own, negative=True)]))
     return made
+
+
+def _less(phrase: WeightedPhrase, weight: float) -> WeightedPhrase:
+    return replace(phrase, weight=phrase.weight - weight, mimic=phrase.mimic - weight)
+
+
+def _perturbed(phrases: Sequence[WeightedPhrase], share: float) -> list[WeightedPhrase]:
+    """The phrases, guided away from what each is without attention by a share of its weight (Ahn et al.,
+    "Self-Rectifying Diffusion Sampling with Perturbed-Attention Guidance", arXiv:2403.17377, equation 15)."""
+    away = [replace(each, weight=-share * each.weight, mimic=-share * each.weight, perturbed=True) for each in phrases]
+    return [*(_less(each, other.weight) for each, other in zip(phrases, away, strict=True)), *away]
 
 
 def _with_images(phrases: Sequence[WeightedPhrase], parts: Parts, negative: bool = False) -> list[WeightedPhrase]:
@@ -168,10 +186,13 @@ def _with_images(phrases: Sequence[WeightedPhrase], parts: Parts, negative: bool
 def _summed(phrases: Sequence[WeightedPhrase]) -> tuple[WeightedPhrase, ...]:
     """The same with each phrase once a place: an empty prompt and an empty negative one are one row, where they
     show the same image prompts."""
-    totals: dict[WeightedPhrase, float] = defaultdict(float)
+    totals: dict[WeightedPhrase, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
     for each in phrases:
-        totals[replace(each, weight=0.0)] += each.weight
-    return tuple(replace(each, weight=weight) for each, weight in totals.items() if abs(weight) > _NOTHING)
+        own = replace(each, weight=0.0, mimic=0.0)
+        totals[own] = totals[own][0] + each.weight, totals[own][1] + each.mimic
+    return tuple(
+        replace(each, weight=weight, mimic=mimic) for each, (weight, mimic) in totals.items() if abs(weight) > _NOTHING
+    )
 
 
 class _Pass:

@@ -51,8 +51,10 @@ class Prompting(Section):
     """What the model is asked for.
 
     `guidance_scale` at most 1 means no guidance, one model evaluation a step; so it is outside of `guidance_interval`,
-    the shares of each pass's steps from which and until which it counts. `clip_skip` counts the text encoder's
-    last layers passed over. `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see
+    the shares of each pass's steps from which and until which it counts. With a `mimic_scale` guided predictions are
+    scaled to the range that they have with that scale, once all but a `threshold_percentile` of their values are
+    clipped. `perturbed_attention` is the scale of a guidance of its own, 0 for none. `clip_skip` counts the text
+    encoder's last layers passed over. `prompt_syntax`, `weighting` and `broken_prompt` say how prompts are read: see
     `prompt.prompt.parse` and `prompt.emphasis`; weighting None goes with the syntax. `image_guidance_scale` is of
     models that edit by instruction (InstructPix2Pix), None 1.5. `empty_negative` "zeros" stands for an empty negative
     prompt in place of its "text". `prompts` are (share of the steps, prompt) pairs instead of `prompt`, the first at 0;
@@ -64,6 +66,9 @@ class Prompting(Section):
     negative_prompt: str = default("negative_prompt")
     guidance_scale: float = default("guidance_scale")
     guidance_rescale: float = default("guidance_rescale")
+    mimic_scale: float | None = default("mimic_scale")
+    threshold_percentile: float = default("threshold_percentile")
+    perturbed_attention: float = default("perturbed_attention")
     guidance_interval: tuple[float, ...] = default("guidance_interval")
     image_guidance_scale: float | None = default("image_guidance_scale")
     empty_negative: str | None = default("empty_negative")

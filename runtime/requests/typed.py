@@ -21,6 +21,7 @@ class Aliases(TypedDict, total=False):
     cfg_scale: float | Times | None
     denoising_strength: float | Times | None
     num_inference_steps: int | Times | None
+    pag_scale: float | None
     sampler_name: str | None
 
 
@@ -39,6 +40,9 @@ class Common(Aliases, total=False):
     cache: str | None
     guidance_scale: float | Times | None
     guidance_rescale: float | None
+    mimic_scale: float | None
+    threshold_percentile: float | None
+    perturbed_attention: float | None
     guidance_interval: tuple[float, ...] | None
     image_guidance_scale: float | None
     empty_negative: str | None

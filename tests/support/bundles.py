@@ -119,11 +119,13 @@ def fake_bundle(
     image: bool = False,
     deep: bool = False,
     stored: bool = False,
+    perturbed: bool = False,
 ) -> Bundle:
     """Write and read back a bundle whose graphs are empty files; its U-Net takes so many channels beside latents, and
     float32 inputs of these axes besides; with `control` the residuals of ControlNets, with `lora` LoRAs of
     `LORA_LAYERS`, with `image` the keys and values of image prompts; with `deep` it gives deep features, and a shallow
-    graph takes them; with `stored` its file has weights of those layers."""
+    graph takes them; with `stored` its file has weights of those layers; with `perturbed` its attention can be left
+    out."""
     (folder / "tokenizer").mkdir(parents=True)
     words = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklmnopqrstuvwxyz"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="z"))
@@ -134,6 +136,11 @@ def fake_bundle(
         graphs["unet"] = _controlled(graphs["unet"])
     if image:
         graphs["unet"] = _prompted(graphs["unet"])
+    if perturbed:
+        unet = graphs["unet"]
+        own = TensorSpec("perturbed", "float32", ("rows",))
+        adapters = {**unet.adapters, "perturbed": ("perturbed",)}
+        graphs["unet"] = replace(unet, inputs=(*unet.inputs, own), adapters=adapters)
     if deep:
         graphs |= _cached(folder, graphs["unet"])
     if stored:
