@@ -23,13 +23,19 @@ SCHEDULERS = (
     "kl_optimal",
 )  # fmt: skip
 SAMPLERS = (
-    "euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpmpp_2s_ancestral",
+    "euler", "euler_ancestral", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpmpp_2s_ancestral",
     "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun",
-    "dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "deis", "ddim", "uni_pc", "uni_pc_bh2",
+    "dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "ipndm", "ipndm_v", "deis",
+    "res_multistep", "res_multistep_ancestral", "gradient_estimation", "er_sde", "seeds_2", "seeds_3", "sa_solver",
+    "sa_solver_pece", "ddim", "uni_pc", "uni_pc_bh2",
 )  # fmt: skip
 """ComfyUI's that the runtime has, in ComfyUI's order."""
-TWICE = frozenset({"heun", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu"})
-"""Those of two evaluations a step, but for some last steps."""
+TIMES = {
+    **dict.fromkeys(("heun", "dpm_2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu"), 2),
+    **dict.fromkeys(("seeds_2", "sa_solver_pece"), 2),
+    **dict.fromkeys(("heunpp2", "seeds_3"), 3),
+}
+"""Evaluations a step where there are several, but for some steps at either end."""
 
 
 def model_schedule(model: Model, shape: Sequence[int] | None = None) -> ModelSchedule | FlowSchedule:
@@ -107,7 +113,7 @@ def aligned_sigmas(kind: str, steps: int, denoise: float) -> Array:
 
 def evaluations(sampler: str, steps: int) -> int:
     """About how many times a sampler calls the model."""
-    return steps * (2 if sampler in TWICE else 1)
+    return steps * TIMES.get(sampler, 1)
 
 
 def takes_eta(sampler: str) -> bool:

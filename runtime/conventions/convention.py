@@ -20,6 +20,11 @@ from .tiles import TileRule
 _OF_DIFFUSERS = frozenset({"tcd", "pndm", "dpmpp_3m", "dpmpp_2s", "dpmpp_3s", "deis_1", "deis_3"}) | {
     f"dpmsolver_{order}" for order in ("2m", "3m", "2s", "3s")
 }
+# Those of ComfyUI that A1111 has not.
+_OF_COMFY = frozenset({
+    "ipndm", "ipndm_v", "heunpp2", "gradient_estimation", "res_multistep", "res_multistep_a", "er_sde", "seeds_2",
+    "seeds_3", "sa_solver", "sa_solver_pece",
+})  # fmt: skip
 _BROWNIAN = frozenset({"dpmpp_sde", "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde"})
 
 
@@ -106,7 +111,7 @@ A1111 = Convention(
         ("exponential", frozenset({"dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde"})),
     ),
     discards=frozenset({"dpm2", "dpm2_a", "dpmpp_3m_sde"}),  # discard_next_to_last_sigma
-    lacks=_OF_DIFFUSERS | {"ddpm", "deis"},
+    lacks=_OF_DIFFUSERS | _OF_COMFY | {"ddpm", "deis"},
     etas=(("dpm_fast", 1.0),),  # opts.eta_ancestral goes to every k-diffusion sampler that takes an eta
     by_timesteps=frozenset({"ddim", "plms", "unipc", "unipc_bh2"}),  # sd_samplers_timesteps.py
     unipc=("bh1", 3),  # opts.uni_pc_variant, uni_pc_order

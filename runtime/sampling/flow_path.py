@@ -18,9 +18,11 @@ _LOG_SNR = "it steps in log SNR, which is infinite at pure noise; take 'dpmpp_2m
 _NO_IMAGE = "it divides by the image's share, which is 0 at pure noise; take 'dpmpp_2m' or 'unipc'"
 REFUSED_SAMPLERS: Mapping[str, str] = {
     **dict.fromkeys(("dpmpp_2s", "dpmpp_3s", "dpmpp_2s_a", "dpmpp_sde", "dpm_fast"), _LOG_SNR),
+    **dict.fromkeys(("er_sde", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece"), _LOG_SNR),
     **dict.fromkeys(("dpmsolver_2m", "dpmsolver_3m", "dpmsolver_2s", "dpmsolver_3s"), _NO_IMAGE),
     **dict.fromkeys(("deis_1", "deis", "deis_3"), _NO_IMAGE),
     **dict.fromkeys(("plms", "pndm"), "its weights are those of even steps on whole timesteps; take 'lms'"),
+    "res_multistep_a": "its noise is that of betas; take 'res_multistep' or 'euler_a'",
     "restart": "the sigmas that it goes back to, 0.1 and 2, are those of betas; take 'heun'",
     "tcd": "models are distilled for it on betas alone; take 'lcm'",
 }

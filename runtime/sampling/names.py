@@ -71,6 +71,7 @@ _SAMPLER_ALIASES = {
     "dpmpp_sde": "DPMSolverSDEScheduler|dpmpp_sde_gpu",
     "dpmpp_2s": "DPMSolverSinglestepScheduler",
     "dpmpp_2s_a": "dpmpp_2s_ancestral|DPM++ 2S ancestral",
+    "res_multistep_a": "res_multistep_ancestral",
     "dpmsolver_2m": "dpmsolver",
     "deis": "DEISMultistepScheduler",
     "unipc": "UniPCMultistepScheduler|uni_pc",

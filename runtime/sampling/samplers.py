@@ -11,7 +11,7 @@ import numpy as np
 
 from ...bundles.tensor import Array
 from ...errors import InputError, unknown
-from . import ddim, dpm_solver, k_diffusion, multi_step, pndm, single_step, unipc
+from . import ddim, dpm_solver, exponential, k_diffusion, multi_step, pndm, sa_solver, single_step, slopes, unipc
 from .flow import FlowSchedule
 from .levels import SPACINGS, Level, ModelSchedule
 from .linear import Line
@@ -95,6 +95,17 @@ SAMPLERS = {
     "deis_3": _open(partial(dpm_solver.deis, order=3), end="sigma_min"),
     "dpm_fast": Sampler(k_diffusion.dpm_fast, "fraction", ve=True, eta=0.0, end="sigma_min"),
     "restart": Sampler(k_diffusion.restart, "fraction", ve=True, end="clean"),
+    "ipndm": Sampler(slopes.ipndm, "fraction", ve=True, end="clean"),
+    "ipndm_v": Sampler(slopes.ipndm_v, "fraction", ve=True, end="clean"),
+    "heunpp2": Sampler(slopes.heunpp2, "fraction", ve=True, end="clean"),
+    "gradient_estimation": Sampler(slopes.gradient_estimation, "fraction", ve=True, end="clean"),
+    "res_multistep": Sampler(exponential.res_multistep, "fraction", ve=True, end="clean"),
+    "res_multistep_a": Sampler(exponential.res_multistep_a, "fraction", ve=True, eta=1.0, end="clean"),
+    "er_sde": Sampler(exponential.er_sde, "fraction", end="clean"),
+    "seeds_2": Sampler(exponential.seeds_2, "fraction", eta=1.0, end="clean"),
+    "seeds_3": Sampler(exponential.seeds_3, "fraction", eta=1.0, end="clean"),
+    "sa_solver": Sampler(sa_solver.sa_solver, "fraction", eta=1.0, end="clean"),
+    "sa_solver_pece": Sampler(sa_solver.sa_solver_pece, "fraction", eta=1.0, end="clean"),
     "unipc": _open(unipc.unipc),
     "unipc_bh2": _open(unipc.unipc_bh2),
     "pndm": Sampler(pndm.pndm, "whole", "leading", end="set_alpha_to_one", gap=True),

@@ -37,6 +37,8 @@ class Allowed:
 
 HALF_WAY = frozenset({"sgm_uniform", "normal", "beta", "linear_quadratic"})
 
+HALF_WAY_REASON = "half-way between two timesteps float32's last bit decides which the model is given"
+
 ALLOWED = (
     *(
         Allowed(
@@ -96,7 +98,23 @@ ALLOWED = (
     ),
     Allowed(
         "comfy",
-        "half-way between two timesteps float32's last bit decides which the model is given",
+        "where steps are tiny, or grow at once by many times, the weights multiply what float32 rounds",
+        samplers=frozenset({"ipndm_v", "sa_solver", "sa_solver_pece"}),
+        schedules=frozenset({"linear_quadratic"}),
+        latents=1.2,
+        times=1.001,
+    ),
+    Allowed(
+        "comfy",
+        "SA-Solver's small systems of equations are solved in float32; half-way timesteps as below",
+        samplers=frozenset({"sa_solver", "sa_solver_pece"}),
+        latents=1e-2,
+        times=1.001,
+    ),
+    Allowed("comfy", HALF_WAY_REASON, samplers=frozenset({"seeds_3"}), latents=1e-2, times=1.001),
+    Allowed(
+        "comfy",
+        HALF_WAY_REASON,
         schedules=HALF_WAY,
         latents=1e-2,
         times=1.001,

@@ -63,6 +63,8 @@ def test_a_perfect_model_gives_its_image(
 ) -> None:
     if sampler in ("lms", "plms") and convention == "diffusers":
         return  # the flaws of diffusers are what that convention is for
+    if (sampler, convention) == ("ipndm_v", "comfy"):
+        return  # its weights of order 4 do not sum to 1 there
     if sampler in ("plms", "pndm") and prediction != "epsilon":
         return  # they take the mean of outputs at several levels, which only an epsilon keeps, as in diffusers
     if sampler == "lcm" and schedule:
@@ -264,7 +266,7 @@ def test_lines_become_a_matrix() -> None:
 def test_plans_that_end_at_the_lowest_sigma_are_finite(sampler: str, convention: str) -> None:
     model = ModelSchedule(final_sigmas_type="sigma_min")
     for schedule, steps in itertools.product((None, *SCHEDULES), (1, 2, 5, 20)):
-        if schedule == "linear_quadratic" and (sampler == "lms" or steps == 2):
+        if schedule == "linear_quadratic" and (sampler in ("lms", "ipndm_v", "er_sde") or steps == 2):
             continue  # it goes down 2.5 % in half of the steps and then to the end, too far for an extrapolation
         strengths = (1.0, 0.5) if steps > 1 else (1.0,)
         for strength in strengths:
