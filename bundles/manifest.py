@@ -49,10 +49,9 @@ class Bundle:
         return bundle
 
     def files(self) -> Iterator[File]:
-        """Every file the manifest names."""
-        yield from dict.fromkeys(encoder.tokenizer.file for encoder in self.model.encoders)
-        for graph in self.graphs.values():
-            yield from graph.files()
+        """Every file the manifest names, once."""
+        tokenizers = (encoder.tokenizer.file for encoder in self.model.encoders)
+        yield from dict.fromkeys((*tokenizers, *(file for graph in self.graphs.values() for file in graph.files())))
 
     def graph(self, name: str) -> Graph:
         """The graph called `name`; raises `BundleError` where the bundle has none."""

@@ -35,6 +35,7 @@ from .lora import LoraInputs
 from .merge import with_loras
 from .onnx import write_graph
 from .publish import check_space, publish, remove_stale
+from .shared_data import share_data
 from .stored import layer_names, stored_weights
 from .streamed import in_float32, is_half, is_large
 from .verify import LIBRARIES, compare, reference
@@ -103,7 +104,7 @@ def export_bundle(
     that of the arithmetic, `weights` that of the file (by default the same, and half where the checkpoint's are);
     graphs take and give float32 either way. `adapters` are those of `ADAPTERS` that the denoiser can take; one that a
     picture does not use costs nothing. With `lora` denoiser and text encoders are exported a second time, as graphs
-    that take LoRAs: the bundle has twice the size. `merge_lora` are LoRAs that its weights get for good, see
+    that take LoRAs, see `shared_data` for what they share. `merge_lora` are LoRAs that its weights get for good, see
     `merge.with_loras`. `freeu` are the factors b1, b2, s1 and s2 of FreeU, which the denoiser then computes with, see
     `freeu.bake`. With `deep_cache` the denoiser also gives its deep features, and a shallow graph takes them, see
     `deep_cache`. `report` is told each stage as it begins, and before them what of the checkpoint is left out: weights
@@ -148,6 +149,7 @@ def export_bundle(
         }
         encoders = tuple(EncoderFacts(name, own, components.HIDDEN, components.POOLED) for name, own in words.items())
         model = replace(model, encoders=encoders)
+        graphs = share_data(folder, graphs)
         Bundle(folder, model, graphs, f"overpaint {__version__}").write_manifest()
     return Bundle.read(bundle, verify=False)
 

@@ -71,8 +71,10 @@ def stored_weights(path: Path, layers: Layers) -> tuple[StoredWeight, ...]:
         if isinstance(tensor, ir.ExternalTensor):
             file, offset = str(tensor.location), tensor.offset or 0
         else:
-            file, offset = path.name, data.index(tensor.tobytes(), place)
-            place = offset
+            raw = tensor.tobytes()
+            # They are stored in this order; one that is not found from here on has its equal before.
+            file, offset = path.name, data.find(raw, place) if data.find(raw, place) >= 0 else data.index(raw)
+            place = max(place, offset)
         shape = tuple(map(int, tensor.shape))
         dtype = tensor.dtype.numpy().name
         found.append(StoredWeight(layer, name, file, offset, dtype, shape, bool(match["turned"]), first))

@@ -88,7 +88,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--lora",
         action="store_true",
-        help="have it take LoRAs, which may differ from picture to picture: the bundle has twice the size",
+        help="have it take LoRAs, which may differ from picture to picture: second graphs, which share weights",
     )
     parser.add_argument(
         "--merge-lora",
