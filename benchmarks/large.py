@@ -51,7 +51,7 @@ def main() -> None:
         f"load average was {os.getloadavg()[1]:.1f} at the end."
     )
     name = given.model.name
-    publish("cpu", f"large-{name}", f"A step of {name}, beside its engines alone", body, *ENGINES, write=given.write)
+    publish("sdxl", f"large-{name}", f"A step of {name}, beside its engines alone", body, *ENGINES, write=given.write)
 
 
 def _row(given: argparse.Namespace, engine: str, size: int) -> tuple[str, ...]:
