@@ -97,7 +97,9 @@ class LoraLibrary:
             raise self._missing(use)
         if self._layers is None:
             raise InputError(
-                f"this bundle takes no LoRAs, as {use.name!r} is; export its checkpoint again with --lora", "loras"
+                f"this bundle takes no LoRAs, as {use.name!r} is; export its checkpoint again with --lora, or have "
+                "LoRAs merged into its weights (lora_mode 'merged')",
+                "loras",
             )
         if not use.text * use.base and not use.unet:
             return None
