@@ -11,6 +11,7 @@ import pytest
 from overpaint.errors import InputError
 from overpaint.workflow.bench import Workbench
 from overpaint.workflow.document import parse
+from overpaint.workflow.frontend.read import from_page
 from overpaint.workflow.layout import page_format
 from overpaint.workflow.registry import standard
 
@@ -50,6 +51,9 @@ def test_what_is_laid_out_says_the_same(path: Path, tmp_path: Path) -> None:
         for name, value in node["inputs"].items():
             is_link = isinstance(value, list) and len(value) == 2 and value[0] in ids
             assert found["inputs"][name] == ([ids[value[0]], value[1]] if is_link else value), name
+    opened = {id: step["inputs"] for id, step in from_page(page, standard()).source.items()}
+    given = {id: {name: v for name, v in step["inputs"].items() if v is not None} for id, step in again.items()}
+    assert opened == given, "the reader of such files agrees"
     places = {record["id"]: record["pos"] for record in page["nodes"]}
     assert len(set(map(tuple, places.values()))) == len(places)
     assert all(places[source][0] < places[target][0] for _, source, _, target, *_ in page["links"])
