@@ -12,7 +12,7 @@ from .arguments import add_options
 
 if TYPE_CHECKING:
     from ..runtime.requests.controls import Control
-    from ..runtime.tools.beside import Beside
+    from ..runtime.tools.per_picture import PerPicture
 
 FORM = (
     "NET[=IMAGE][,weight=W][,start=S][,end=E][,mode=M][,preprocessor=P][,resolution=N][,fit=F][,thresholds=A/B]"
@@ -32,11 +32,12 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 _FIELDS = {"type": "control_type"}
 
 
-def control(text: str, folders: bool = False) -> Control | Beside:
-    """A ControlNet of a request, such as "edges=sketch.png,weight=0.8,end=0.7"; with `folders` a `Beside` of one."""
+def control(text: str, folders: bool = False) -> Control | PerPicture:
+    """A ControlNet of a request, such as "edges=sketch.png,weight=0.8,end=0.7";
+    of a folder, with `folders`, a `PerPicture`."""
     from ..errors import InputError, unknown
     from ..runtime.requests.controls import Control
-    from ..runtime.tools.beside import Beside
+    from ..runtime.tools.per_picture import PerPicture
 
     first, *others = text.split(",")
     net, _, image = first.partition("=")
@@ -48,7 +49,7 @@ def control(text: str, folders: bool = False) -> Control | Beside:
                 raise unknown("part of a control", name, _READERS)
             given[_FIELDS.get(name, name)] = _READERS[name](value)
         if folders and image and Path(image).is_dir():
-            return Beside(Path(image), Control, {"net": net, **given})
+            return PerPicture(Path(image), Control, {"net": net, **given})
         if image:
             given["image"] = image
         return Control(net, **given)

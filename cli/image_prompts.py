@@ -15,7 +15,8 @@ FORM = "FILE[:WEIGHT][,start=S][,end=S][,blocks=B][,mask=FILE][,negative=FILE][,
 
 
 def image_prompt(text: str, folders: bool = False) -> Any:
-    """An `ImagePrompt` of a text such as fox.png:0.8,end=0.5,blocks=style; with `folders` a `Beside` of a folder."""
+    """An `ImagePrompt` of a text such as fox.png:0.8,end=0.5,blocks=style; of a
+    folder, with `folders`, a `PerPicture`."""
     from ..errors import InputError
 
     first, *pairs = text.split(",") if not Path(text).is_file() else [text]
@@ -36,7 +37,7 @@ def _read(file: str, given: dict[str, Any], folders: bool) -> Any:
     from ..runtime.imaging.mask import read as read_mask
     from ..runtime.imaging.picture import read
     from ..runtime.requests.image_prompts import BLOCKS, ImagePrompt
-    from ..runtime.tools.beside import Beside
+    from ..runtime.tools.per_picture import PerPicture
 
     made = dict(given)
     if (mask := made.pop("mask", None)) is not None:
@@ -46,7 +47,7 @@ def _read(file: str, given: dict[str, Any], folders: bool) -> Any:
     if (blocks := made.get("blocks", "all")) not in BLOCKS and "/" in blocks:
         made["blocks"] = tuple(_number("blocks", weight) for weight in blocks.split("/"))
     if folders and Path(file).is_dir():
-        return Beside(Path(file), ImagePrompt, made)
+        return PerPicture(Path(file), ImagePrompt, made)
     return ImagePrompt(read(file), **made)
 
 

@@ -102,14 +102,9 @@ def teach(pipe: Pipeline, embeddings: Sequence[Path]) -> None:
 
 def embedding_hashes(embeddings: Sequence[Path]) -> list[str]:
     """The hashes of textual inversions' files; raises `InputError` for one that cannot be read."""
-    import hashlib
+    from ..runtime.tools.folder import content
 
-    from ..errors import InputError
-
-    try:
-        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in embeddings]
-    except OSError as exc:
-        raise InputError(f"{exc.filename}: cannot be read ({exc.strerror}); check the path") from exc
+    return list(map(content, embeddings))
 
 
 def _is_file(text: str) -> bool:

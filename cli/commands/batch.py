@@ -79,12 +79,12 @@ def batch(
     hashes = [graph.sha256 for graph in bundle.graphs.values()]
     hashes += adapter_hashes(options, engine)
     wanted = [hashes, settings.key(), embedding_hashes(embeddings), quality, strip_metadata]
-    loras = lora_hashes(engine)
+    loras = lora_hashes(options, engine)
 
-    def besides(source: Path) -> list[str]:
+    def others(source: Path) -> list[str]:
         return [*settings.own(source), *loras(caption(source, prompt))]
 
-    planned = list(plan(sources, paths, prompt, wanted, journal, overwrite, besides))
+    planned = list(plan(sources, paths, prompt, wanted, journal, overwrite, others))
     items = [item for item in planned if isinstance(item, Item)]
     skipped = [_skip(console, item) for item in planned if not isinstance(item, Item)]
     older = {path for item in items for path, _ in item.todo.values() if journal.made(path)}

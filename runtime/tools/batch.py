@@ -20,8 +20,8 @@ from ..requests.expand import expand
 from ..requests.guidance import parse_prompts
 from ..requests.request import Request
 from ..requests.result import Output
-from .beside import as_json, besides, resolved
 from .folder import Item, Journal, Skipped, check_folder
+from .per_picture import as_json, per_picture, resolved
 
 # Images whose size's run is not full yet: at most so many times those that run together.
 _HELD = 4
@@ -32,7 +32,7 @@ class Settings:
     """What every picture of a batch is asked: the prompt where it has none of its own, a request's options, how many
     images, the seed of the first.
 
-    Among its controls and image prompts may be some `Beside`, for which places are counted from `folder`. Raises
+    Among its controls and image prompts may be some `PerPicture`, for which places are counted from `folder`. Raises
     `InputError` for options that no picture could be made with.
     """
 
@@ -63,7 +63,7 @@ class Settings:
 
     def own(self, source: Path) -> list[str]:
         """The hashes of what a picture has of its own; raises `InputError` where it has not."""
-        return [each.content(self._place(source)) for each in besides(self.options)]
+        return [each.content(self._place(source)) for each in per_picture(self.options)]
 
     def _place(self, source: Path) -> Path:
         return source.relative_to(self.folder) if source.is_relative_to(self.folder) else Path(source.name)

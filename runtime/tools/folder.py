@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...bundles.graph import sha256
 from ...bundles.textfile import decode
 from ...errors import InputError, OutputError
 from ..imaging.formats import HEAD, endings, formats_of
@@ -192,24 +193,24 @@ def plan(
     settings: Any,
     journal: Journal,
     overwrite: bool = False,
-    besides: Callable[[Path], list[str]] = lambda source: [],
+    others: Callable[[Path], list[str]] = lambda source: [],
 ) -> Iterator[Item | Skipped]:
     """What is to be done for each picture. Nothing, where all of it was done from the same file, prompt and settings.
 
-    `settings` is all else that results hang on, such as the model's hashes, as JSON. `besides` gives the hashes of what
-    a picture has beside its own file, and raises `InputError` for one that is passed over. A file that exists and that
+    `settings` is all else that results hang on, such as the model's hashes, as JSON. `others` gives the hashes of what
+    a picture has besides its own file, and raises `InputError` for one that is passed over. A file that exists and that
     the journal does not know is skipped, unless `overwrite`.
     """
     for source, own in zip(sources, paths, strict=True):
         try:
             text = caption(source, prompt)
-            content = [_content(source), *besides(source)]
+            hashes = [_picture(source), *others(source)]
         except InputError as exc:
             yield Skipped(source, str(exc))
             continue
         todo, there = {}, 0
         for index, path in enumerate(own):
-            key = _key(settings, text, *content, index)
+            key = _key(settings, text, *hashes, index)
             if journal.has(path, key):
                 there += 1
             elif overwrite or journal.owns(path) or not os.path.lexists(path):
@@ -228,14 +229,22 @@ def check_folder(out: Path) -> None:
     check_place(out / JOURNAL)
 
 
-def _content(source: Path) -> str:
+def content(path: Path) -> str:
+    """The hash of a file; raises `InputError` for one that cannot be read."""
+    try:
+        return sha256(path)
+    except OSError as exc:
+        raise InputError(f"{path}: cannot be read ({exc.strerror}); check the path and its permissions") from exc
+
+
+def _picture(source: Path) -> str:
+    """The hash of a picture's file; raises `InputError` for a file of another kind, too."""
     try:
         with source.open("rb") as stream:
             formats_of(stream.read(HEAD), str(source))
-            stream.seek(0)
-            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as exc:
         raise InputError(f"{source}: cannot be read ({exc.strerror}); check its permissions") from exc
+    return content(source)
 
 
 def _key(*parts: Any) -> str:

@@ -38,7 +38,14 @@ def test_without_any_nothing_is_said() -> None:
     assert arguments == {"engine": {}, "loras": None}
 
 
-def test_a_batch_sees_that_a_lora_is_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("lora", "seen"),
+    [((), "1 written (1 replaced), 1 already there"), (("--lora", "ink:0.5"), "2 written (2 replaced)")],
+    ids=["by a prompt", "by an option"],
+)
+def test_a_batch_sees_that_a_lora_is_another(
+    lora: tuple[str, ...], seen: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake_bundle(tmp_path / "bundle", lora=True)
     for name in ("in/a.png", "in/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -47,8 +54,8 @@ def test_a_batch_sees_that_a_lora_is_another(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "loras").mkdir()
     ink = files.write(tmp_path / "loras/ink.safetensors", files.unet(1))
     words = ["batch", tmp_path / "in", "a fox", "-o", tmp_path / "out", "--model", tmp_path / "bundle", "--seed", 1]
-    words += ["--engine", "fake", "--steps", 4, "--loras", tmp_path / "loras"]
+    words += ["--engine", "fake", "--steps", 4, "--loras", tmp_path / "loras", *lora]
     assert main(list(map(str, words))) == 0
     files.write(ink, files.unet(2))
     assert main(list(map(str, words))) == 0
-    assert "1 written (1 replaced), 1 already there" in capsys.readouterr().out
+    assert seen in capsys.readouterr().out

@@ -11,7 +11,7 @@ from overpaint import Control, ImagePrompt, InputError
 from overpaint.runtime.imaging.picture import read
 from overpaint.runtime.requests.image_prompts import ImagePrompt as Prompt
 from overpaint.runtime.tools.batch import Settings
-from overpaint.runtime.tools.beside import Beside, as_json, besides, resolved
+from overpaint.runtime.tools.per_picture import PerPicture, as_json, per_picture, resolved
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_each_picture_has_the_file_of_its_name(folder: Path) -> None:
-    own = Beside(folder, Control, {"net": "edges", "weight": 0.5})
+    own = PerPicture(folder, Control, {"net": "edges", "weight": 0.5})
     for place, level in {"a.png": 0, "a.jpg": 0, "b.png": 40, "c.webp": 120, "deep/a.webp": 160}.items():
         made = own.of(Path(place))
         assert isinstance(made, Control)
@@ -40,27 +40,27 @@ def test_each_picture_has_the_file_of_its_name(folder: Path) -> None:
 def test_options_keep_their_order(folder: Path) -> None:
     fixed = Control("depth", np.zeros((8, 8, 3), np.uint8))
     options: dict[str, Any] = {
-        "controls": [Beside(folder, Control, {"net": "edges"}), fixed],
-        "image_prompts": [Beside(folder, ImagePrompt, {"weight": 0.5})],
+        "controls": [PerPicture(folder, Control, {"net": "edges"}), fixed],
+        "image_prompts": [PerPicture(folder, ImagePrompt, {"weight": 0.5})],
         "steps": 4,
     }
     made = resolved(options, Path("b.png"))
     assert [each.net for each in made["controls"]] == ["edges", "depth"]
     assert (made["image_prompts"][0].weight, made["steps"]) == (0.5, 4)
     assert resolved(options, None) == {**options, "controls": (fixed,), "image_prompts": ()}
-    assert len(besides(options)) == 2
+    assert len(per_picture(options)) == 2
     assert as_json(options)["controls"][0] == ["Control", {"net": "edges"}]
 
 
 def test_what_no_picture_could_have_is_known_at_once(folder: Path) -> None:
     with pytest.raises(InputError, match="from 0 to 2"):
-        Beside(folder, Control, {"net": "edges", "weight": 3})
+        PerPicture(folder, Control, {"net": "edges", "weight": 3})
     with pytest.raises(InputError, match="from 0"):
-        Beside(folder, Prompt, {"weight": -1})
+        PerPicture(folder, Prompt, {"weight": -1})
 
 
 def test_places_are_counted_from_the_batchs_folder(folder: Path) -> None:
-    settings = Settings("a", {"controls": [Beside(folder, Control, {"net": "edges"})]}, folder=Path("in"))
+    settings = Settings("a", {"controls": [PerPicture(folder, Control, {"net": "edges"})]}, folder=Path("in"))
     picture = read(np.zeros((8, 8, 3), np.uint8))
     [deep] = settings.requests(picture, "a", Path("in/deep/a.png"))
     [flat] = settings.requests(picture, "a", Path("elsewhere/a.png"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,14 @@ from ..imaging.picture import Picture, read
 from ..provenance.frozen import freeze
 from ..requests.controls import Control
 from ..requests.image_prompts import ImagePrompt
+from .folder import content
 
 FIELDS = ("controls", "image_prompts")
 """The options that may have some."""
 
 
 @dataclass(frozen=True)
-class Beside:
+class PerPicture:
     """A `Control` or an `ImagePrompt`, by `kind`, with the `fields` that all pictures of a batch have alike; its image
     is, of each, the file of the picture's name in a `folder`.
 
@@ -42,14 +42,10 @@ class Beside:
 
     def content(self, place: Path) -> str:
         """The hash of a picture's file; raises `InputError` as `of` does."""
-        path = self._file(place)
-        try:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as exc:
-            raise InputError(f"{path}: cannot be read ({exc.strerror}); check its permissions") from exc
+        return content(self._file(place))
 
     @property
-    def said(self) -> list[Any]:
+    def record(self) -> list[Any]:
         """What all pictures have alike, as JSON."""
         return [self.kind.__name__, {name: freeze(value) for name, value in self.fields.items()}]
 
@@ -71,15 +67,15 @@ def resolved(options: Mapping[str, Any], place: Path | None) -> dict[str, Any]:
     """Options with what the picture at a place has of its own; without a place that is left out."""
     made = dict(options)
     for name in FIELDS:
-        if any(isinstance(each, Beside) for each in made.get(name) or ()):
-            own = [each.of(place) if place and isinstance(each, Beside) else each for each in made[name]]
-            made[name] = tuple(each for each in own if not isinstance(each, Beside))
+        if any(isinstance(each, PerPicture) for each in made.get(name) or ()):
+            own = [each.of(place) if place and isinstance(each, PerPicture) else each for each in made[name]]
+            made[name] = tuple(each for each in own if not isinstance(each, PerPicture))
     return made
 
 
-def besides(options: Mapping[str, Any]) -> list[Beside]:
+def per_picture(options: Mapping[str, Any]) -> list[PerPicture]:
     """What pictures have of their own among options."""
-    return [each for name in FIELDS for each in options.get(name) or () if isinstance(each, Beside)]
+    return [each for name in FIELDS for each in options.get(name) or () if isinstance(each, PerPicture)]
 
 
 def as_json(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +83,7 @@ def as_json(options: Mapping[str, Any]) -> dict[str, Any]:
     made = {}
     for name, value in options.items():
         if name in FIELDS:
-            made[name] = [each.said if isinstance(each, Beside) else freeze(each) for each in value or ()]
+            made[name] = [each.record if isinstance(each, PerPicture) else freeze(each) for each in value or ()]
         else:
             made[name] = freeze(value)
     return made
