@@ -142,7 +142,7 @@ def weighted_phrases(
         now = evaluation - at.first
         guided = at.guided[now] and not guidance.embedded
         scale = max(request.guidance_scale, 1.0) if guided else 1.0
-        mimic = scale if request.mimic_scale is None or not guided else request.mimic_scale
+        mimic = scale if request.mimic_scale is None or not guided or scale == 1 else request.mimic_scale
         phrases = [
             WeightedPhrase(phrases[now], scale * weight, place if prompts.regions else None, mimic=mimic * weight)
             for place, timeline in enumerate(at.timelines)

@@ -71,6 +71,13 @@ def test_without_guidance_there_is_nothing_to_threshold(fake: Pipeline, request_
     assert np.array_equal(alone(fake, replace(plain, mimic_scale=3.0)), alone(fake, plain))
 
 
+def test_without_guidance_rows_of_other_kinds_keep_their_range(guided: Pipeline, request_of: Request) -> None:
+    for kind in ({"perturbed_attention": 2.0}, {"prompt": "a AND b"}):
+        plain = replace(request_of, guidance_scale=1.0, **kind)
+        made = alone(guided, replace(plain, mimic_scale=0.5))
+        assert np.abs(made.astype(int) - alone(guided, plain)).max() <= 1
+
+
 def test_what_is_thresholded_has_the_range_of_less_guidance() -> None:
     random = np.random.default_rng(1)
     less, means = random.standard_normal((4, 9, 7)), random.standard_normal((4, 1, 1))
