@@ -56,7 +56,7 @@ COMMON: Mapping[str, Rule] = {
     "RNG": ("noise", _choice("RNG", _NOISE)),
     "CFG Rescale phi": ("guidance_rescale", float),
     "Mimic scale": ("mimic_scale", float),
-    "Threshold percentile": ("threshold_percentile", lambda text: float(text) / 100),
+    "Threshold percentile": ("threshold_percentile", lambda text: round(float(text) / 100, 12)),
     "Perturbed attention": ("perturbed_attention", float),
     "Guidance interval": ("guidance_interval", _numbers),
     "Lora weight": ("lora_weight", float),

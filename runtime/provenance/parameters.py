@@ -100,7 +100,7 @@ def _extra(request: Request, plan: Plan) -> Iterator[tuple[str, str]]:
         yield "CFG Rescale phi", str(request.guidance_rescale)
     if request.mimic_scale is not None:
         yield "Mimic scale", str(request.mimic_scale)
-        yield "Threshold percentile", f"{100 * request.threshold_percentile:g}"
+        yield "Threshold percentile", f"{100 * request.threshold_percentile:.12g}"
     if request.perturbed_attention:
         yield "Perturbed attention", str(request.perturbed_attention)
     if request.guidance_interval:

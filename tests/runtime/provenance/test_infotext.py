@@ -233,6 +233,12 @@ def test_another_models_hash_is_a_note(fake: Pipeline) -> None:
     assert from_infotext(text(f"Model hash: {own}")).unlike(fake.bundle) is None
 
 
+@pytest.mark.parametrize("share", [0.007, 0.9995, 0.123456789, 1.0])
+def test_a_percentile_is_read_as_it_was(fake: Pipeline, picture: NDArray[np.uint8], share: float) -> None:
+    [first] = fake.start(picture, "a", mimic_scale=3.0, threshold_percentile=share).prepared
+    assert from_infotext(first.parameters).options["threshold_percentile"] == share
+
+
 FOLLOWED = {
     "strength": st.floats(0.1, 1),
     "steps": st.integers(10, 40),
