@@ -11,13 +11,13 @@ from typing import Any
 from PIL import Image
 
 from ...runtime.imaging.metadata import Parameters, parse_parameters
-from ...runtime.imaging.output import encode
 from ...version import __version__
 from ..jobs import Job
 from ..made import Made, MadePicture
 from ..service import Service
 from .lists import model_hash
 from .options import Reading
+from .pictures import base64_png
 
 _BLANKED = ("init_images", "mask")
 # What `info` has keys of its own for, or says of the picture's file.
@@ -32,7 +32,7 @@ def answer(service: Service, reading: Reading, job: Job, made: Made, maps: Seque
         for picture in made.pictures:
             data = picture.encoded(order.kind, quality=order.quality)
             images.append(base64.b64encode(data).decode())
-        images += [base64.b64encode(encode(each, ".png", None)[0]).decode() for each in maps if made.pictures]
+        images += [base64_png(each) for each in maps if made.pictures]
     shown = dict(call)
     if not call.get("include_init_images"):
         shown |= {name: None for name in _BLANKED if name in shown}

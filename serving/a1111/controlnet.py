@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from starlette.requests import Request
-
-from ...runtime.imaging.output import encode
 from ...runtime.imaging.preprocessors import ALIASES, INPAINT, PREPROCESSORS
 from ...runtime.model.model import Model
 from ..controls import MOST, preprocessors
@@ -17,6 +12,7 @@ from ..documents import Document
 from ..service import Service
 from .detected import detected
 from .fields import DETECT, read_call
+from .pictures import base64_png
 from .units import IP_ADAPTERS, LEAST_RESOLUTION, MOST_RESOLUTION, RESOLUTION, WHOLE, titled
 
 VERSION = 3
@@ -56,12 +52,10 @@ def control_types(service: Service, model: Model) -> dict[str, Any]:
     return {"control_types": made}
 
 
-async def detect(service: Service, request: Request, document: Document) -> dict[str, Any]:
+def detect(service: Service, document: Document) -> dict[str, Any]:
     """What modules make of pictures."""
-    call = read_call(document, DETECT)
-    with service.place(request.state.owner):
-        images = await asyncio.to_thread(detected, service, call)
-        return {"info": "Success", "images": [await asyncio.to_thread(_encoded, image) for image in images]}
+    images = detected(service, read_call(document, DETECT))
+    return {"info": "Success", "images": [base64_png(image) for image in images]}
 
 
 def settings() -> dict[str, int]:
@@ -92,7 +86,3 @@ def _type(modules: Iterable[str], models: Iterable[str], module: str, model: str
         "default_option": module,
         "default_model": model,
     }
-
-
-def _encoded(image: Any) -> str:
-    return base64.b64encode(encode(image, ".png", None)[0]).decode()

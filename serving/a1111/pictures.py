@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import binascii
 from typing import Any
 
@@ -11,6 +12,7 @@ from ...errors import InputError, RefusedError
 from ...runtime.imaging import mask as masks
 from ...runtime.imaging.mask import Mask
 from ...runtime.imaging.opening import open_image
+from ...runtime.imaging.output import encode
 from ...runtime.imaging.picture import Picture
 from ...runtime.imaging.picture import read as read_picture
 from ...runtime.imaging.resize import fit
@@ -66,6 +68,11 @@ def fitted(picture: Picture, mask: Mask | None, size: Size, mode: str) -> tuple[
 def blank(size: Size) -> tuple[Picture, Any]:
     """A picture of nothing, and a mask uint8 [height, width] that has all of it."""
     return read_picture(Image.new("RGB", size, GREY)), masks.read(Image.new("L", size, 255), size).levels
+
+
+def base64_png(image: Image.Image) -> str:
+    """A picture as PNG in base64, as answers have it."""
+    return base64.b64encode(encode(image, ".png", None)[0]).decode()
 
 
 def resized(picture: Picture, size: Size, nearest: bool = False) -> Picture:

@@ -117,7 +117,8 @@ class Dialect:
 
     async def detect(self, request: Request) -> Any:
         """What a module makes of pictures: the hints that ControlNets follow."""
-        return await controlnet.detect(self._service, request, await self._document(request))
+        with self._service.place(request.state.owner):
+            return await asyncio.to_thread(controlnet.detect, self._service, await self._document(request))
 
     async def paint(self, request: Request) -> Any:
         """Img2img or txt2img, as the address says."""

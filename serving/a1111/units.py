@@ -28,7 +28,7 @@ LEAST_RESOLUTION, RESOLUTION, MOST_RESOLUTION = 64, 512, 2048
 WHOLE = ("none", "tile_resample", INPAINT)
 """Preprocessors that have no resolution of their own."""
 _ALIASES = {"guidance": "guidance_end", "input_image": "image"}
-_TITLE = re.compile(r"(.*?)\s*(?:\[([0-9a-f]{4,64})\])?")
+_HASH = re.compile(r"\[([0-9a-f]{4,64})\]\Z")
 # Their other names in its earlier versions.
 _RESIZE_MODES = {
     "Inner Fit (Scale to Fit)": "crop",
@@ -171,10 +171,14 @@ def titled(offered: Mapping[str, str]) -> list[str]:
 
 def find_model(kind: str, title: str, offered: Mapping[str, str]) -> str:
     """The name of a model by its name, with its hash or without; raises `InputError` for another."""
+    title = title.strip()
     if title in ("", "None"):
-        raise InputError(f"it names no model; give one of {', '.join(titled(offered)) or 'none: there is none here'}")
-    match = _TITLE.fullmatch(title.strip())
-    name, sha256 = match.groups() if match else (title, None)
+        known = ", ".join(titled(offered))
+        raise InputError(
+            f"it names no model; {f'give one of {known}' if known else 'there is none here, leave it out'}"
+        )
+    match = _HASH.search(title)
+    name, sha256 = (title[: match.start()].rstrip(), match[1]) if match else (title, None)
     for own, hash_ in offered.items():
         if own.lower() == name.lower() or (sha256 and hash_.startswith(sha256)):
             return own

@@ -11,7 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import overpaint
-from overpaint import Control, ImagePrompt, Pipeline, from_infotext
+from overpaint import Control, ImagePrompt, InputError, Pipeline, from_infotext
+from overpaint.serving.a1111.units import find_model
 from overpaint.serving.adapters import lend
 from overpaint.serving.app import create_app
 from overpaint.serving.service import Service
@@ -276,3 +277,13 @@ def test_detect(sdapi: Sdapi, file: bytes, hint: bytes, mask_file: bytes, lone: 
         response = detect(**wrong)
         assert response.status_code == 422
         assert words in response.json()["detail"]
+
+
+def test_models_are_found_by_name_and_by_hash() -> None:
+    offered = {"edges": "0123456789", "depth [v2]": "abcdef0123"}
+    for title in ("edges", "Edges [01234567]", " edges  ", "renamed [0123]", "[0123]"):
+        assert find_model("ControlNet", title, offered) == "edges"
+    assert find_model("ControlNet", "depth [v2]", offered) == "depth [v2]"
+    for title in ("None", " ", "pose", "pose [9999]", "a" + " " * 10**6 + "x"):
+        with pytest.raises(InputError, match=r"edges \[01234567\]"):
+            find_model("ControlNet", title, offered)
