@@ -11,6 +11,7 @@ from onnxscript import ir
 from torch import Tensor, nn
 
 from ..bundles.graph import StoredWeight
+from ..errors import ExportError
 from .lazy import lazy
 from .lora import layers_of, original
 
@@ -64,17 +65,21 @@ def stored_weights(path: Path, layers: Layers) -> tuple[StoredWeight, ...]:
     """Where the weights of layers lie in the files of the graph at `path`."""
     found, data, place = [], path.read_bytes(), 0
     for name, value in ir.load(path).graph.initializers.items():
-        match = _NAME.fullmatch(name)
-        if match is None or match["weight"] not in layers or (tensor := value.const_value) is None:
+        if (tensor := value.const_value) is None:
             continue
-        layer, first = layers[match["weight"]]
         if isinstance(tensor, ir.ExternalTensor):
             file, offset = str(tensor.location), tensor.offset or 0
         else:
+            # They follow one another in this order, so that two of equal numbers are told apart.
             raw = tensor.tobytes()
-            # They are stored in this order; one that is not found from here on has its equal before.
-            file, offset = path.name, data.find(raw, place) if data.find(raw, place) >= 0 else data.index(raw)
-            place = max(place, offset)
+            file, offset = path.name, data.find(raw, place)
+            place = max(place, offset + len(raw))
+        match = _NAME.fullmatch(name)
+        if match is None or match["weight"] not in layers:
+            continue
+        if offset < 0:
+            raise ExportError(f"{path.name}: does not hold the numbers of {name} as they are; report this")
+        layer, first = layers[match["weight"]]
         shape = tuple(map(int, tensor.shape))
         dtype = tensor.dtype.numpy().name
         found.append(StoredWeight(layer, name, file, offset, dtype, shape, bool(match["turned"]), first))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxscript import ir
 
 import overpaint
 from overpaint.bundles.manifest import Bundle
@@ -12,6 +13,7 @@ from overpaint.engines.compare import relative_error
 from overpaint.export import bundle as stage
 from overpaint.export.checkpoints.load import load_unet, supported
 from overpaint.export.merge import with_loras
+from overpaint.export.stored import stored_weights
 from overpaint.loras.file import read_lora
 from overpaint.loras.weights import LoraUse
 from overpaint.runtime.conditioning.lora.merge import StoredLayers, merged_weights
@@ -45,6 +47,19 @@ def test_every_layer_is_found_with_its_weights(bundle: Bundle, checkpoint: Path)
     assert seen.keys() == wanted.keys()
     for name, parts in seen.items():
         assert np.array_equal(np.concatenate([own for _, own in sorted(parts, key=lambda one: one[0])]), wanted[name])
+
+
+def test_equal_weights_within_a_graph_have_places_of_their_own(tmp_path: Path) -> None:
+    weights = [ir.tensor(np.full((4, 4), value, np.float32), name=f"model.{value}{place}.weight")
+               for place, value in enumerate((0, 1, 0, 1))]  # fmt: skip
+    values = [ir.Value(name=each.name, const_value=each) for each in weights]
+    graph = ir.Graph([], [], nodes=[], initializers=values, opset_imports={"": 23}, name="g")
+    ir.save(ir.Model(graph, ir_version=10), tmp_path / "graph.onnx")
+    stored = stored_weights(tmp_path / "graph.onnx", {str(each.name): (str(each.name), 0) for each in weights})
+    assert [place.tensor for place in stored] == [each.name for each in weights]
+    assert len({place.offset for place in stored}) == 4
+    for place, each in zip(stored, weights, strict=True):
+        assert np.array_equal(np.memmap(tmp_path / place.file, "f4", "r", place.offset, (4, 4)), each.numpy())
 
 
 def test_the_weights_are_those_of_the_export_with_the_lora(bundle: Bundle, checkpoint: Path, lora: Path) -> None:
