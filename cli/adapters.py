@@ -8,7 +8,7 @@ from typing import Any
 
 
 def lora_hashes(options: Mapping[str, Any], engine: Mapping[str, Any]) -> Callable[[str], list[str]]:
-    """What gives the hashes of the LoRAs that a request or its prompt names among those that a model is loaded with.
+    """What gives the hashes of the LoRAs that a request or its prompts name among those that a model is loaded with.
 
     Raises `InputError` for a place of LoRAs that is not there; what it gives does so for a file that cannot be read.
     """
@@ -22,9 +22,9 @@ def lora_hashes(options: Mapping[str, Any], engine: Mapping[str, Any]) -> Callab
     known = cache(content)
     own = [parse_use(text) for text in options.get("loras") or ()]
 
-    def named(prompt: str) -> list[str]:
+    def named(prompts: str) -> list[str]:
         try:
-            uses = [*own, *take_tags(prompt)[1]]
+            uses = [*own, *take_tags(prompts)[1]]
         except InputError:
             return []  # is said where the prompt is read
         return [known(library.paths[use.name]) for use in uses if use.name in library.paths]

@@ -82,7 +82,7 @@ def batch(
     loras = lora_hashes(options, engine)
 
     def others(source: Path) -> list[str]:
-        return [*settings.own(source), *loras(caption(source, prompt))]
+        return [*settings.own(source), *loras(f"{caption(source, prompt)} {negative_prompt}")]
 
     planned = list(plan(sources, paths, prompt, wanted, journal, overwrite, others))
     items = [item for item in planned if isinstance(item, Item)]

@@ -40,8 +40,12 @@ def test_without_any_nothing_is_said() -> None:
 
 @pytest.mark.parametrize(
     ("lora", "seen"),
-    [((), "1 written (1 replaced), 1 already there"), (("--lora", "ink:0.5"), "2 written (2 replaced)")],
-    ids=["by a prompt", "by an option"],
+    [
+        ((), "1 written (1 replaced), 1 already there"),
+        (("--lora", "ink:0.5"), "2 written (2 replaced)"),
+        (("--negative-prompt", "grey <lora:ink:0.5>"), "2 written (2 replaced)"),
+    ],
+    ids=["by a prompt", "by an option", "by the negative prompt"],
 )
 def test_a_batch_sees_that_a_lora_is_another(
     lora: tuple[str, ...], seen: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -51,7 +51,7 @@ class LoraLibrary:
         self._partial = partial
         self._places: list[Path] = []
         self._paths: dict[str, Path] = {}
-        self._read: OrderedDict[str, tuple[tuple[float, int], CheckedLora]] = OrderedDict()
+        self._read: OrderedDict[str, tuple[tuple[Path, int, int], CheckedLora]] = OrderedDict()
         self._fitted: OrderedDict[tuple[str, str], UsedLora] = OrderedDict()
         self._lock = Lock()
 
@@ -93,7 +93,8 @@ class LoraLibrary:
 
         Raises `InputError` for a name that is not there, a bundle that takes no LoRAs, and as `check_lora`.
         """
-        if use.name not in self._paths:
+        path = self._paths.get(use.name)
+        if path is None:
             raise self._missing(use)
         if self._layers is None:
             raise InputError(
@@ -104,7 +105,7 @@ class LoraLibrary:
         if not use.text * use.base and not use.unet:
             return None
         with self._lock:
-            lora = self._checked(use.name, self._layers)
+            lora = self._checked(use.name, path, self._layers)
             key = lora.file.sha256, use.blocks
             if key not in self._fitted:
                 self._fitted[key] = UsedLora(use, lora.file.sha256, lora.file.short_hash, *lora.fit(use))
@@ -126,13 +127,12 @@ class LoraLibrary:
             f"there is no LoRA {use.name!r}: no folder of them is named; load the model with loras=DIR", "loras"
         )
 
-    def _checked(self, name: str, layers: Layers) -> CheckedLora:
-        path = self._paths[name]
+    def _checked(self, name: str, path: Path, layers: Layers) -> CheckedLora:
         try:
             status = path.stat()
         except OSError as exc:
             raise InputError(f"{path.name}: cannot be read ({exc.strerror}); put it back", "loras") from exc
-        changed = status.st_mtime, status.st_size
+        changed = path, status.st_mtime_ns, status.st_size
         if name not in self._read or self._read[name][0] != changed:
             self._read[name] = changed, layers.check(read_lora(path), self._partial)
         self._read.move_to_end(name)

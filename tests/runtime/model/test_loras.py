@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,19 @@ def test_a_library_looks_again(bundle: Path, picture: Array, tmp_path: Path) -> 
     first = pixels(pipe, picture, "<lora:new>")
     loras.write(path, loras.unet(2, rank=3))
     assert not np.array_equal(pixels(pipe, picture, "<lora:new>"), first)
+
+
+def test_a_name_may_become_another_file_s(bundle: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for seed, each in enumerate(folders):
+        each.mkdir()
+        path = loras.write(each / "ink.safetensors", loras.unet(seed))
+        os.utime(path, ns=(1, 1))
+    library = overpaint.load(bundle, engine="fake", loras=folders).model.loras
+    first = library.hashes([LoraUse("ink")])
+    (folders[0] / "ink.safetensors").unlink()
+    library.refresh()
+    assert first != library.hashes([LoraUse("ink")])
 
 
 def test_tags_are_read_as_a1111_reads_them() -> None:
