@@ -68,7 +68,7 @@ ALLOWED = (
             program,
             "the sigma that a step from the highest to the lowest goes down to is a difference of nearly equal numbers",
             samplers=frozenset({"dpm2_a", "dpmpp_2s_a"}),
-            schedules=frozenset({"kl_optimal", "exponential", "polyexponential"}),
+            schedules=frozenset({"kl_optimal", "exponential", "polyexponential", "karras", "automatic"}),
             steps=frozenset({1, 2}),
             latents=1e-3,
             times=0.02,
