@@ -20,17 +20,22 @@ def tiny() -> Pipeline:
     return load("tiny")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "input").mkdir()
+def fill(folder: Path) -> Path:
+    """Give a folder the pictures that the examples load."""
+    (folder / "input").mkdir()
     for name in ("cat", "fox", "hamburger-sketch", "octopus", "rocket"):
-        shutil.copy(MODELS / f"examples/{name}.png", tmp_path / "input")
+        shutil.copy(MODELS / f"examples/{name}.png", folder / "input")
     hole = np.zeros((64, 64, 4), np.uint8)
     hole[..., :3] = np.asarray(Image.open(MODELS / "examples/fox.png").convert("RGB").resize((64, 64)))
     hole[..., 3] = 255
     hole[16:48, 20:52, 3] = 0
-    Image.fromarray(hole).save(tmp_path / "input/hole.png")
-    return tmp_path
+    Image.fromarray(hole).save(folder / "input/hole.png")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return fill(tmp_path)
 
 
 @pytest.fixture
