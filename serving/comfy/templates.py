@@ -21,6 +21,7 @@ from ...runtime.imaging.opening import open_image
 from ...workflow.document import parse, parse_text
 from ...workflow.layout import page_format
 from ...workflow.node import Nodes
+from ...workflow.validate import InvalidWorkflowError, validate
 from .desks import Desks
 
 THUMBNAIL, OTHER_PICTURE, SIDE = "-1.png", "fox.png", 320
@@ -42,13 +43,36 @@ class Templates:
         if name.startswith("index_logo"):
             return JSONResponse({})
         if name.startswith("index") and name.endswith(".json"):
-            return JSONResponse(_index())
+            return JSONResponse(await asyncio.to_thread(self._index, self._desks.of(request).bench))
         stem, _, kind = name.rpartition(".")
         if kind == "json" and stem in workflows():
             return JSONResponse(await asyncio.to_thread(self._page_format, stem, self._desks.of(request).bench))
         if name.endswith(THUMBNAIL) and (own := name.removesuffix(THUMBNAIL)) in workflows():
             return Response(_picture(own), media_type="image/png")
         raise RefusedError("there is no such template; see /templates/index.json", 404, "not_found")
+
+    def _index(self, bench: Any) -> list[dict[str, Any]]:
+        """The list of templates: those whose models and files are there."""
+        templates = [
+            {
+                "name": name,
+                "title": _title(name),
+                "description": _description(document),
+                "mediaType": "image",
+                "mediaSubtype": "png",
+                "tags": ["overpaint"],
+            }
+            for name, document in workflows().items()
+            if self._sound(document, bench)
+        ]
+        category = {"moduleName": "default", "title": "overpaint", "category": "overpaint", "type": "image"}
+        return [{**category, "isEssential": True, "templates": templates}]
+
+    def _sound(self, document: Mapping[str, Any], bench: Any) -> bool:
+        try:
+            return not validate(parse(document), self._nodes, bench).problems
+        except InvalidWorkflowError:
+            return False
 
     def _page_format(self, name: str, bench: Any) -> dict[str, Any]:
         document = page_format(parse(workflows()[name]), self._nodes, bench)
@@ -68,22 +92,6 @@ def workflows() -> Mapping[str, Any]:
 def _examples() -> Traversable:
     package = __package__.rpartition(".serving")[0]
     return files(f"{package}.models") / "examples"
-
-
-def _index() -> list[dict[str, Any]]:
-    templates = [
-        {
-            "name": name,
-            "title": _title(name),
-            "description": _description(document),
-            "mediaType": "image",
-            "mediaSubtype": "png",
-            "tags": ["overpaint"],
-        }
-        for name, document in workflows().items()
-    ]
-    category = {"moduleName": "default", "title": "overpaint", "category": "overpaint", "type": "image"}
-    return [{**category, "isEssential": True, "templates": templates}]
 
 
 def _title(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -55,6 +56,15 @@ def test_they_are_listed_and_opened(client: TestClient) -> None:
         assert len(page["nodes"]) == len(workflows()[template["name"]])
         picture = client.get(f"/templates/{template['name']}-1.{template['mediaSubtype']}")
         assert Image.open(BytesIO(picture.content)).format == "PNG"
+
+
+def test_those_that_lack_a_file_are_not_offered(tmp_path: Path) -> None:
+    plain = overpaint.load(fake_bundle(tmp_path / "bundle").folder, engine="fake").model
+    service = Service({"tiny": plain}, Settings(**QUICK, comfy_dir=str(tmp_path / "comfy")))
+    with TestClient(ComfyApp(service)) as client:
+        (category,) = client.get("/templates/index.json").json()
+    service.close()
+    assert {"lora"} == workflows().keys() - {each["name"] for each in category["templates"]}
 
 
 @pytest.mark.parametrize("name", list(workflows()))
