@@ -43,7 +43,16 @@ def main() -> None:
         print(json.dumps(_measure(given, engine, kind, int(size))))
         return
     rows = [_row(given, engine, size) for engine in given.engines for size in given.sizes]
-    header = ("engine", "pixels a side", "overpaint, s", "alone, s", "ratio", "peak memory, GB, overpaint", "alone")
+    header = (
+        "engine",
+        "pixels a side",
+        "overpaint, s",
+        "alone, s",
+        "ratio",
+        "of CPU seconds",
+        "peak GB, overpaint",
+        "alone",
+    )
     body = (
         f"{table(header, rows)}\n\nA call of {given.rows} rows: the best of {given.repeats} a process, the median of "
         f"{given.rounds} processes each, in turn. Every output was finite. OpenVINO in bfloat16 with static shapes, "
@@ -65,21 +74,25 @@ def _row(given: argparse.Namespace, engine: str, size: int) -> tuple[str, ...]:
             print(engine, size, kind, found[kind][-1], file=sys.stderr, flush=True)
     mine, theirs = (statistics.median(run["seconds"] for run in found[kind]) for kind in KINDS)
     peaks = (f"{max(run['peak'] for run in found[kind]):.1f}" for kind in KINDS)
-    return (engine, str(size), f"{mine:.2f}", f"{theirs:.2f}", f"{mine / theirs:.3f}", *peaks)
+    own, other = (statistics.median(run["cpu"] for run in found[kind]) for kind in KINDS)
+    ratios = (f"{mine / theirs:.3f}", f"{own / other:.3f}")
+    return (engine, str(size), f"{mine:.2f}", f"{theirs:.2f}", *ratios, *peaks)
 
 
 def _measure(given: argparse.Namespace, engine: str, kind: str, size: int) -> dict[str, float]:
-    """The best seconds of a step, and the peak memory of this process in GB."""
+    """The best seconds of a step, of the clock and of all cores, and the peak memory of this process in GB."""
     step = STEPS[engine, kind](given, size)
     feeds = unet(given.model, Work("", size, 1, 1.0, 7.5, 0, 1, 1), given.rows)[1]
-    times = []
+    times, work = [], []
     for _ in range(given.repeats + 1):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), time.process_time()
         made = step(feeds)
         times.append(time.perf_counter() - start)
+        work.append(time.process_time() - before)
         if not np.isfinite(made).all():
             raise SystemExit(f"{engine}, {kind}, {size}: the output is not finite")
-    return {"seconds": min(times[1:]), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return {"seconds": min(times[1:]), "cpu": min(work[1:]), "peak": peak}
 
 
 Step = Callable[[dict[str, Any]], Any]
