@@ -52,9 +52,7 @@ def attention(path: Path, **attributes: object) -> Path:
 
 def test_a_bundle_gains_an_optimized_graph_with_the_same_results(bundle: Bundle) -> None:
     graph, options, stages = bundle.graph("unet"), EngineOptions(), list[str]()
-    rng = np.random.default_rng(0)
-    shapes = {"sample": (2, 4, 9, 11), "timestep": (2,), "encoder_hidden_states": (2, 77, 128)}
-    feeds = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    feeds = random_feeds(graph.inputs, {"rows": 2, "height": 9, "width": 11, "tokens": 77})
     plain = open_engine("onnxruntime", "unet", graph, bundle.folder, options)
     built = build_onnxruntime(bundle, stages.append)
     fused = open_engine("onnxruntime", "unet", graph, bundle.folder, options)
@@ -62,9 +60,9 @@ def test_a_bundle_gains_an_optimized_graph_with_the_same_results(bundle: Bundle)
     wanted, made = plain(feeds)["model_output"], fused(feeds)["model_output"]
     assert np.linalg.norm(made - wanted) <= 1e-5 * np.linalg.norm(wanted)
     none = "0 group norms, 0 geglus, 0 skip norms, 0 bias adds, 0 merged matmuls, 0 nhwc resizes"
-    assert f"unet: 14 attentions, {none} fused for cpu; comparing" in stages
+    assert f"unet: 21 attentions, {none} fused for cpu; comparing" in stages
     some = "30 group norms, 0 geglus, 35 skip norms, 0 bias adds, 19 merged matmuls, 0 nhwc resizes"
-    assert f"unet: 14 attentions, {some} fused for cuda; comparing" in stages
+    assert f"unet: 21 attentions, {some} fused for cuda; comparing" in stages
     assert "unet: not compared, for want of a GPU here: no GPU" in stages
     names = [path.parent.name.split(".")[0] for path in built]
     assert names == ["text_encoder", "unet", "unet", "vae_encoder", "vae_decoder"]
@@ -75,10 +73,10 @@ def test_every_attention_of_the_unet_is_fused_and_none_of_a_mask(bundle: Bundle,
     counts = {}
     for name in ("unet", "text_encoder"):
         source = bundle.folder / bundle.graph(name).file.path
-        assert fuse(source, tmp_path / "optimized") == Fused(14 if name == "unet" else 0)
+        assert fuse(source, tmp_path / "optimized") == Fused(21 if name == "unet" else 0)
         nodes = onnx.load(tmp_path / "optimized", load_external_data=False).graph.node
         counts[name] = Counter(node.op_type for node in nodes)
-    assert (counts["unet"]["MultiHeadAttention"], counts["unet"]["Attention"]) == (14, 0)
+    assert (counts["unet"]["MultiHeadAttention"], counts["unet"]["Attention"]) == (21, 0)
     assert (counts["text_encoder"]["MultiHeadAttention"], counts["text_encoder"]["Attention"]) == (0, 2)
 
 
@@ -170,7 +168,8 @@ def check_for_gpu(bundle: Bundle, name: str, optimized: Path, wanted: Fused) -> 
     source = bundle.folder / graph.file.path
     assert fuse(source, optimized, "cuda") == wanted
     shutil.copy(source, optimized.parent)  # where the optimized graph finds the weights
-    feeds = random_feeds(graph.inputs, dict.fromkeys(graph.ranges, 7) | {"rows": 2, "width": 10, "w": 10})
+    others = dict.fromkeys(graph.ranges.keys() - graph.optional_axes, 7)
+    feeds = random_feeds(graph.inputs, others | {"rows": 2, "width": 10, "w": 10})
     expected = open_engine("onnxruntime", name, graph, bundle.folder, EngineOptions())(feeds)
     operators = [GroupNorm, SkipGroupNorm, SkipLayerNormalization, BiasAdd, BiasSplitGelu, MultiHeadAttention]
     evaluator = ReferenceEvaluator(str(optimized), new_ops=operators)
@@ -188,7 +187,7 @@ def check_for_gpu(bundle: Bundle, name: str, optimized: Path, wanted: Fused) -> 
     ("name", "wanted"),
     [
         ("text_encoder", Fused(2, skip_norms=4)),
-        ("unet", Fused(14, 30, skip_norms=35, merged_matmuls=19)),
+        ("unet", Fused(21, 30, skip_norms=35, merged_matmuls=19)),
         ("vae_encoder", Fused(0, 8, skip_norms=3)),
         ("vae_decoder", Fused(0, 13, skip_norms=4, nhwc_resizes=2)),
     ],
