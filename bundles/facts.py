@@ -174,7 +174,7 @@ TEXT_FAMILIES = {
 
 
 class Extent(Protocol):
-    """What engines are told of the pictures that a bundle is for; the fields are those of `ModelFacts`."""
+    """What engines know of the pictures that a bundle is for; the fields are those of `ModelFacts`."""
 
     @property
     def downscale(self) -> int: ...  # noqa: D102

@@ -138,7 +138,7 @@ def from_model(decoded: Array, truncate: bool = False) -> list[Array]:
     """
     xp = namespace_of(decoded)
     levels = _shares(decoded)
-    namespace_of(decoded).clip(levels, 0, 1, out=levels)
+    xp.clip(levels, 0, 1, out=levels)
     levels *= 255
     if not truncate:
         xp.rint(levels, out=levels)

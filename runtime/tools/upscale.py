@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,9 +27,7 @@ from ..model.build_job import mosaic
 from ..model.model import Model
 from ..model.upscaler import Upscaler, load_upscaler
 from ..progress import ProgressCallback, no_progress
-from ..requests.expand import ALIASES, expand
 from ..requests.guidance import parse_prompts
-from ..requests.options import fields_of, of_tool
 from ..requests.request import Request
 from ..requests.result import Output, Result
 from ..requests.settle import settled
@@ -37,10 +36,7 @@ from .enlarge import enlarge, enlarged_size, extended, rounds
 from .options import split
 from .tiled import Meter, Painter
 from .tool_call import recorded
-from .upscaling import Upscaling
-
-# Fields of a request that are set here.
-OWN = fields_of("request").keys() - of_tool("upscale").keys()
+from .upscaling import Upscaling, tile_request
 
 
 @dataclass(frozen=True)
@@ -72,10 +68,10 @@ class Upscale:
     ) -> None:
         """`options` are fields of `Upscaling` and of `Request`, whose noise is "field" here.
 
-        `upscaler` makes the first enlargement instead of Lanczos: one that is loaded, or what `load_upscaler` takes.
-        `progress` is told how many tiles are done of the
-        stages enlarge, encode, denoise, decode and repair; a tile counts once an evaluation of the plan. Raises
-        `InputError` for all that can be known to be wrong before a model runs.
+        `upscaler` makes the first enlargement instead of Lanczos: one that is loaded, or what `load_upscaler` takes,
+        which is closed after that. `progress` is called with how many tiles are done of the stages enlarge, encode,
+        denoise, decode and repair; a tile counts once an evaluation of the plan. Raises `InputError` for all that can
+        be known to be wrong before a model runs.
         """
         given = {name: value for name, value in options.items() if value is not None}
         own, rest = split("upscale", Upscaling, given)
@@ -90,12 +86,13 @@ class Upscale:
         self._model = model
         self._progress = progress
         self._upscaler = load_upscaler(upscaler) if isinstance(upscaler, str | Path) else upscaler
+        self._opened = None if self._upscaler is upscaler else self._upscaler
         self._picture = model.read(image)
         self.size = enlarged_size(self._picture.size, self._own.scale)
         """(width, height) of the result."""
         if self._upscaler:
             rounds(self._picture.size, self.size, self._upscaler)
-        request = _request(self._picture, prompt, negative_prompt, seed, {"noise": self._rule.noise, **rest})
+        request = tile_request(self._picture, prompt, negative_prompt, seed, {"noise": self._rule.noise, **rest})
         self._request = settled(request, model.bundle.model.defaults["upscale"])
         self._plan = model.plan(self._request)
         self._fix = self._fixing()
@@ -128,7 +125,8 @@ class Upscale:
         start = time.perf_counter()
         painter = Painter(self._model)
         report = partial(self._progress, "enlarge")
-        picture = enlarge(self._picture, self.size, self._upscaler, report)
+        with nullcontext() if self._opened is None else closing(self._opened):
+            picture = enlarge(self._picture, self.size, self._upscaler, report)
         painter.timings["enlarge"] = time.perf_counter() - start
         yield from self._painted(picture, painter, start)
 
@@ -295,14 +293,3 @@ class Upscale:
         for passes, request in zip(self._passes(), (self._request, self._mending), strict=True):
             for tile in passes[:1]:
                 self._model.check_size(tile.work_size, request.window)
-
-
-def _request(picture: Picture, prompt: str, negative: str, seed: int | None, options: dict[str, Any]) -> Request:
-    """What every tile is asked for; raises `InputError` for what is not a request's, or is set here."""
-    named = {ALIASES.get(name, name) for name in options}
-    if wrong := sorted(named & OWN):
-        raise InputError(
-            f"an upscale sets {', '.join(wrong)} itself; leave it out, and give scale and tile instead", wrong[0]
-        )
-    (request,) = expand([picture], [prompt], [negative], seed, 1, options)
-    return request

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...bundles.facts import ModelFacts
 from ...errors import InputError
 from ..conventions.tiles import OURS, TileRule
 from ..imaging.metadata import format_parameters, parse_parameters
+from ..imaging.picture import Picture
 from ..imaging.seams import Line
 from ..imaging.tile_passes import SEAM_FIXES, TilePass, Tiling, bands, redraw
 from ..requests import checks
-from ..requests.options import default, fields_of
+from ..requests.expand import ALIASES, expand
+from ..requests.options import default, fields_of, of_tool
+from ..requests.request import Request
+
+# Fields of a request that are set here.
+OWN = fields_of("request").keys() - of_tool("upscale").keys()
 
 
 @dataclass(frozen=True)
@@ -153,3 +160,14 @@ class Sizes:
         """A band along each line."""
         rows, columns = ([line.at for line in lines if line.axis == axis] for axis in ("row", "column"))
         return bands(self.fixing(height, width), self.fix_width, (rows, columns))
+
+
+def tile_request(picture: Picture, prompt: str, negative: str, seed: int | None, options: dict[str, Any]) -> Request:
+    """The request of every tile; raises `InputError` for what is not a request's, or is set here."""
+    named = {ALIASES.get(name, name) for name in options}
+    if wrong := sorted(named & OWN):
+        raise InputError(
+            f"an upscale sets {', '.join(wrong)} itself; leave it out, and give scale and tile instead", wrong[0]
+        )
+    (request,) = expand([picture], [prompt], [negative], seed, 1, options)
+    return request

@@ -240,6 +240,15 @@ class TestUpscaler:
         text = made.outputs[0].parameters
         assert ("Upscaler", upscaler.model.name) in parse_parameters(text).extra
 
+    def test_one_that_is_named_is_closed_again(self, fake: Pipeline, small: Pixels) -> None:
+        work = Upscale(fake.model, small, scale=4, strength=0, upscaler="compact")
+        opened = work._upscaler
+        assert opened is not None
+        list(work)
+        assert work.result().images[0].size == (4 * small.shape[1], 4 * small.shape[0])
+        with pytest.raises(Exception, match="closed"):
+            opened(small)
+
     def test_a_way_through_too_many_pixels_is_refused(self, fake: Pipeline, upscaler: UpscalerBundle) -> None:
         first = overpaint.load_upscaler(upscaler.folder, engine="onnxruntime")
         with pytest.raises(InputError, match="choose a scale that is a power of its own, 2"):
