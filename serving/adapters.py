@@ -10,7 +10,7 @@ from typing import Any
 from ..bundles.controlnet import ControlNetBundle
 from ..bundles.format import MANIFEST
 from ..bundles.image_prompt import ImagePromptBundle
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..runtime.model.controlnet import find_controlnet
 from ..runtime.model.hint_model import HintModels
 from ..runtime.model.image_prompt import find_image_prompt
@@ -30,24 +30,24 @@ def lend(models: Mapping[str, Model], settings: Settings) -> None:
     Raises `InputError` for an adapter that fits no model and a name that is taken, and as `load_controlnet` and
     `load_image_prompt` do.
     """
-    for name, path in _bundles(settings.named_controlnets()):
+    for name, path in _bundles(settings.named_controlnets(), "controlnets"):
         _lend(models, partial(Model.add_controlnet, name=name, net=path))
-    for name, path in _bundles(settings.named_image_prompt_adapters()):
+    for name, path in _bundles(settings.named_image_prompt_adapters(), "image_prompt_adapters"):
         _lend(models, partial(Model.add_image_prompt_adapter, name=name, adapter=path))
     for name, path in settings.named_preprocessors().items():
         for model in models.values():
             model.add_preprocessor(name, path)
 
 
-def found(settings: Settings) -> Iterator[str]:
+def adapter_lines(settings: Settings) -> Iterator[str]:
     """A line for each adapter and preprocessor that the settings name, by the name that requests have for it.
 
     Raises `InputError` and `BundleError` for what is none; no graph is opened.
     """
-    for name, path in _bundles(settings.named_controlnets()):
+    for name, path in _bundles(settings.named_controlnets(), "controlnets"):
         ControlNetBundle.read(find_controlnet(path), verify=False)
         yield f"ControlNet {name}: {path}"
-    for name, path in _bundles(settings.named_image_prompt_adapters()):
+    for name, path in _bundles(settings.named_image_prompt_adapters(), "image_prompt_adapters"):
         ImagePromptBundle.read(find_image_prompt(path), verify=False)
         yield f"image-prompt adapter {name}: {path}"
     preprocessors = HintModels()
@@ -56,11 +56,20 @@ def found(settings: Settings) -> Iterator[str]:
         yield f"preprocessor {name}: {path}"
 
 
-def _bundles(named: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Names and paths; of a folder of bundles those that lie in it, by their own folders' names."""
+def _bundles(named: Mapping[str, str], field: str) -> Iterator[tuple[str, str]]:
+    """Names and paths; of a folder of bundles those that lie in it, by their own folders' names.
+
+    Raises `InputError` for such a folder that is given another name.
+    """
     for name, text in named.items():
         folder = Path(text).expanduser()
         inner = [] if (folder / MANIFEST).exists() else sorted(folder.glob(f"*/{MANIFEST}"))
+        if inner and name != folder.name:
+            raise InputError(
+                f"{field}: {text} holds {counted(len(inner), 'bundle')}, each called as its folder is; leave out "
+                f"{name}=, or name one of them",
+                field,
+            )
         yield from ((manifest.parent.name, str(manifest.parent)) for manifest in inner)
         if not inner:
             yield name, text

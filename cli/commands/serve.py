@@ -18,7 +18,7 @@ def serve(config: Path | None, check: bool, probe: bool, **flags: str | None) ->
     which later ones win.
     """
     from ...runtime.model.load import read_facts
-    from ...serving.adapters import found
+    from ...serving.adapters import adapter_lines
     from ...serving.settings import read_settings
 
     given = {name.removeprefix(_MARK): text for name, text in flags.items() if text is not None}
@@ -27,7 +27,7 @@ def serve(config: Path | None, check: bool, probe: bool, **flags: str | None) ->
         for name, path in settings.named_models().items():
             read_facts(path)
             print(f"model {name}: {path}")
-        for line in found(settings):
+        for line in adapter_lines(settings):
             print(line)
         print(settings.table())
         return 0

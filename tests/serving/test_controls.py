@@ -203,6 +203,8 @@ def test_an_adapter_that_fits_no_model_is_refused_at_the_start(folder: Path, fak
         lend({"b": model}, Settings(controlnets=(f"edges={folder / 'nets/depth'}",)))
     with pytest.raises(InputError, match="no such file"):
         lend({"b": model}, Settings(preprocessors=("far=none.onnx",)))
+    with pytest.raises(InputError, match="holds 2 bundles, each called as its folder is"):
+        lend({"b": model}, Settings(controlnets=(f"mine={folder / 'nets'}",)))
     with pytest.raises(InputError, match="already"):
         lend({"b": model}, Settings(preprocessors=(f"canny={folder / 'far.onnx'}",)))
 
