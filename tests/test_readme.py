@@ -19,6 +19,7 @@ PAGES = [
     ROOT / "README.md",
     # The bundle that export makes is what the pages after it begin with.
     *(ROOT / f"docs/{name}.md" for name in ("export", "engines", "int8", "strength", "samplers", "prompts", "editing")),
+    *(ROOT / f"docs/{name}.md" for name in ("controlnet", "image-prompts")),
     *(ROOT / f"docs/{name}.md" for name in ("command-line", "python", "workflows", "serving", "scale-out")),
 ]
 EXAMPLES = ROOT / "models/examples"
