@@ -17,7 +17,7 @@ Upgrade = Callable[[], Engine | None]
 class HotSwap(Wrapper):
     """Runs on one engine until `upgrade`, called at each poll, gives another; so no request waits for a build.
 
-    One of the same precision takes over at once, another when nothing is in flight. One that cannot be opened is told
+    One of the same precision takes over at once, another when nothing is in flight. One that cannot be opened is named
     in the label, and the first goes on. Both have to be on the same device.
     """
 

@@ -1,4 +1,4 @@
-"""How the parts of a stage are told while it goes on."""
+"""How the progress of a stage is reported while it goes on."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ from .jobs import END, Job, Notice, Wish
 from .made import Made
 
 KEEP_ALIVE = 15.0
-"""Seconds without news after which one is told that there are none."""
+"""Seconds without news after which a sign of life is sent."""
 
 
 async def follow(
     job: Job, previews: bool | Wish = False, keep_alive: float = KEEP_ALIVE
 ) -> AsyncGenerator[Notice | None]:
-    """What a job tells, to its end; None where it told nothing for a while.
+    """The notices of a job, to its end; None where there was none for a while.
 
     A reader that is slow gets the latest of each kind, so that nothing piles up.
     """

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Notice:
-    """What a listener is told: `kind` is "status", "progress", "preview" or "end", `data` a JSON document on it, and
+    """What a listener gets: `kind` is "status", "progress", "preview" or "end", `data` a JSON document on it, and
     `image` the preview."""
 
     kind: str
@@ -186,9 +186,9 @@ class Job:
         return self.end(so_far()) if so_far else self.cancel()
 
     def listen(self, listener: Listener, previews: bool | Wish = False) -> Callable[[], None]:
-        """Have a listener told from now on, at once of the status; returns what takes it off again.
+        """Have a listener called from now on, at once with the status; returns what takes it off again.
 
-        With `previews` it is told of all that anybody wants to have decoded.
+        With `previews` it gets all that anybody wants to have decoded.
         """
         with self._lock:
             if self.status in ENDED:

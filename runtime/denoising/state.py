@@ -24,7 +24,7 @@ class State(Protocol):
     nonfinite: Array
     """[evaluations] Whether the model's output was NaN or infinite; on the device, so that reading it waits."""
     timesteps: Array
-    """[evaluations] float32, what the model is told."""
+    """[evaluations] float32, the timesteps that the model takes."""
 
     @property
     def slots(self) -> Array | list[Array]:

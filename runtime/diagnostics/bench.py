@@ -93,8 +93,8 @@ def bench(
     """Time a bundle on pictures and prompts that it has no encodings of.
 
     `size` is (width, height), None the model's own. The first of the `warmup` pictures, at least one, is timed apart.
-    `loading` are arguments of `load`, `options` fields of `Request`; both raise as they do there. `progress` is told
-    about every picture.
+    `loading` are arguments of `load`, `options` fields of `Request`; both raise as they do there. `progress` is
+    called with every picture.
     """
     for name, value in {"repeats": repeats, "warmup": warmup}.items():
         if value < 1:

@@ -37,7 +37,7 @@ class Run:
         isolated: bool = False,
         paced: bool = True,
     ) -> None:
-        """`snapshot` is where the first request goes on from; `progress` is told what is done within a step; past
+        """`snapshot` is where the first request goes on from; `progress` is called with the parts of a step; past
         `timeout` seconds it stops before its next evaluation, with `RunTimeoutError`. A failure ends the whole run,
         unless they are `isolated`: then the others go on, and `errors` has it. Where it is not `paced`, its pictures go
         on while a step is looked at."""

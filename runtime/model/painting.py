@@ -29,7 +29,7 @@ class Painting:
     """The picture of one prepared request.
 
     `maker` gives what the record says of the model, `together` how many pictures the run has; `snapshot` is where the
-    job goes on from; `progress` is told what is done within a stage.
+    job goes on from; `progress` is called with what is done within a stage.
     """
 
     def __init__(

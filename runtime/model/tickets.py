@@ -38,7 +38,7 @@ class TicketWork(Protocol[Made_co]):
 
     @property
     def progress(self) -> ProgressCallback:
-        """What is told how many of a stage's parts are done."""
+        """What is called with how many of a stage's parts are done."""
         ...
 
     def prepare(self) -> Units[Job | None]:

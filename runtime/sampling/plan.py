@@ -43,7 +43,7 @@ class Plan:
     """[n] The noise level of each evaluation in the schedule's own terms: of betas sqrt((1 - abar) / abar), infinite
     where nothing of the image is left; of flow matching t, at most 1."""
     timesteps: Array
-    """[n] What the model is told; may be fractional."""
+    """[n] The timesteps that the model takes; may be fractional."""
     scale_in: Array
     """[n] x is multiplied by this on its way into the model."""
     matrix: Array

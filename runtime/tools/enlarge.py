@@ -52,7 +52,7 @@ def enlarge(
     """A picture scaled to `size` (width, height), with its alpha and notes.
 
     `upscaler` is applied until the size is reached, and what is too much scaled down; it sees transparent pictures on
-    white. Scaling is Lanczos, on premultiplied colours where there is alpha. `report` is told the tiles done.
+    white. Scaling is Lanczos, on premultiplied colours where there is alpha. `report` is called as tiles are done.
     """
     count = rounds(picture.size, size, upscaler) if upscaler else 0
     if upscaler is None or not count:
