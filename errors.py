@@ -110,9 +110,13 @@ def counted(count: int, noun: str, several: str | None = None) -> str:
     return f"{count} {noun if count == 1 else several or f'{noun}s'}"
 
 
-def unknown(kind: str, name: str, known: Iterable[str], field: str | None = None) -> InputError:
-    """An `InputError` for a name that is not in `known`, with the nearest names first."""
+def unknown(
+    kind: str, name: str, known: Iterable[str], field: str | None = None, otherwise: str | None = None
+) -> InputError:
+    """An `InputError` for a name that is not in `known`, with the nearest names first, and what can be done instead."""
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     advice = f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose one of: {', '.join(names)}"
+    if otherwise:
+        advice += f" Or {otherwise}" if near else f"; or {otherwise}"
     return InputError(f"unknown {kind} {name!r}; {advice}", field)

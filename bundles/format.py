@@ -16,12 +16,12 @@ from .textfile import decode
 # nothing is said.
 FORMAT = 5
 MANIFEST = "bundle.json"
-# What a bundle may be, what loads it and what makes one. A manifest that does not say is a model's.
+# What a bundle may be, in words, and what makes one. A manifest that does not say is a model's.
 KINDS = {
-    "model": ("overpaint.load", "overpaint export"),
-    "upscaler": ("overpaint.load_upscaler", "overpaint export-upscaler"),
-    "controlnet": ("overpaint.load_controlnet", "overpaint export-controlnet"),
-    "image-prompt": ("overpaint.load_image_prompt", "overpaint export-image-prompt"),
+    "model": ("a model", "overpaint export"),
+    "upscaler": ("an upscaler", "overpaint export-upscaler"),
+    "controlnet": ("a ControlNet", "overpaint export-controlnet"),
+    "image-prompt": ("an image-prompt adapter", "overpaint export-image-prompt"),
 }
 # Before format 4 a graph's name told its role; all but this one had the role's name.
 _ROLES = {"unet": DENOISER}
@@ -36,10 +36,13 @@ def write_manifest(folder: Path, kind: str, bundle: Mapping[str, Any]) -> None:
 
 def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     """The manifest of a bundle of this kind; raises `BundleError` where there is none, or it is of another."""
-    record = read_any(folder, KINDS[kind][1])
-    if (other := kind_of(record)) != kind:
-        loader = KINDS.get(str(other), ("a version of overpaint that knows it",))[0]
-        raise BundleError(f"{folder}: is a bundle of kind {other!r}, not {kind!r}; load it with {loader}")
+    wanted, command = KINDS[kind]
+    record = read_any(folder, command)
+    if (other := str(kind_of(record))) in KINDS and other != kind:
+        own = KINDS[other][0]
+        raise BundleError(f"{folder}: is {own}, not {wanted}; name it as {own}")
+    if other != kind:
+        raise BundleError(f"{folder}: is of a kind {other!r} that this version does not know; update overpaint")
     return record
 
 

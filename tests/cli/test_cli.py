@@ -160,6 +160,14 @@ def test_info_shows_the_receipts(capsys: pytest.CaptureFixture) -> None:
     assert "relative error" in printed
 
 
+@pytest.mark.parametrize(
+    ("name", "graph"), [("edges", "controlnet"), ("emoji", "image_projection"), ("compact", "upscaler")]
+)
+def test_info_knows_the_bundles_of_every_kind(name: str, graph: str, capsys: pytest.CaptureFixture) -> None:
+    assert run("info", name) == 0
+    assert graph in capsys.readouterr().out
+
+
 def test_demo_writes_the_picture_and_the_sheet(tmp_path: Path) -> None:
     assert run("demo", "--out", tmp_path / "out") == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"repainted.png", "contact-sheet.png"}

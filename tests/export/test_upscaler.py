@@ -68,7 +68,7 @@ def test_profiles_are_of_tiles(upscaler: UpscalerBundle) -> None:
 
 
 def test_kinds_are_told_apart(upscaler: UpscalerBundle) -> None:
-    with pytest.raises(BundleError, match=r"kind 'upscaler', not 'model'; load it with overpaint\.load_upscaler"):
+    with pytest.raises(BundleError, match=r"is an upscaler, not a model; name it as an upscaler$"):
         Bundle.read(upscaler.folder)
 
 

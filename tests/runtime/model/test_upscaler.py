@@ -119,7 +119,7 @@ def test_options(small: Path, options: dict[str, object], message: str) -> None:
 
 
 def test_bundles_that_are_wrong(small: Path, fake_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"kind 'model', not 'upscaler'; load it with overpaint\.load$"):
+    with pytest.raises(BundleError, match=r"is a model, not an upscaler; name it as a model$"):
         overpaint.load_upscaler(fake_folder)
     copy = Path(shutil.copytree(small, tmp_path / "copy"))
     record = json.loads((copy / "bundle.json").read_text())
@@ -159,7 +159,9 @@ def test_the_one_that_ships_draws_sharp_outlines() -> None:
 def test_names() -> None:
     assert bundled_upscalers() == ["compact"]
     assert "compact" not in overpaint.bundled()
-    with pytest.raises(InputError, match="unknown upscaler 'compakt'; did you mean 'compact'"):
+    with pytest.raises(
+        InputError, match=r"unknown upscaler 'compakt'; did you mean 'compact'\? Or give a bundle's path"
+    ):
         overpaint.load_upscaler("compakt")
     with pytest.raises(InputError, match="a bundle's path or one of compact"):
         overpaint.load_upscaler("")
