@@ -93,11 +93,11 @@ def outcome(name: str, document: Mapping[str, Any], nodes: Nodes) -> Outcome:
         found = exc.node_errors
         if not found:
             return Outcome(name, family, problems=[str(exc)])
-    problems = dict.fromkeys(_told(each["class_type"], each["errors"][0]["details"]) for each in found.values())
+    problems = dict.fromkeys(_problem_text(each["class_type"], each["errors"][0]["details"]) for each in found.values())
     return Outcome(name, family, problems=list(problems))
 
 
-def _told(kind: str, details: str) -> str:
+def _problem_text(kind: str, details: str) -> str:
     """A node's class and its problem, which may begin with the class."""
     return f"`{kind}`" + (details.removeprefix(kind) if details.startswith(kind) else f": {details}")
 

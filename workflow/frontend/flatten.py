@@ -15,7 +15,7 @@ from ..document import Connection
 from ..node import Nodes
 from ..sockets import ANY, matches
 from .graph import BYPASSED, ENTRANCE, EXIT, MUTED, PageDocument, PageGraph, PageInput, PageLink, PageNode
-from .widgets import Given, given, written
+from .widgets import HostValues, host_values, widget_values
 
 REROUTE, PRIMITIVE = "Reroute", "PrimitiveNode"
 NOTES = frozenset({"Note", "MarkdownNote"})
@@ -63,7 +63,7 @@ class Scope:
     graph: PageGraph
     path: tuple[str, ...] = ()
     host: Place | None = None
-    given: Given = field(default_factory=Given)
+    host_values: HostValues = field(default_factory=HostValues)
     inner: dict[str, Scope] = field(default_factory=dict)
 
     def places(self) -> Iterator[Place]:
@@ -85,24 +85,24 @@ class Scope:
                 if outer.graph is graph:
                     raise node.fault(f"the subgraph {graph.name!r} holds itself; take it out of it")
                 outer = outer.host.scope if outer.host else None
-            own = given(node, graph)
-            inputs = {**own.inputs, **{name: v for (id, name), v in self.given.widgets.items() if id == node.id}}
+            own = host_values(node, graph)
+            inputs = {**own.inputs, **{name: v for (id, name), v in self.host_values.widgets.items() if id == node.id}}
             place = Place(self, node)
-            values = Given(inputs, own.widgets)
+            values = HostValues(inputs, own.widgets)
             self.inner[node.id] = Scope(self.document, self.nodes, graph, (*self.path, node.id), place, values)
         return self.inner[node.id]
 
     def value(self, name: str) -> Source:
         """What an input of the subgraph is where nothing is connected: the node's own value, or the widget's inside."""
-        if name in self.given.inputs:
-            return Value(self.given.inputs[name], plain=True)
+        if name in self.host_values.inputs:
+            return Value(self.host_values.inputs[name], plain=True)
         promoted = self.graph.promoted(name)
         if promoted is None:
             return Lack.NOTHING
         node, slot = promoted
         if node.kind in self.document.subgraphs:
             return self.opened(node).value(slot.name)
-        values = written(node, self.nodes.get(node.kind))
+        values = widget_values(node, self.nodes.get(node.kind))
         return Value(values[slot.name], plain=True) if slot.name in values else Lack.NOTHING
 
     def source(self, node: PageNode, slot: PageInput) -> Source:
@@ -166,14 +166,14 @@ class _Walk:
 def _bypass(node: PageNode, slot: int, wanted: str) -> PageInput | None:
     """The input that a bypassed node hands on: the one of the same slot if its type fits, else the first of the type
     that is wanted, else the first that fits."""
-    inputs, given_type = node.inputs, node.outputs[slot] if slot < len(node.outputs) else ANY
+    inputs, output_type = node.inputs, node.outputs[slot] if slot < len(node.outputs) else ANY
     if not inputs:
         return None
     if wanted == ANY:
         return inputs[slot] if slot < len(inputs) else inputs[0]
 
     def fits(each: PageInput) -> bool:
-        return matches(each.type, given_type) and matches(each.type, wanted)
+        return matches(each.type, output_type) and matches(each.type, wanted)
 
     if slot < len(inputs) and fits(inputs[slot]):
         return inputs[slot]
@@ -182,6 +182,6 @@ def _bypass(node: PageNode, slot: int, wanted: str) -> PageInput | None:
 
 
 def _primitive(scope: Scope, node: PageNode) -> Source:
-    otherwise = [value for (id, _), value in scope.given.widgets.items() if id == node.id]
+    otherwise = [value for (id, _), value in scope.host_values.widgets.items() if id == node.id]
     values = [*otherwise, *node.values, *node.named.values()]
     return Value(values[0]) if values else Lack.NOTHING

@@ -11,8 +11,8 @@ from ..document import Connection, Workflow, parse
 from ..node import Node, Nodes
 from .flatten import Lack, Place, Scope, Value
 from .graph import MUTED, PageNode, read_page
-from .text import chosen, filled
-from .widgets import written
+from .text import file_prefix, prompt_text
+from .widgets import widget_values
 
 _GROUPS = ("workflow/", "workflow>")
 _PREFIX = "filename_prefix"
@@ -30,7 +30,7 @@ def from_page(document: Mapping[str, Any], nodes: Nodes) -> Workflow:
     steps = {each.id: _step(each, nodes.get(each.node.kind)) for each in placed}
     kept = _without_the_muted(steps, nodes)
     if not kept:
-        raise InputError(_nothing(page.graph.nodes.values()))
+        raise InputError(_why_nothing_is_left(page.graph.nodes.values()))
     _fill_prefixes(kept)
     return parse({id: step.record() for id, step in kept.items()}, document)
 
@@ -64,24 +64,24 @@ def _step(place: Place, declared: Node | None) -> _Step:
     if declared is None and len(node.kind) == 36 and node.kind.count("-") == 4:
         raise node.fault("the file lacks its subgraph; save the workflow again from the page that shows it")
     lost = set[str]()
-    inputs = {name: _spoken(name, value, declared) for name, value in written(node, declared).items()}
-    inputs |= {name: value for (id, name), value in scope.given.widgets.items() if id == node.id}
+    inputs = {name: _prompt_value(name, value, declared) for name, value in widget_values(node, declared).items()}
+    inputs |= {name: value for (id, name), value in scope.host_values.widgets.items() if id == node.id}
     for slot in node.inputs:
         source = scope.source(node, slot)
         if isinstance(source, Connection):
             inputs[slot.name] = source
         elif isinstance(source, Value):
-            inputs[slot.name] = source.value if source.plain else _spoken(slot.name, source.value, declared)
+            inputs[slot.name] = source.value if source.plain else _prompt_value(slot.name, source.value, declared)
         elif source is Lack.MUTED:
             lost.add(slot.name)
     title = node.title or (declared.display if declared else "") or node.kind
     return _Step(node.kind, title, inputs, frozenset(lost))
 
 
-def _spoken(name: str, value: Any, declared: Node | None) -> Any:
+def _prompt_value(name: str, value: Any, declared: Node | None) -> Any:
     socket = declared.inputs.get(name) if declared else None
     spoken = socket is not None and socket.options.get("dynamicPrompts") and isinstance(value, str)
-    return chosen(value) if spoken else value
+    return prompt_text(value) if spoken else value
 
 
 def _without_the_muted(steps: Mapping[str, _Step], nodes: Nodes) -> dict[str, _Step]:
@@ -117,7 +117,7 @@ def _decoration(place: Place, nodes: Nodes) -> bool:
     return node.kind not in nodes and not linked and not any(link.origin == node.id for link in graph.links.values())
 
 
-def _nothing(nodes: Iterable[PageNode]) -> str:
+def _why_nothing_is_left(nodes: Iterable[PageNode]) -> str:
     muted = [f"{node.id} ({node.title or node.kind})" for node in nodes if node.mode == MUTED]
     if muted:
         return f"all nodes need one that is muted: {', '.join(muted)}; set it to always, and save the workflow again"
@@ -134,4 +134,4 @@ def _fill_prefixes(steps: Mapping[str, _Step]) -> None:
 
     for step in steps.values():
         if isinstance(prefix := step.inputs.get(_PREFIX), str):
-            step.inputs[_PREFIX] = filled(prefix, value_of)
+            step.inputs[_PREFIX] = file_prefix(prefix, value_of)

@@ -17,7 +17,7 @@ _TIMES = {
 }  # fmt: skip
 
 
-def chosen(prompt: str) -> str:
+def prompt_text(prompt: str) -> str:
     """A prompt without its comments, and of each {a|b} one, at random."""
     text = _COMMENT.sub("", prompt)
     while (match := _CHOICE.search(text)) is not None:
@@ -26,7 +26,7 @@ def chosen(prompt: str) -> str:
     return re.sub(r"\\([{}|])", r"\1", text)
 
 
-def filled(prefix: str, value_of: Callable[[str, str], str | None]) -> str:
+def file_prefix(prefix: str, value_of: Callable[[str, str], str | None]) -> str:
     """A file's prefix with %date:yyyy-MM-dd% and %node.input% replaced; what is unknown stays, for SaveImage."""
 
     def replaced(match: re.Match[str]) -> str:

@@ -16,7 +16,7 @@ _INSIDE = "-1"
 """In a list of proxies: the subgraph's own input of that name."""
 
 
-def written(node: PageNode, declared: Node | None) -> dict[str, Any]:
+def widget_values(node: PageNode, declared: Node | None) -> dict[str, Any]:
     """The values of a node's widgets by name, also of those that are connected.
 
     They are listed in the order of declaration; inputs that the file has no value for begin as an editor has them.
@@ -38,7 +38,7 @@ def written(node: PageNode, declared: Node | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class HostValues:
     """What a subgraph's node says otherwise than the subgraph: values of its inputs by name, and of widgets in it by
     (node, name)."""
 
@@ -46,7 +46,7 @@ class Given:
     widgets: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
 
-def given(host: PageNode, graph: PageGraph) -> Given:
+def host_values(host: PageNode, graph: PageGraph) -> HostValues:
     """The values that a subgraph's node has of its own.
 
     Files before 2026 list them in the order of `proxyWidgets`, later ones in the order of the subgraph's inputs that
@@ -55,7 +55,7 @@ def given(host: PageNode, graph: PageGraph) -> Given:
     inputs = {name: value for name, value in host.named.items() if name in graph.inputs}
     proxies = host.properties.get("proxyWidgets")
     if not isinstance(proxies, list):
-        return Given({**dict(zip(_widget_inputs(graph), host.values, strict=False)), **inputs})
+        return HostValues({**dict(zip(_widget_inputs(graph), host.values, strict=False)), **inputs})
     widgets = {}
     for proxy, value in zip(proxies, host.values, strict=False):
         node, name = str(proxy[0]), str(proxy[1])
@@ -64,7 +64,7 @@ def given(host: PageNode, graph: PageGraph) -> Given:
             widgets[node, name] = value
         else:
             inputs[own] = value
-    return Given(inputs, widgets)
+    return HostValues(inputs, widgets)
 
 
 def _widget_inputs(graph: PageGraph) -> list[str]:
