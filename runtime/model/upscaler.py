@@ -49,8 +49,8 @@ class Upscaler:
     def __call__(self, pixels: Array, report: Report = lambda done, total: None) -> Array:
         """Enlarge a picture, uint8 [height, width, 3] in sRGB, to uint8 [height · scale, width · scale, 3].
 
-        `report` is called with the tiles done and their number; what it raises ends the work. Raises `InputError` for an
-        array of another kind, `ModelOutputError` for NaN or infinity, `EngineError`.
+        `report` is called with the tiles done and their number; what it raises ends the work. Raises `InputError` for
+        an array of another kind, `ModelOutputError` for NaN or infinity, `EngineError`.
         """
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise InputError(
