@@ -237,7 +237,7 @@ def parts(
     if deep_cache:
         rest = shallow(denoiser, unet)
         names = [spec.name for spec in rest.inputs[2:]]
-        yield Part(rest, lambda: ShallowUNet(_unet(source, large, freeu), names), streamed=large)
+        yield Part(rest, lambda: ShallowUNet(_unet(source, large, freeu), names), streamed=large, files=source.files)
     yield Part(components.vae_encoder(vae, scale, size), lambda: encoder(load_vae(source)))
     yield Part(components.vae_decoder(vae, scale, size), lambda: wrappers.VaeDecoder(load_vae(source)))
 
