@@ -123,8 +123,11 @@ class LoraLibrary:
     def _missing(self, use: LoraUse) -> InputError:
         if self._paths:
             return unknown("LoRA", use.name, self._paths, "loras")
+        cause = "the folders of LoRAs hold none" if self._places else "no folder of them is named"
+        advice = "name one that does" if self._places else "name one"
         return InputError(
-            f"there is no LoRA {use.name!r}: no folder of them is named; load the model with loras=DIR", "loras"
+            f"there is no LoRA {use.name!r}: {cause}; {advice} where the model is loaded (loras, or --loras DIR)",
+            "loras",
         )
 
     def _checked(self, name: str, path: Path, layers: Layers) -> CheckedLora:

@@ -186,7 +186,7 @@ def test_what_is_refused_before_anything_runs(pipe: Pipeline, picture: Array, bu
             pipe(picture, prompt, **OPTIONS)
     assert not pipe.model.stages.stand_ins["unet_lora"].is_open
     nothing = overpaint.load(bundle, engine="fake")
-    with pytest.raises(InputError, match="loras=DIR"):
+    with pytest.raises(InputError, match="no LoRA 'ink': no folder of them is named; name one"):
         nothing(picture, "a <lora:ink:0.8>", **OPTIONS)
     with pytest.raises(InputError, match="is not there"):
         overpaint.load(bundle, engine="fake", loras=folder / "none")
@@ -198,7 +198,7 @@ def test_what_is_refused_before_anything_runs(pipe: Pipeline, picture: Array, bu
 def test_a_library_looks_again(bundle: Path, picture: Array, tmp_path: Path) -> None:
     pipe = overpaint.load(bundle, engine="fake", loras=[tmp_path])
     path = loras.write(tmp_path / "new.safetensors", loras.unet(1))
-    with pytest.raises(InputError, match="there is no LoRA"):
+    with pytest.raises(InputError, match="there is no LoRA 'new': the folders of LoRAs hold none; name one that does"):
         pipe(picture, "<lora:new>", **OPTIONS)
     pipe.model.loras.refresh()
     first = pixels(pipe, picture, "<lora:new>")
