@@ -85,11 +85,19 @@ class Workbench:
     @property
     def loras(self) -> list[str]:
         """The LoRAs of the models that are loaded, and of those to load, by their files' names."""
+        return sorted({f"{name}.safetensors" for each in self._lora_libraries() for name in each.paths})
+
+    def lora_state(self, name: str) -> str:
+        """Where the LoRAs of a file's name lie, when they were written, and how large they are."""
+        paths = {each.paths.get(name.removesuffix(".safetensors")) for each in self._lora_libraries()}
+        there = [(path, path.stat()) for path in paths if path is not None and path.exists()]
+        return repr(sorted((str(path), status.st_mtime_ns, status.st_size) for path, status in there))
+
+    def _lora_libraries(self) -> list[LoraLibrary]:
         library = LoraLibrary(None)
         places = self._loading.get("loras", ())
         library.add([places] if isinstance(places, (str, Path)) else places)
-        loaded = [model.loras for model in self._models.values() if isinstance(model, Model)]
-        return sorted({f"{name}.safetensors" for each in (library, *loaded) for name in each.paths})
+        return [library, *(model.loras for model in self._models.values() if isinstance(model, Model))]
 
     @property
     def embeddings(self) -> list[str]:

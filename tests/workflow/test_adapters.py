@@ -51,6 +51,8 @@ def test_a_lora_is_a_requests(tmp_path: Path, folder: Path) -> None:
     ).images[0]  # fmt: skip
     assert not np.array_equal(ours, plain)
     np.testing.assert_array_equal(ours, np.asarray(theirs))
+    loras.write(tmp_path / "ink.safetensors", loras.unet(2) | loras.text(2))
+    assert not np.array_equal(run_workflow(document, bench).images[0], ours)
     with pytest.raises(InvalidWorkflowError, match="not in"):
         run_workflow(document, bench, values={"lora.lora_name": "other.safetensors"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ...bundles.tensor import Array
 from ...loras.weights import LoraUse
@@ -19,6 +20,10 @@ _STRENGTH = decimal(1.0, -100.0, 100.0)
 def loras(bench: Workbench) -> list[str]:
     """The names of the LoRAs' files."""
     return bench.loras
+
+
+def _state(bench: Workbench, lora_name: str, **others: Any) -> str:
+    return bench.lora_state(lora_name)
 
 
 def controlnets(bench: Workbench) -> list[str]:
@@ -38,6 +43,7 @@ def controlnets(bench: Workbench) -> list[str]:
     outputs=outputs("MODEL", "CLIP"),
     display="Load LoRA",
     category="loaders",
+    changes=_state,
 )
 def lora_loader(
     context: Context, model: Diffusion, clip: Texts, lora_name: str, strength_model: float, strength_clip: float
@@ -52,6 +58,7 @@ def lora_loader(
     needed={"model": link("MODEL"), "lora_name": choice(loras), "strength_model": _STRENGTH},
     outputs=outputs("MODEL"),
     category="loaders",
+    changes=_state,
 )
 def lora_loader_model_only(context: Context, model: Diffusion, lora_name: str, strength_model: float) -> Diffusion:
     """A LoRA for the denoiser alone."""
