@@ -115,8 +115,14 @@ def unknown(
 ) -> InputError:
     """An `InputError` for a name that is not in `known`, with the nearest names first, and what can be done instead."""
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-    advice = f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose one of: {', '.join(names)}"
+    near = nearest(name.lower(), names)
+    advice = near or f"choose one of: {', '.join(names)}"
     if otherwise:
         advice += f" Or {otherwise}" if near else f"; or {otherwise}"
     return InputError(f"unknown {kind} {name!r}; {advice}", field)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The question whether the names nearest to `name` are meant; empty where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""

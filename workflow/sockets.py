@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, nearest
 
 ANY = "*"
 Lister = Callable[[Any], Sequence[str]]
@@ -21,6 +21,11 @@ class Problem:
     message: str
     details: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    remedy: str = ""
+    """What to do about it, which ComfyUI does not say."""
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.details}" + f"; {self.remedy}" * bool(self.remedy)
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,8 @@ class Choice(Socket):
     """One of some names: those written here, or what `names` gives on a workbench."""
 
     names: tuple[str, ...] | Lister = ()
+    remedy: str = ""
+    """What makes a name known."""
 
     def known(self, bench: Any) -> list[str]:
         """The names that may be chosen."""
@@ -151,7 +158,8 @@ class Choice(Socket):
         if value in known:
             return value
         listed = f"{known}" if len(known) <= 20 else f"(list of length {len(known)})"
-        return Problem("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {listed}")
+        remedy = nearest(str(value), map(str, known)) or self.remedy
+        return Problem("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {listed}", remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -166,8 +174,12 @@ class FileChoice(Choice):
             there = False
         if there:
             return str(value)
-        message = "Custom validation failed for node"
-        return Problem("custom_validation_failed", message, f"{name} - Invalid image file: {value}")
+        return Problem(
+            "custom_validation_failed",
+            "Custom validation failed for node",
+            f"{name} - Invalid image file: {value}",
+            remedy=f"it is not in {bench.folders['input']}; put it there",
+        )
 
 
 def _unreadable(name: str, value: Any, kind: str, error: Exception) -> Problem:

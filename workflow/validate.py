@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, nearest
 from .document import Connection, Step, Workflow
 from .node import Node, Nodes
 from .sockets import Problem, Socket, matches
@@ -32,19 +32,28 @@ class Report:
             for id, problems in self.problems.items()
         }
 
+    def causes(self, workflow: Workflow) -> list[str]:
+        """What is wrong with each node, and what to do about it."""
+        return [
+            f"node {id} ({workflow.steps[id].kind}): {problem}"
+            for id, problems in self.problems.items()
+            for problem in problems
+        ]
+
 
 class InvalidWorkflowError(InputError):
-    """A workflow that cannot run: `type`, `details` and `node_errors` are ComfyUI's."""
+    """A workflow that cannot run: `type`, `details` and `node_errors` are ComfyUI's; the message also has `causes`."""
 
     def __init__(
-        self, type: str, message: str, details: str = "", node_errors: Mapping[str, Any] | None = None
+        self,
+        type: str,
+        message: str,
+        details: str = "",
+        node_errors: Mapping[str, Any] | None = None,
+        *,
+        causes: Iterable[str] = (),
     ) -> None:
-        lines = [
-            f"node {id} ({each['class_type']}): {error['message']}: {error['details']}"
-            for id, each in (node_errors or {}).items()
-            for error in each["errors"]
-        ]
-        super().__init__("; ".join([message, *lines]))
+        super().__init__("; ".join([message, *causes]))
         self.type = type
         self.short = message
         self.details = details
@@ -63,11 +72,14 @@ def validate(workflow: Workflow, nodes: Nodes, bench: Any, targets: Iterable[str
                 "missing_node_type",
                 f"Node '{title}' not found. The custom node may not be installed.",
                 f"Node ID '#{step.id}'",
+                causes=[f"node {step.id} is of the class {step.kind}, which is unknown; {_advice(step.kind, nodes)}"],
             )
     wanted = None if targets is None else set(targets)
     sinks = [id for id, step in workflow.steps.items() if _node(nodes, step).sink and (wanted is None or id in wanted)]
     if not sinks:
-        raise InvalidWorkflowError("prompt_no_outputs", "Prompt has no outputs")
+        raise InvalidWorkflowError(
+            "prompt_no_outputs", "Prompt has no outputs", causes=["add SaveImage or PreviewImage to the workflow"]
+        )
     checker = _Checker(workflow, nodes, bench)
     report = Report()
     for sink in sinks:
@@ -85,6 +97,7 @@ def validate(workflow: Workflow, nodes: Nodes, bench: Any, targets: Iterable[str
             "Prompt outputs failed validation",
             details,
             report.node_errors(workflow),
+            causes=report.causes(workflow),
         )
     return report
 
@@ -98,6 +111,10 @@ def literals(step: Step, node: Node, bench: Any) -> dict[str, Any]:
             read = socket.read(name, value, bench)
             written[name] = value if isinstance(read, Problem) else read
     return written
+
+
+def _advice(kind: str, nodes: Nodes) -> str:
+    return nearest(kind, (node.name for node in nodes)) or "leave the node out, or add a node of that name"
 
 
 def _node(nodes: Nodes, step: Step) -> Node:
@@ -133,11 +150,16 @@ class _Checker:
                 self.problems[id] = self._check(step)
             waiting += [link.node for _, link in step.connections() if link.node in self._workflow.steps]
         if cycle := self._cycle(list(order)):
-            self.problems[cycle].append(Problem("dependency_cycle", "Dependency cycle detected", cycle))
+            problem = Problem("dependency_cycle", "Dependency cycle detected", " -> ".join(cycle))
+            if problem not in self.problems[cycle[0]]:
+                self.problems[cycle[0]].append(problem)
         return list(order)
 
-    def _cycle(self, ids: list[str]) -> str | None:
-        """A node that needs itself, by taking away those that need nothing (Kahn, 1962)."""
+    def _cycle(self, ids: list[str]) -> list[str]:
+        """Nodes that need one another, the first again at the end, where there are any.
+
+        Those that need nothing are taken away (Kahn, 1962); each that is left needs one that is left.
+        """
         left = {
             id: {link.node for _, link in self._workflow.steps[id].connections() if link.node in self._workflow.steps}
             for id in ids
@@ -145,7 +167,10 @@ class _Checker:
         while free := [id for id, needs in left.items() if not needs & left.keys()]:
             for id in free:
                 del left[id]
-        return next(iter(left), None)
+        walk = list(left)[:1]
+        while walk and walk[-1] not in walk[:-1]:
+            walk.append(min(left[walk[-1]] & left.keys()))
+        return walk[walk.index(walk[-1]) :] if walk else []
 
     def _check(self, step: Step) -> list[Problem]:
         node = _node(self._nodes, step)
@@ -165,7 +190,7 @@ class _Checker:
             if problem is not None:
                 config = None if len(str(socket.config(self._bench)[0])) > 400 else socket.config(self._bench)
                 extra = {"input_name": name, "input_config": config, "received_value": _plain(value), **problem.extra}
-                found.append(Problem(problem.type, problem.message, problem.details, extra))
+                found.append(replace(problem, extra=extra))
         if not found and node.check and (fault := node.check(self._bench, **literals(step, node, self._bench))):
             found.append(Problem("custom_validation_failed", "Custom validation failed for node", fault))
         return found
@@ -175,7 +200,11 @@ class _Checker:
         if other is None:
             message = "Exception when validating inner node"
             return Problem(
-                "exception_during_inner_validation", message, f"'{value.node}'", {"exception_type": "KeyError"}
+                "exception_during_inner_validation",
+                message,
+                f"'{value.node}'",
+                {"exception_type": "KeyError"},
+                f"{name} is linked to a node that is not there; link it to another",
             )
         outputs = _node(self._nodes, other).outputs
         if not 0 <= value.slot < len(outputs):

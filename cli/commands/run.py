@@ -64,8 +64,8 @@ def run(
     )
     for file in files:
         console.say(str(file))
-    for id, problem in result.outcome.report.node_errors(graph).items():
-        console.note(f"node {id} ({problem['class_type']}) did not run: {problem['errors'][0]['details']}")
+    for cause in result.outcome.report.causes(graph):
+        console.note(f"not all runs: {cause}")
 
 
 def _explain(console: Console, graph: Workflow, bench: Workbench) -> None:

@@ -141,6 +141,30 @@ def test_what_cannot_run_is_refused_before(empty: Workbench, steps: Any, type: s
     assert CALLS == []
 
 
+@pytest.mark.parametrize(
+    ("steps", "text"),
+    [
+        ({"a": ("Twicee", {})}, "node a is of the class Twicee, which is unknown; did you mean 'Twice'"),
+        ({"a": ("Twice", {"value": 1})}, "Prompt has no outputs; add SaveImage or PreviewImage"),
+        ({"s": ("PreviewAny", {"source": ["9", 0]})}, "'9'; source is linked to a node that is not there"),
+        (
+            {"a": ("Twice", {"value": ["b", 0]}), "b": ("Twice", {"value": ["a", 0]}), "s": shown("b")},
+            "node b (Twice): Dependency cycle detected: b -> a -> b",
+        ),
+        ({"a": ("KSamplerSelect", {"sampler_name": "eulerr"}), "s": shown("a")}, "did you mean 'euler'"),
+        (
+            {"a": ("LoraLoaderModelOnly", {"lora_name": "x", "strength_model": 1}), "s": shown("a")},
+            "not in []; add its file with --lora PATH",
+        ),
+        ({"a": ("LoadImage", {"image": "x.png"}), "s": shown("a")}, "input; put it there"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_to_do(empty: Workbench, steps: Any, text: str) -> None:
+    with pytest.raises(InvalidWorkflowError) as error:
+        run(graph(**steps), NODES, empty)
+    assert text in str(error.value)
+
+
 def test_sinks_without_problems_run(empty: Workbench) -> None:
     workflow = graph(a=("Twice", {"value": 1}), b=("Twice", {"value": -1}), s=shown("a"), t=shown("b"))
     outcome = run(workflow, NODES, empty)

@@ -11,7 +11,7 @@ from ...runtime.model.controlnet import ControlNet
 from ..bench import Workbench
 from ..context import Context
 from ..node import node, outputs
-from ..sockets import choice, decimal, link
+from ..sockets import Choice, choice, decimal, link
 from ..values import Conditioned, Diffusion, Hint, Texts
 
 _STRENGTH = decimal(1.0, -100.0, 100.0)
@@ -31,12 +31,15 @@ def controlnets(bench: Workbench) -> list[str]:
     return bench.controlnets
 
 
+_LORA = Choice("COMBO", names=loras, remedy="add its file with --lora PATH, in Python with Workbench(loading=...)")
+
+
 @node(
     "LoraLoader",
     needed={
         "model": link("MODEL"),
         "clip": link("CLIP"),
-        "lora_name": choice(loras),
+        "lora_name": _LORA,
         "strength_model": _STRENGTH,
         "strength_clip": _STRENGTH,
     },
@@ -55,7 +58,7 @@ def lora_loader(
 
 @node(
     "LoraLoaderModelOnly",
-    needed={"model": link("MODEL"), "lora_name": choice(loras), "strength_model": _STRENGTH},
+    needed={"model": link("MODEL"), "lora_name": _LORA, "strength_model": _STRENGTH},
     outputs=outputs("MODEL"),
     category="loaders",
     changes=_state,
