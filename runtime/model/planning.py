@@ -23,6 +23,7 @@ from ..requests.guidance import Prompts, parse_prompts
 from ..requests.image_prompts import masks_of
 from ..requests.places import InpaintMask, Region
 from ..requests.request import Request
+from ..requests.sections import idle
 from ..requests.settle import settled
 from ..sampling.compile import compile_plan
 from ..sampling.flow import FlowSchedule
@@ -129,6 +130,8 @@ class Planner:
         request, image_adapter = self._with_adapter(request)
         prompts = parse_prompts(request)
         loras = tuple(used for use in prompts.loras if (used := self._loras.use(use)) is not None)
+        if request.lora_weight != 1 and not prompts.loras:
+            raise idle("lora_weight", "LoRAs", "loras", "--lora FILE")
         _check_ranks(loras)
         plan = self.plan(request)
         check_perturbed(request, self._bundle)

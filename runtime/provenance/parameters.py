@@ -64,10 +64,11 @@ def _controls(controls: Sequence[ControlText]) -> Iterator[tuple[str, str]]:
 
 
 def _named(request: Request, loras: Sequence[UsedLora]) -> str:
-    """The prompt with the LoRAs that the request names by itself."""
+    """The prompt with the LoRAs that the request names by itself and that count, all where their weight is 0."""
     own = dict.fromkeys(map(parse_use, request.loras)) if request.syntax.startswith(A1111_SYNTAX) else ()
     used = {each.use for each in loras}
-    return "".join([request.prompt, *(str(use) for use in own if use.times(request.lora_weight) in used)])
+    counting = [use for use in own if not request.lora_weight or use.times(request.lora_weight) in used]
+    return "".join([request.prompt, *map(str, counting)])
 
 
 def _hashes(loras: Sequence[UsedLora]) -> Iterator[tuple[str, str]]:

@@ -31,6 +31,13 @@ class Section:
         """Raise `InputError` for fields that do not go together."""
 
 
+def idle(name: str, whose: str, needed: str, flag: str) -> InputError:
+    """An error for an option without effect, of what is not there; it says what would be needed."""
+    return InputError(
+        f"{name} is of {whose}, and there is none; give {needed} (on the command line {flag}), or leave it out", name
+    )
+
+
 @dataclass(frozen=True)
 class Subject(Section):
     """What is repainted."""
@@ -84,6 +91,8 @@ class Prompting(Section):
     def check(self) -> None:
         """Raise `InputError` for a prompt that is given in two ways, and for an interval that is none."""
         super().check()
+        if self.threshold_percentile != 1 and self.mimic_scale is None:
+            raise idle("threshold_percentile", "dynamic thresholding", "mimic_scale", "--mimic-scale G")
         if self.guidance_interval and not _rises(self.guidance_interval):
             raise InputError(
                 "a guidance interval is where it begins, and where it ends unless that is the end, such as (0.2, 0.8); "
@@ -127,8 +136,14 @@ class Adapters(Section):
         with checks.of("image_prompts"):
             for prompt in checks.several("image_prompts", self.image_prompts):
                 if not isinstance(prompt, ImagePrompt):
-                    raise InputError(f"image_prompts are of ImagePrompt, not {prompt!r}")
+                    raise InputError(
+                        f"image_prompts are of ImagePrompt, not {prompt!r}; make one with overpaint.ImagePrompt"
+                    )
             check_blend(self.image_prompts, self.image_blend)
+        if self.control_weight != 1 and not self.controls:
+            raise idle("control_weight", "ControlNets", "controls", "--control NET")
+        if self.image_weight != 1 and not self.image_prompts:
+            raise idle("image_weight", "image prompts", "image_prompts", "--image-prompt FILE")
 
     @property
     def weighted_controls(self) -> tuple[Control, ...]:

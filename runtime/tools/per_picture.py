@@ -17,8 +17,8 @@ from ..requests.controls import Control
 from ..requests.image_prompts import ImagePrompt
 from .folder import content
 
-FIELDS = ("controls", "image_prompts")
-"""The options that may have some."""
+FIELDS: Mapping[str, str] = {"controls": "control_weight", "image_prompts": "image_weight"}
+"""The options that may have some, each with that of what all of it counts."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,12 @@ class PerPicture:
 def resolved(options: Mapping[str, Any], place: Path | None) -> dict[str, Any]:
     """Options with what the picture at a place has of its own; without a place that is left out."""
     made = dict(options)
-    for name in FIELDS:
+    for name, weight in FIELDS.items():
         if any(isinstance(each, PerPicture) for each in made.get(name) or ()):
             own = [each.of(place) if place and isinstance(each, PerPicture) else each for each in made[name]]
             made[name] = tuple(each for each in own if not isinstance(each, PerPicture))
+            if not made[name]:
+                made.pop(weight, None)
     return made
 
 

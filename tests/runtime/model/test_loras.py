@@ -168,6 +168,11 @@ def test_one_number_weighs_all_loras(pipe: Pipeline, picture: Array) -> None:
     assert np.array_equal(np.asarray(pipe(picture, **options).images[0]), half)
     sheet = pipe.grid(picture, "a fox <lora:ink:0.8>", {"lora_weight": (0.0, 1.0)}, **OPTIONS)
     assert sheet.width > 512
+    with pytest.raises(InputError, match="lora_weight is of LoRAs, and there is none") as raised:
+        pipe(picture, "a fox", lora_weight=0.5, **OPTIONS)
+    assert raised.value.field == "lora_weight"
+    none = pipe(picture, "a fox", loras=["wash:0.5"], lora_weight=0, **OPTIONS).outputs[0].parameters
+    assert overpaint.from_infotext(none).options["prompt"] == "a fox<lora:wash:0.5>"
 
 
 def test_what_is_refused_before_anything_runs(pipe: Pipeline, picture: Array, bundle: Path, folder: Path) -> None:

@@ -10,6 +10,7 @@ from overpaint import ImagePrompt, InputError, Request
 from overpaint.runtime.imaging.picture import Picture
 from overpaint.runtime.model.image_blocks import layer_weights
 from overpaint.runtime.provenance.frozen import freeze, thaw
+from overpaint.runtime.tools.grid import Grid
 
 PICTURE = Picture(np.zeros((16, 24, 3), np.uint8))
 SD1 = (320, 320, 640, 640, 1280, 1280, 1280, 1280, 1280, 640, 640, 640, 320, 320, 320, 1280)
@@ -45,7 +46,7 @@ def test_what_cannot_be_used_is_refused_by_name(fields: dict[str, Any], cause: s
         ([ImagePrompt(PICTURE, adapter="a"), ImagePrompt(PICTURE, adapter="b")], {}, "of one adapter"),
         ([ImagePrompt(PICTURE), ImagePrompt(PICTURE, blocks="style")], {"image_blend": "average"}, "one choice"),
         ([ImagePrompt(PICTURE, mask=np.zeros((8, 8), np.uint8))], {}, "mask is 8x8, the picture is 24x16"),
-        (["fox.png"], {}, "of ImagePrompt"),
+        (["fox.png"], {}, r"make one with overpaint\.ImagePrompt"),
         (7, {}, "tuple"),
     ],
 )
@@ -53,6 +54,23 @@ def test_a_request_refuses_what_does_not_go_together(prompts: Any, options: dict
     with pytest.raises(InputError, match=cause) as raised:
         Request(PICTURE, image_prompts=prompts, **options)
     assert raised.value.field == "image_prompts"
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("threshold_percentile", "--mimic-scale"),
+        ("control_weight", "--control NET"),
+        ("image_weight", "--image-prompt FILE"),
+    ],
+)
+def test_a_request_refuses_an_option_without_effect(name: str, flag: str) -> None:
+    with pytest.raises(InputError, match=f"{name} is of .*{flag}") as raised:
+        Request(PICTURE, **{name: 0.5})
+    assert raised.value.field == name
+    with pytest.raises(InputError, match=name):
+        Grid.of({name: (0.5, 1.0)}).requests(PICTURE, "a", "", {})
+    assert getattr(Request(PICTURE, **{name: 1.0}), name) == 1
 
 
 def test_a_record_keeps_image_prompts() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overpaint import InputError, Request
+from overpaint import Control, ImagePrompt, InputError, Request
 from overpaint.runtime.imaging.picture import Picture
 from overpaint.runtime.imaging.soft import Soft
 from overpaint.runtime.provenance.frozen import freeze, thaw
@@ -38,6 +38,9 @@ ROWS = [(kind, option) for kind in OWNERS for option in fields_of(kind).values()
 # What a field needs beside it.
 BESIDE = {
     "window_overlap": {"window": 16384},
+    "threshold_percentile": {"mimic_scale": 3.0},
+    "control_weight": {"controls": (Control("edges"),)},
+    "image_weight": {"image_prompts": (ImagePrompt(PICTURE),)},
     "variation_strength": {"variation_seed": 1},
     "padding": {"method": "tiles"},
     "mask_blur": {"method": "tiles"},
