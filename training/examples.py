@@ -31,6 +31,16 @@ def main() -> None:
     sets = drawings(npm, {style for _, style in CHOSEN.values()})
     for name, (slug, style) in CHOSEN.items():
         Image.fromarray(draw_icon(sets, slug, style, SIZE)).save(FOLDER / f"{name}.png", optimize=True)
+    _with_hole(Image.open(FOLDER / "fox.png")).save(FOLDER / "hole.png", optimize=True)
+
+
+def _with_hole(picture: Image.Image) -> Image.Image:
+    """A picture whose middle is transparent, to be painted anew."""
+    whole = picture.convert("RGBA")
+    alpha = Image.new("L", whole.size, 255)
+    alpha.paste(0, (SIZE // 4, SIZE // 4, 3 * SIZE // 4, 3 * SIZE // 4))
+    whole.putalpha(alpha)
+    return whole
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class Workbench:
     `models` are by the names that workflows have for checkpoints: a loaded `Model`, or a bundle that is loaded when it
     is first used, with the `loading` options of `overpaint.load`. `upscalers` likewise; those that ship with the
     package are there by their names. `folder` holds the folders input, output and temp where they are not named.
+    Pictures that the folder input lacks are those of `examples`.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Workbench:
         controlnets: Mapping[str, ControlNet | str | Path] | None = None,
         image_prompts: Mapping[str, ImagePromptAdapter | str | Path] | None = None,
         loading: Mapping[str, Any] | None = None,
+        examples: str | Path | None = None,
         metadata: bool = True,
         cache: ResultCache | None = None,
     ) -> None:
         named = {"input": input, "output": output, "temp": temp}
         self.folders = {kind: Path(named[kind] or Path(folder) / kind) for kind in FOLDERS}
+        self._examples = None if examples is None else Path(examples)
         self.metadata = metadata
         """Whether pictures carry the workflow."""
         self.results = ResultCache() if cache is None else cache
@@ -158,21 +161,28 @@ class Workbench:
         for other in FOLDERS:
             if name.endswith(f"[{other}]"):
                 kind, name = other, name[: -len(other) - 2].rstrip()
-        return self.inside(kind, name)
+        path = self.inside(kind, name)
+        if kind == "input" and self._examples is not None and not path.exists():
+            path = _within(self._examples, kind, name)
+        return path
 
     def inside(self, kind: str, name: str) -> Path:
         """The path of a name in a folder; raises `InputError` for one that leads out of it."""
-        folder = self.folders[kind].resolve()
-        path = (folder / name).resolve()
-        if not name or "\0" in name or not path.is_relative_to(folder):
-            raise InputError(f"{name!r} lies outside the folder of {kind} pictures; name a file in {folder}")
-        return path
+        return _within(self.folders[kind], kind, name)
 
     def close(self) -> None:
         """Let go of the results, and close what was loaded by name."""
         self.results.clear()
         for each in self._loaded.values():
             each.close()
+
+
+def _within(folder: Path, kind: str, name: str) -> Path:
+    folder = folder.resolve()
+    path = (folder / name).resolve()
+    if not name or "\0" in name or not path.is_relative_to(folder):
+        raise InputError(f"{name!r} lies outside the folder of {kind} pictures; name a file in {folder}")
+    return path
 
 
 def names_of(values: Sequence[str]) -> dict[str, str]:

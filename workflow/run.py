@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from ..errors import InputError
+from ..runtime.model.shipped import MODELS
 from . import document
 from .bench import Source, Workbench
 from .cache import Keys
@@ -39,6 +40,7 @@ class WorkflowResult:
         return tuple(Image.open(file) for file in self.files)
 
 
+EXAMPLES = (MODELS / "examples").resolve()
 WorkflowSource = Workflow | Mapping[str, Any] | str | os.PathLike[str]
 
 
@@ -69,6 +71,12 @@ def read_workflow(source: WorkflowSource, nodes: Iterable[Node] = ()) -> Workflo
     return document.parse(document.parse_text(held["prompt"]), editor)
 
 
+def examples_of(source: WorkflowSource) -> Path | None:
+    """The folder of the pictures that a workflow loads, if it is the file of one that ships with the package."""
+    shipped = isinstance(source, (str, os.PathLike)) and Path(source).resolve().parent == EXAMPLES / "workflows"
+    return EXAMPLES if shipped else None
+
+
 def _parsed(source: Any, nodes: Iterable[Node]) -> Workflow:
     return from_page(source, standard(nodes)) if is_page_format(source) else document.parse(source)
 
@@ -94,7 +102,9 @@ def run_workflow(
     nodes = tuple(nodes)
     workflow = read_workflow(source, nodes).with_values(values or {})
     bench = (
-        models if isinstance(models, Workbench) else Workbench(models or {"tiny": "tiny"}, folder=folder, output=output)
+        models
+        if isinstance(models, Workbench)
+        else Workbench(models or {"tiny": "tiny"}, folder=folder, output=output, examples=examples_of(source))
     )
     outcome = run(workflow, standard(nodes), bench, listener, cancelled=cancelled)
     return WorkflowResult(files_of(outcome, bench), outcome)

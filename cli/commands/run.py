@@ -39,13 +39,19 @@ def run(
     Its pictures are read from the folder input, and written to the folder output.
     """
     from ...workflow.bench import Workbench, names_of
-    from ...workflow.run import read_workflow, run_workflow
+    from ...workflow.run import examples_of, read_workflow, run_workflow
 
     if output is not None and not overwrite:
         check_free(output)
     loading = engine | ({"loras": loras} if loras else {})
     graph = read_workflow(workflow).with_values(dict(changes))
-    bench = Workbench(names_of(models or ["tiny"]), folder=folder, loading=loading, controlnets=names_of(controlnets))
+    bench = Workbench(
+        names_of(models or ["tiny"]),
+        folder=folder,
+        loading=loading,
+        controlnets=names_of(controlnets),
+        examples=examples_of(workflow),
+    )
     if explain:
         _explain(console, graph, bench)
         return

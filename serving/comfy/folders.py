@@ -8,14 +8,10 @@ from collections.abc import Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from PIL import Image
-
 from ...errors import InputError, RefusedError
 
 KINDS = ("input", "output", "temp")
 USER, OWN_TEMPLATES = "user", "comfy.templates.json"
-HOLE = "hole.png"
-"""The picture of the example that inpaints."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".avif", ".heic", ".jxl", ".tif", ".tiff")
 
 
@@ -74,17 +70,6 @@ class Folders:
                 shutil.copyfile(path, self.of("input") / path.name)
             for path in (examples / "masks").glob("*.png"):
                 shutil.copyfile(path, self.of("input") / path.name)
-            _with_hole(examples / "fox.png").save(self.of("input") / HOLE)
-
-
-def _with_hole(path: Path) -> Image.Image:
-    """A picture whose middle is transparent, to be painted anew."""
-    picture = Image.open(path).convert("RGBA")
-    width, height = picture.size
-    alpha = Image.new("L", picture.size, 255)
-    alpha.paste(0, (width // 4, height // 4, 3 * width // 4, 3 * height // 4))
-    picture.putalpha(alpha)
-    return picture
 
 
 def within(folder: Path, name: str) -> Path:

@@ -28,6 +28,14 @@ def test_a_workflow_is_explained(folder: Path, capsys: pytest.CaptureFixture[str
     assert not (folder / "output").exists()
 
 
+def test_an_example_needs_no_pictures_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shipped, own = WORKFLOWS / "inpaint.json", tmp_path / "own.json"
+    own.write_bytes(shipped.read_bytes())
+    assert main(["run", str(shipped), "--folder", str(tmp_path), "--explain"]) == 0
+    assert main(["run", str(own), "--folder", str(tmp_path), "--explain"]) == 2
+    assert f"it is not in {tmp_path / 'input'}; put it there" in capsys.readouterr().err
+
+
 def test_a_wrong_change_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", str(WORKFLOWS / "img2img.json"), "--folder", str(folder)]
     assert main([*words, "--set", "6.sampler_name=nobodys"]) == 2
