@@ -139,7 +139,7 @@ def _worked(
 
 
 def _skip(console: Console, skipped: Skipped) -> Skipped:
-    console.note(f"skipped: {skipped.reason}")
+    console.note(f"{skipped.source} skipped: {skipped.reason.removeprefix(f'{skipped.source}: ')}")
     return skipped
 
 

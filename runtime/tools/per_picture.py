@@ -59,8 +59,9 @@ class PerPicture:
         found = [path for ending in sorted(endings()) if (path := own.with_suffix(ending)).is_file()]
         if len(found) == 1:
             return found[0]
-        cause = f"has no picture {place.stem}" if not found else f"has {found[0].name} and {found[1].name}"
-        raise InputError(f"{own.parent}: {cause}; {place} takes the one of its name there")
+        if not found:
+            raise InputError(f"{own.parent} has no picture {place.stem}.*")
+        raise InputError(f"{own.parent} has {found[0].name} and {found[1].name}; leave one")
 
 
 def resolved(options: Mapping[str, Any], place: Path | None) -> dict[str, Any]:

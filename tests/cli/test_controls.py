@@ -107,6 +107,6 @@ def test_pictures_of_a_folder_have_hints_of_their_own(tmp_path: Path, capsys: py
     assert batch() == 3
     printed = capsys.readouterr()
     assert "1 written (1 replaced), 0 already there, 1 skipped" in printed.out
-    assert "has no picture b" in printed.err
+    assert f"{tmp_path / 'in/b.png'} skipped: {tmp_path / 'hints'} has no picture b.*\n" in printed.err
     assert batch("--control-weight", 0.5) == 3
     assert "1 written (1 replaced)" in capsys.readouterr().out

@@ -77,7 +77,7 @@ def test_one_that_cannot_be_read_is_named_as_it_is(pictures: Path, fake_folder: 
     options = ("batch", "in", "a", "-o", "out", "--steps", 2, "--engine", "fake", "--model", fake_folder)
     done = shell('"$0" -m overpaint "$@"', pictures.parent, *options)
     assert done.returncode == 3
-    assert b"skipped: in/caf\xe9.png: is not a picture" in done.stderr
+    assert b"in/caf\xe9.png skipped: is not a picture" in done.stderr
 
 
 class Failing(io.RawIOBase):
