@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ class Console:
         for stage, seconds in result.timings.items():
             document["timings"][stage] = document["timings"].get(stage, 0.0) + seconds
         stages = ", ".join(f"{name} {seconds:.2f}" for name, seconds in result.timings.items())
-        self.say(f"{_evaluations(result)} an image; seconds: {stages}")
+        self.say(f"{_evaluations(result)}; seconds: {stages}")
         if self.verbose:
             self.say(str(result.plan))
             for name, label in result.engines.items():
@@ -98,10 +98,24 @@ class Console:
 
 
 def _evaluations(result: Result) -> str:
-    """How often the model is evaluated for an image; the least and the most where images differ."""
-    counts = [len(output.plan) for output in result.outputs]
+    """How often the model is evaluated for an image, and how many of these evaluations are computed whole where some
+    are cached; the least and the most where images differ."""
+    from ..runtime.sampling.caching import computed
+
+    said = f"{_between([len(output.plan) for output in result.outputs], 'model evaluation')} an image"
+    wholes = [
+        int(computed(output.plan, output.request.caching).sum()) if output.request.caching else len(output.plan)
+        for output in result.outputs
+    ]
+    if any(output.request.caching for output in result.outputs):
+        said += f", {_between(wholes)} of them computed whole"
+    return said
+
+
+def _between(counts: Sequence[int], noun: str = "") -> str:
     least, most = min(counts), max(counts)
-    return f"{least} to {counted(most, 'model evaluation')}" if least < most else counted(most, "model evaluation")
+    several = counted(most, noun) if noun else str(most)
+    return f"{least} to {several}" if least < most else several
 
 
 def plan_document(plan: Plan) -> Mapping[str, Any]:

@@ -201,6 +201,14 @@ def test_the_evaluations_of_a_grid_are_told_from_least_to_most(
     assert f"\n{told} model {noun} an image; seconds:" in f"\n{capsys.readouterr().out}"
 
 
+def test_what_a_cache_leaves_out_is_told(
+    arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--steps", 8, "--strength", 1, "--cache", "forecast:3")
+    assert run("img2img", arguments["img2img"], "-o", tmp_path / "out.png", *more) == 0
+    assert "8 model evaluations an image, 4 of them computed whole; seconds:" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["img2img", "inpaint", "outpaint", "upscale"])
 def test_a_timeout_ends_with_1_and_leaves_no_file(
     command: str, arguments: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
