@@ -11,6 +11,7 @@ from ..bundles.controlnet import ControlNetBundle
 from ..bundles.format import MANIFEST
 from ..bundles.image_prompt import ImagePromptBundle
 from ..errors import InputError, counted
+from ..runtime.conditioning.lora.library import LoraLibrary
 from ..runtime.model.controlnet import find_controlnet
 from ..runtime.model.hint_model import HintModels
 from ..runtime.model.image_prompt import find_image_prompt
@@ -40,7 +41,8 @@ def lend(models: Mapping[str, Model], settings: Settings) -> None:
 
 
 def adapter_lines(settings: Settings) -> Iterator[str]:
-    """A line for each adapter and preprocessor that the settings name, by the name that requests have for it.
+    """A line for each adapter and preprocessor that the settings name, by the name that requests have for it, and for
+    each place of LoRAs.
 
     Raises `InputError` and `BundleError` for what is none; no graph is opened.
     """
@@ -54,6 +56,9 @@ def adapter_lines(settings: Settings) -> Iterator[str]:
     for name, path in settings.named_preprocessors().items():
         preprocessors.add(name, path)
         yield f"preprocessor {name}: {path}"
+    library = LoraLibrary(None)
+    library.add(settings.loras)
+    yield from (f"LoRAs: {place}" for place in library.places)
 
 
 def _bundles(named: Mapping[str, str], field: str) -> Iterator[tuple[str, str]]:

@@ -211,18 +211,20 @@ def test_an_adapter_that_fits_no_model_is_refused_at_the_start(folder: Path, fak
 
 def test_adapters_are_checked_with_the_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nets, far = str(folder / "nets"), str(folder / "far.onnx")
-    assert main(["serve", "--controlnets", f"{nets},edges", "--preprocessors", far, "--check"]) == 0
+    assert main(["serve", "--controlnets", f"{nets},edges", "--preprocessors", far, "--loras", nets, "--check"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[1:5] == [
+    assert printed[1:6] == [
         f"ControlNet depth: {nets}/depth",
         f"ControlNet lines: {nets}/lines",
         "ControlNet edges: edges",
         f"preprocessor far: {far}",
+        f"LoRAs: {nets}",
     ]
     for wrong in (
         ["--controlnets", str(folder / "bundle")],
         ["--image-prompt-adapters", "x"],
         ["--preprocessors", "x"],
+        ["--loras", "x"],
     ):
         assert main(["serve", *wrong, "--check"]) in (1, 2)
         assert capsys.readouterr().err
