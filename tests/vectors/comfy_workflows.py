@@ -33,6 +33,11 @@ VAE_WIDTHS = (32, 32, 64, 64)
 WORDS, ATTENDED, PREDICTED, DECODED = 20, 6, 4, 1.5
 
 Document = dict[str, Any]
+RECORDED: dict[str, Document] = {
+    "areas": {"9.strength": 1.0}, "img2img": {"2.text": "cat, watercolor style"},
+    "inpaint": {"2.text": "cat", "6.seed": 7},
+}  # fmt: skip
+"""What the examples had when ComfyUI made the pictures."""
 
 
 def write_models(folder: Path) -> None:
@@ -193,7 +198,14 @@ def _read(name: str) -> Document:
     for step in document.values():
         if "ckpt_name" in step["inputs"]:
             step["inputs"]["ckpt_name"] = NAME
+    _set(document, RECORDED.get(name, {}))
     return document
+
+
+def _set(document: Document, values: dict[str, Any]) -> None:
+    for place, value in values.items():
+        id, _, input = place.partition(".")
+        document[id]["inputs"][input] = value
 
 
 def _edited(name: str, values: dict[str, Any]) -> Document:
@@ -205,7 +217,5 @@ def _wired(name: str, steps: dict[str, tuple[str, dict[str, Any]]], values: dict
     document = _read(name)
     for id, (kind, inputs) in steps.items():
         document[id] = {"class_type": kind, "inputs": deepcopy(inputs)}
-    for place, value in values.items():
-        id, _, input = place.partition(".")
-        document[id]["inputs"][input] = value
+    _set(document, values)
     return document

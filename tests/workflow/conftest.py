@@ -23,7 +23,7 @@ def tiny() -> Pipeline:
 def fill(folder: Path) -> Path:
     """Give a folder the pictures that the examples load."""
     (folder / "input").mkdir()
-    for name in ("cat", "fox", "hamburger-sketch", "octopus", "rocket"):
+    for name in ("cat", "fox", "strawberry", "octopus", "rocket"):
         shutil.copy(MODELS / f"examples/{name}.png", folder / "input")
     hole = np.zeros((64, 64, 4), np.uint8)
     hole[..., :3] = np.asarray(Image.open(MODELS / "examples/fox.png").convert("RGB").resize((64, 64)))
