@@ -10,7 +10,7 @@ from typing import Any
 from ..bundles.controlnet import ControlNetBundle
 from ..bundles.format import MANIFEST
 from ..bundles.image_prompt import ImagePromptBundle
-from ..errors import InputError, counted
+from ..errors import InputError, counted, unknown
 from ..runtime.conditioning.lora.library import LoraLibrary
 from ..runtime.model.controlnet import find_controlnet
 from ..runtime.model.hint_model import HintModels
@@ -95,10 +95,11 @@ def objects(value: Any, field: str, own: Mapping[str, Any], needed: str) -> list
     """A document's list of objects with fields of `own`, and with the `needed` one; raises `InputError` for another."""
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise InputError(f"{field} must be a list of objects with {needed}, see /v1/options", field)
-    for each in value:
-        if needed not in each or not each.keys() <= own.keys():
-            others = ", ".join(name for name in own if name != needed)
-            raise InputError(f"each of {field} has {needed}, and may have {others}", field)
+    for index, each in enumerate(value):
+        if others := [name for name in each if name not in own]:
+            raise unknown(f"field of {field}[{index}]", others[0][:64], own, field)
+        if needed not in each:
+            raise InputError(f"{field}[{index}] has no {needed}; give it", field)
     return value
 
 

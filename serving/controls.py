@@ -58,7 +58,7 @@ def controls(value: Any, settings: Settings) -> tuple[Control, ...]:
         given = objects(value, FIELD, own, "net")
         if len(given) > MOST:
             raise InputError(f"{len(given)} ControlNets are asked for, and {MOST} are the most; leave some out")
-        return tuple(_one(each, settings) for each in given)
+        return tuple(_one(each, f"{FIELD}[{index}]", settings) for index, each in enumerate(given))
 
 
 def find_preprocessor(name: Any, settings: Settings) -> str:
@@ -74,9 +74,9 @@ def find_preprocessor(name: Any, settings: Settings) -> str:
     return str(name)
 
 
-def _one(given: Mapping[str, Any], settings: Settings) -> Control:
+def _one(given: Mapping[str, Any], place: str, settings: Settings) -> Control:
     made = {**given, "preprocessor": find_preprocessor(given.get("preprocessor", ""), settings)}
     check_name("a control's net", given["net"])
     if "image" in given:
-        made["image"] = read_picture(file_bytes(given["image"], FIELD), max_pixels=settings.max_pixels)
+        made["image"] = read_picture(file_bytes(given["image"], f"{place}.image"), max_pixels=settings.max_pixels)
     return Control(**made)

@@ -35,12 +35,13 @@ SCHEMA: Mapping[str, Any] = {
 def image_prompts(value: Any, max_pixels: int) -> tuple[ImagePrompt, ...]:
     """The image prompts of a list of objects; raises `InputError` for what are none."""
     with checks.of(FIELD):
-        return tuple(_one(each, max_pixels) for each in objects(value, FIELD, _OWN, "image"))
+        given = objects(value, FIELD, _OWN, "image")
+        return tuple(_one(each, f"{FIELD}[{index}]", max_pixels) for index, each in enumerate(given))
 
 
-def _one(given: Mapping[str, Any], max_pixels: int) -> ImagePrompt:
+def _one(given: Mapping[str, Any], place: str, max_pixels: int) -> ImagePrompt:
     check_name("an image prompt's adapter", given.get("adapter", ""))
-    files = {name: file_bytes(given[name], FIELD) for name in _FILES if name in given}
+    files = {name: file_bytes(given[name], f"{place}.{name}") for name in _FILES if name in given}
     read = {name: read_picture(data, max_pixels=max_pixels) for name, data in files.items()}
     made: dict[str, Any] = {**given, **read}
     if "mask" in files:

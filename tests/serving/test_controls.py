@@ -169,6 +169,18 @@ def test_what_is_no_control_is_refused(wrong: Any, client: TestClient, file: byt
     assert answer.json()["error"]["field"] == "controls"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"net": "lines", "wieght": 1}, "unknown field of controls[1] 'wieght'; did you mean 'weight'?"),
+        ({"image": "x"}, "controls[1] has no net; give it"),
+        ({"net": "lines", "image": "%"}, "controls[1].image is neither base64 nor a data URL"),
+    ],
+)
+def test_what_is_wrong_of_which_control_is_told(wrong: Any, said: str, post: Post) -> None:
+    assert said in post({"net": "lines"}, wrong).json()["error"]["message"]
+
+
 def test_no_call_has_a_huge_picture_made(post: Post) -> None:
     long = text(png(np.zeros((16, 500, 3), np.uint8)))
     answer = post({"net": "lines", "image": long, "preprocessor": "canny", "resolution": 4096})

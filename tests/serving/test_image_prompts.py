@@ -45,6 +45,12 @@ def test_what_is_none_is_refused(wrong: Any) -> None:
     assert raised.value.field == "image_prompts"
 
 
+def test_what_is_wrong_of_which_is_told() -> None:
+    wrong = [{"image": FILE}, {"image": FILE, "mask": "%"}]
+    with pytest.raises(InputError, match=r"image_prompts\[1\]\.mask is neither base64"):
+        order_of({"image": FILE, "image_prompts": wrong}, Settings())
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and two adapters, and one of another family."""
