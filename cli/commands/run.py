@@ -38,7 +38,10 @@ def run(
 
     Its pictures are read from the folder input, and written to the folder output.
     """
-    from ...workflow.bench import Workbench, names_of
+    from ...runtime.conditioning.lora.library import LoraLibrary
+    from ...runtime.model.controlnet import find_controlnet
+    from ...runtime.model.load import find
+    from ...workflow.bench import Workbench
     from ...workflow.run import examples_of, read_workflow, run_workflow
 
     if output is not None and not overwrite:
@@ -46,12 +49,13 @@ def run(
     loading = engine | ({"loras": loras} if loras else {})
     graph = read_workflow(workflow).with_values(dict(changes))
     bench = Workbench(
-        names_of(models or ["tiny"]),
+        _bundles(models or ["tiny"], find, "overpaint export"),
         folder=folder,
         loading=loading,
-        controlnets=names_of(controlnets),
+        controlnets=_bundles(controlnets, find_controlnet, "overpaint export-controlnet"),
         examples=examples_of(workflow),
     )
+    LoraLibrary(None).add(loras)  # raises for a path that is not there
     if explain:
         _explain(console, graph, bench)
         return
@@ -72,6 +76,17 @@ def run(
         console.say(str(file))
     for cause in result.outcome.report.causes(graph):
         console.note(f"not all runs: {cause}")
+
+
+def _bundles(words: list[str], find: Callable[[str], Path], maker: str) -> dict[str, str]:
+    """The names and bundles of an option's words; raises `InputError` for a bundle that is not there."""
+    from ...bundles.format import read_any
+    from ...workflow.bench import names_of
+
+    named = names_of(words)
+    for source in named.values():
+        read_any(find(source), maker)
+    return named
 
 
 def _explain(console: Console, graph: Workflow, bench: Workbench) -> None:

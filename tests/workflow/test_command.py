@@ -36,6 +36,19 @@ def test_an_example_needs_no_pictures_of_its_own(tmp_path: Path, capsys: pytest.
     assert f"it is not in {tmp_path / 'input'}; put it there" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--controlnet", "nope"], "unknown ControlNet 'nope'"),
+        (["--model", "v1-5.safetensors=no/bundle"], "no/bundle: no such bundle"),
+        (["--lora", "no/lora.safetensors"], "no/lora.safetensors"),
+    ],
+)
+def test_what_is_named_has_to_be_there(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(WORKFLOWS / "areas.json"), "--explain", *words]) == 2
+    assert text in capsys.readouterr().err
+
+
 def test_a_wrong_change_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", str(WORKFLOWS / "img2img.json"), "--folder", str(folder)]
     assert main([*words, "--set", "6.sampler_name=nobodys"]) == 2
