@@ -68,8 +68,9 @@ def find_preprocessor(name: Any, settings: Settings) -> str:
         return f"{ONNX}{name}"
     if name and name not in (*NAMES, *ALIASES):
         raise InputError(
-            f"there is no preprocessor {name[:64]!r} here; choose one of {', '.join(preprocessors(settings))}, or have "
-            "the server's setting preprocessors name a network"
+            f"there is no preprocessor {name[:64]!r} here; choose one of {', '.join(preprocessors(settings))}; where "
+            "it is a network of its own, give the picture that it made and the preprocessor none, or have it exported "
+            "to ONNX and named in the server's setting preprocessors"
         )
     return str(name)
 

@@ -183,7 +183,7 @@ def test_other_calls_have_units(sdapi: Sdapi, units: Call, hint: bytes, mask_fil
         ({"model": "None"}, "names no model"),
         ({"model": "../lines"}, "unknown ControlNet"),
         ({"module": "onnx:far.onnx"}, "no preprocessor"),
-        ({"module": "openpose"}, "no preprocessor"),
+        ({"module": "openpose"}, "give the picture that it made and the preprocessor none"),
         ({"module": "ip-adapter_face_id"}, "no preprocessor"),
         ({"module": "ip-adapter_clip_sd15"}, "unknown image-prompt adapter"),
         ({"module": 3}, "module is no text"),
