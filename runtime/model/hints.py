@@ -23,6 +23,8 @@ HINT, TYPE = "hint", "control_type"
 """A ControlNet's inputs for the picture that it follows, and for what a union model is to take it for."""
 # How far the aspects of a hint and its picture may differ without a note.
 ALIKE = 0.02
+# The preprocessor whose hints are white lines on black, and the mean level above which a hint is none of these.
+CANNY, MOSTLY_WHITE = "canny", 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +55,12 @@ class PreparedControl:
         return ControlText(self.control, name, self.net.sha256, self.preprocessor)
 
     @property
-    def note(self) -> str | None:
-        """What the user should know of the hint's way to the model's size."""
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the hint that an image of the control's own becomes."""
         image = self.control.image
-        if image is None:
-            return None
+        return () if image is None else tuple(filter(None, (self._on_shape(image), self._on_lines())))
+
+    def _on_shape(self, image: Picture) -> str | None:
         height, width = self.hint.shape[1:]
         own = image.size[0] / image.size[1]
         if abs(own / (width / height) - 1) <= ALIKE:
@@ -66,6 +69,15 @@ class PreparedControl:
         return (
             f"the image of the ControlNet {self.net.bundle.model.name} is {image.size[0]}x{image.size[1]}, of another "
             f"shape than the picture: {ways[self.control.fit]}"
+        )
+
+    def _on_lines(self) -> str | None:
+        facts = self.net.bundle.model
+        if self.preprocessor != "none" or facts.preprocessor != CANNY or self.hint.mean() <= MOSTLY_WHITE:
+            return None
+        return (
+            f"the image of the ControlNet {facts.name} is mostly white, and hints for {CANNY} are white lines on "
+            f"black; add preprocessor={CANNY} to have them made of it"
         )
 
 

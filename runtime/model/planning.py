@@ -195,7 +195,7 @@ class Planner:
             )
         if request.colour_match and len(prepared.plan):
             notes.append(f"the colours are matched to the input's ({request.colour_match})")
-        notes += [control.note for control in prepared.controls if control.note]
+        notes += [note for control in prepared.controls for note in control.notes]
         if request.guidance_scale <= 1 and (request.negative_prompt or request.guidance_rescale or request.mimic_scale):
             notes.append("guidance at most 1 heeds neither the negative prompt nor rescaling and thresholding")
         return tuple(notes)

@@ -89,6 +89,17 @@ def test_an_image_of_its_own_is_a_finished_hint(tmp_path: Path) -> None:
     assert np.allclose(fed(pipe, "net")[0]["hint"], 0.8)
 
 
+@pytest.mark.parametrize(
+    ("own", "level", "preprocessor", "noted"),
+    [("canny", 255, "", True), ("canny", 255, "canny", False), ("canny", 51, "", False), ("invert", 255, "", False)],
+)
+def test_a_hint_of_black_lines_is_noted(tmp_path: Path, own: str, level: int, preprocessor: str, noted: bool) -> None:
+    pipe = controlled(tmp_path, "net", preprocessor=own)
+    control = Control("net", np.full((40, 56, 3), level, np.uint8), preprocessor=preprocessor)
+    notes = pipe(PICTURE, "a", seed=1, strength=1, steps=2, controls=[control]).outputs[0].notes
+    assert any("mostly white" in note and "add preprocessor=canny" in note for note in notes) == noted
+
+
 @pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
 def test_an_image_of_another_shape_is_fitted_and_noted(tmp_path: Path, fit: str) -> None:
     pipe = controlled(tmp_path, "net")
