@@ -11,7 +11,7 @@ import numpy as np
 from ..bundles.tensor import Array
 from ..engines.arrays import to_device
 from ..errors import InputError
-from ..runtime.conditioning.conditioning import SIZES, Conditioning
+from ..runtime.conditioning.conditioning import PERTURBED, SIZES, Conditioning
 from ..runtime.conditioning.embeds import size_ids
 from ..runtime.imaging.tiles import Window
 from ..runtime.model.model import Model
@@ -49,7 +49,7 @@ def conditionings(guider: Guider, plan: Plan, sides: tuple[int, ...], item: int)
     """
     model = guider.diffusion.model
     downscale, device = model.bundle.model.downscale, model.stages.denoiser.engine.device
-    sides_that_count = [side for side in guider.sides if side.weight]
+    sides_that_count = [side for side in _perturbed(guider) if side.weight]
     placed_sides = [
         [_placed(entry, sides, downscale, item) for entry in _with_shared_hints(side, guider.positive)]
         for side in sides_that_count
@@ -67,9 +67,22 @@ def conditionings(guider: Guider, plan: Plan, sides: tuple[int, ...], item: int)
             shown = images.at(float(sigma), side.negative)
             for each, placed in zip(_side(those, side.weight, sides, item, device), those, strict=True):
                 inputs = {**each.inputs, **sizes(side.negative, placed.entry.sizes), **shown}
+                if side.perturbed:
+                    inputs[PERTURBED] = to_device(np.ones((), np.float32), device)
                 steered.append((replace(each, low_rank=loras, inputs=inputs), placed.entry.hints))
         made.append(tuple(steered))
     return made
+
+
+def _perturbed(guider: Guider) -> tuple[Side, ...]:
+    """The sides, and the prompt's without attention, which it is guided away from (comfy_extras/nodes_pag.py)."""
+    scale = guider.diffusion.perturbed
+    if not scale:
+        return guider.sides
+    if guider.diffusion.rescale:
+        raise InputError("RescaleCFG and PerturbedAttentionGuidance do not go together; leave one out")
+    first, *others = guider.sides
+    return replace(first, weight=first.weight + scale), *others, replace(first, weight=-scale, perturbed=True)
 
 
 def _with_shared_hints(side: Side, positive: Conditioned) -> Conditioned:

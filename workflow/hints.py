@@ -8,9 +8,8 @@ import numpy as np
 
 from ..bundles.tensor import Array
 from ..engines.arrays import to_device
-from ..errors import InputError
 from ..runtime.denoising.job import JobControl
-from ..runtime.model.hints import HINT
+from ..runtime.model.hints import hint_inputs
 from ..runtime.model.model import Model
 from ..runtime.sampling.plan import Plan
 from .guided_times import percent_sigma
@@ -33,20 +32,22 @@ def controls(
 def _control(
     model: Model, plan: Plan, steered: Sequence[Sequence[Steered]], hint: Hint, sides: tuple[int, ...], item: int
 ) -> JobControl:
-    hint.net.check(model.bundle)
-    facts = hint.net.bundle.model
-    if facts.control_types:
-        raise InputError(f"{facts.name} is a union of ControlNets; workflows take those of one kind")
+    net = hint.net.net
+    net.check(model.bundle)
+    facts = net.bundle.model
+    kind = facts.control_type(hint.net.kind)
     downscale, device = model.bundle.model.downscale, model.stages.denoiser.engine.device
     weights = (float(hint.strength),) * len(facts.channels)
     first, last = (percent_sigma(model.schedule, share) for share in (hint.start, hint.end))
+
+    planes = _planes(hint.image, item, sides, downscale)
 
     def of(sigma: float, own: Sequence[Hint]) -> tuple[float, ...] | None:
         return weights if last <= sigma <= first and any(each is hint for each in own) else None
 
     return JobControl(
-        hint.net.denoiser,
-        {HINT: to_device(_planes(hint.image, item, sides, downscale), device)},
+        net.denoiser,
+        {name: to_device(array, device) for name, array in hint_inputs(net, planes, kind).items()},
         [[of(float(sigma), own) for _, own in those] for sigma, those in zip(plan.sigmas, steered, strict=True)],
     )
 

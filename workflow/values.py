@@ -62,12 +62,14 @@ class Diffusion:
     """A denoiser, and how it is to be used: MODEL.
 
     `rescale` draws the guided prediction's spread towards the conditional one's. With `differential` a mask is a
-    threshold in time, of that strength.
+    threshold in time, of that strength. `perturbed` is the scale of a guidance away from what the model makes without
+    attention in its middle.
     """
 
     model: Model
     rescale: float = 0.0
     differential: float | None = None
+    perturbed: float = 0.0
     loras: tuple[LoraUse, ...] = ()
     images: tuple[ImageUse, ...] = ()
 
@@ -89,10 +91,18 @@ class Vae:
 
 
 @dataclass(frozen=True, eq=False)
+class Net:
+    """A ControlNet, and what a union of several is to take its hints for: CONTROL_NET."""
+
+    net: ControlNet
+    kind: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Hint:
     """A ControlNet's part in a conditioning: the net, the pictures, and when and how much it counts."""
 
-    net: ControlNet
+    net: Net
     image: Array
     strength: float = 1.0
     start: float = 0.0
@@ -147,11 +157,13 @@ class Noise:
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """Conditionings that count together, with their weight; `negative` ones are what guidance leads away from."""
+    """Conditionings that count together, with their weight; `negative` ones are what guidance leads away from, and of
+    `perturbed` ones what the model makes without attention in its middle."""
 
     entries: Conditioned
     weight: float
     negative: bool = False
+    perturbed: bool = False
 
 
 @dataclass(frozen=True, eq=False)

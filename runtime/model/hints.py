@@ -41,11 +41,7 @@ class PreparedControl:
     @property
     def inputs(self) -> dict[str, Array]:
         """What its graph takes besides latents, timestep and text."""
-        if self.control_type is None:
-            return {HINT: self.hint}
-        types = np.zeros(len(self.net.bundle.model.control_types), np.float32)
-        types[self.control_type] = 1
-        return {HINT: self.hint, TYPE: types}
+        return hint_inputs(self.net, self.hint, self.control_type)
 
     @property
     def text(self) -> ControlText:
@@ -79,6 +75,15 @@ class PreparedControl:
             f"the image of the ControlNet {facts.name} is mostly white, and hints for {CANNY} are white lines on "
             f"black; add preprocessor={CANNY} to have them made of it"
         )
+
+
+def hint_inputs(net: ControlNet, hint: Array, control_type: int | None) -> dict[str, Array]:
+    """What a ControlNet takes of a hint; `control_type` is the number of its type, None but for a union model."""
+    if control_type is None:
+        return {HINT: hint}
+    types = np.zeros(len(net.bundle.model.control_types), np.float32)
+    types[control_type] = 1
+    return {HINT: hint, TYPE: types}
 
 
 def prepared_controls(

@@ -232,7 +232,13 @@ def _check_ranks(loras: Sequence[UsedLora]) -> None:
 
 def check_perturbed(request: Request, bundle: Bundle) -> None:
     """Raise `InputError` for perturbed attention of a model that cannot go without attention."""
-    if request.perturbed_attention and PERTURBED not in bundle.by_role("denoiser").optional:
+    if request.perturbed_attention:
+        check_perturbs(bundle)
+
+
+def check_perturbs(bundle: Bundle) -> None:
+    """Raise `InputError` where a model cannot go without attention in its middle."""
+    if PERTURBED not in bundle.by_role("denoiser").optional:
         raise InputError(
             f"perturbed attention needs an input that {bundle.model.name!r} was exported without; export its "
             "checkpoint again with --adapters perturbed",

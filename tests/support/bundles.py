@@ -180,6 +180,8 @@ def fake_controlnet(folder: Path, **facts: Any) -> ControlNetBundle:
     model = ControlNetFacts(folder.name, **{**own, "channels": tuple(c for c, _ in RESIDUALS.values()), **facts})
     channels = dict(zip(RESIDUALS, model.channels, strict=True))
     unet = SIGNATURES["unet"][0] | {"hint": ("float32", ("rows", 3, "hint_height", "hint_width"))}
+    if model.control_types:
+        unet |= {"control_type": ("float32", ("rows", len(model.control_types)))}
     sides = {f"hint_{side}": RANGES[side] for side in ("height", "width")}
     graph = Graph(
         "controlnet",

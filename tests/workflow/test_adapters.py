@@ -8,10 +8,12 @@ import pytest
 
 import overpaint
 from overpaint.workflow.bench import Workbench
+from overpaint.workflow.execute import NodeFailedError
 from overpaint.workflow.run import run_workflow
 from overpaint.workflow.validate import InvalidWorkflowError
 from tests.support import loras
 from tests.support.bundles import fake_bundle, fake_controlnet
+from tests.support.engines import Counting
 
 
 def workflow(**more: Any) -> dict[str, Any]:
@@ -90,3 +92,54 @@ def test_a_controlnet_is_a_requests(tmp_path: Path, folder: Path) -> None:
     )  # fmt: skip
     old["6"]["inputs"]["positive"] = ["apply", 0]
     np.testing.assert_array_equal(np.asarray(run_workflow(old, bench).images[0]), ours)
+
+
+def test_a_unions_type_is_a_requests(tmp_path: Path, folder: Path) -> None:
+    fake_controlnet(tmp_path / "union", control_types=("depth", "canny/lineart"))
+    bundle = fake_bundle(tmp_path / "bundle", control=True).folder
+    pipe = overpaint.load(bundle, engine="fake", controlnets={"union": tmp_path / "union"})
+    net = pipe.model.stages.controlnets.get("union")
+    bench = Workbench({"fake": pipe.model}, folder=folder, controlnets={"union": net})
+    document = workflow(
+        net=("ControlNetLoader", {"control_net_name": "union"}),
+        kind=("SetUnionControlNetType", {"control_net": ["net", 0], "type": "canny/lineart/anime_lineart/mlsd"}),
+        apply=("ControlNetApply", {
+            "conditioning": ["2", 0], "control_net": ["kind", 0], "image": ["4", 0], "strength": 1.0,
+        }),
+    )  # fmt: skip
+    document["6"]["inputs"]["positive"] = ["apply", 0]
+    seen: list[Any] = []
+    net.denoiser.engine = Counting(net.denoiser.engine, lambda feeds: seen.append(feeds["control_type"].tolist()))
+    ours = np.asarray(run_workflow(document, bench).images[0])
+    assert seen[-1] == [[0, 1]] * len(seen[-1])
+    run_workflow(document, bench, values={"kind.type": "depth"})
+    assert seen[-1] == [[1, 0]] * len(seen[-1])
+    theirs = pipe(
+        folder / "input/fox.png", "a fox", strength=0.5, steps=4, seed=3, guidance_scale=3.0, sampler="euler",
+        schedule="normal", convention="comfy",
+        controls=[overpaint.Control("union", folder / "input/fox.png", control_type="canny")],
+    ).images[0]  # fmt: skip
+    np.testing.assert_array_equal(ours, np.asarray(theirs))
+    with pytest.raises(NodeFailedError, match="choose what the picture is"):
+        run_workflow(document, bench, values={"kind.type": "auto"})
+    document["apply"]["inputs"]["control_net"] = ["net", 0]
+    with pytest.raises(NodeFailedError, match="say its hint's type"):
+        run_workflow(document, bench)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_perturbed_attention_is_a_requests(tmp_path: Path, folder: Path, guidance: float) -> None:
+    pipe = overpaint.load(fake_bundle(tmp_path / "bundle", perturbed=True).folder, engine="fake")
+    bench = Workbench({"fake": pipe.model}, folder=folder)
+    document = workflow(pag=("PerturbedAttentionGuidance", {"model": ["1", 0], "scale": 2.0}))
+    document["6"]["inputs"] |= {"model": ["pag", 0], "cfg": guidance}
+    ours = np.asarray(run_workflow(document, bench).images[0])
+    theirs = pipe(
+        folder / "input/fox.png", "a fox", strength=0.5, steps=4, seed=3, guidance_scale=guidance, sampler="euler",
+        schedule="normal", convention="comfy", perturbed_attention=2.0,
+    ).images[0]  # fmt: skip
+    assert np.abs(ours.astype(int) - np.asarray(theirs)).max() <= 1
+    assert not np.array_equal(ours, run_workflow(document, bench, values={"pag.scale": 0.0}).images[0])
+    plain = overpaint.load(fake_bundle(tmp_path / "plain").folder, engine="fake")
+    with pytest.raises(NodeFailedError, match="--adapters perturbed"):
+        run_workflow(document, Workbench({"fake": plain.model}, folder=folder))

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from ...bundles.tensor import Array
+from ...errors import InputError
 from ...loras.weights import LoraUse
-from ...runtime.model.controlnet import ControlNet
 from ..bench import Workbench
 from ..context import Context
 from ..node import node, outputs
 from ..sockets import Choice, choice, decimal, link
-from ..values import Conditioned, Diffusion, Hint, Texts
+from ..values import Conditioned, Diffusion, Hint, Net, Texts
 
 _STRENGTH = decimal(1.0, -100.0, 100.0)
 
@@ -32,6 +32,11 @@ def controlnets(bench: Workbench) -> list[str]:
 
 
 _LORA = Choice("COMBO", names=loras, remedy="add its file with --lora PATH, in Python with Workbench(loading=...)")
+
+_TYPES = (
+    "auto", "openpose", "depth", "hed/pidi/scribble/ted", "canny/lineart/anime_lineart/mlsd", "normal", "segment",
+    "tile", "repaint",
+)  # fmt: skip
 
 
 @node(
@@ -76,9 +81,22 @@ def lora_loader_model_only(context: Context, model: Diffusion, lora_name: str, s
     display="Load ControlNet Model",
     category="loaders",
 )
-def control_net_loader(context: Context, control_net_name: str) -> ControlNet:
+def control_net_loader(context: Context, control_net_name: str) -> Net:
     """A ControlNet by its name."""
-    return context.bench.controlnet(control_net_name)
+    return Net(context.bench.controlnet(control_net_name))
+
+
+@node(
+    "SetUnionControlNetType",
+    needed={"control_net": link("CONTROL_NET"), "type": choice(_TYPES)},
+    outputs=outputs("CONTROL_NET"),
+    category="conditioning/controlnet",
+)
+def set_union_control_net_type(context: Context, control_net: Net, type: str) -> Net:
+    """What a union of ControlNets is to take its hints for."""
+    if type == "auto":
+        raise InputError("the type of hints is not found by itself; choose what the picture is")
+    return replace(control_net, kind=type.partition("/")[0])
 
 
 def _hinted(conditioning: Conditioned, hint: Hint) -> Conditioned:
@@ -99,7 +117,7 @@ def _hinted(conditioning: Conditioned, hint: Hint) -> Conditioned:
     deprecated=True,
 )
 def control_net_apply(
-    context: Context, conditioning: Conditioned, control_net: ControlNet, image: Array, strength: float
+    context: Context, conditioning: Conditioned, control_net: Net, image: Array, strength: float
 ) -> Conditioned:
     """The prompt follows a picture, and the negative one with it where it has no ControlNet of its own."""
     if not strength:
@@ -127,7 +145,7 @@ def control_net_apply_advanced(
     context: Context,
     positive: Conditioned,
     negative: Conditioned,
-    control_net: ControlNet,
+    control_net: Net,
     image: Array,
     strength: float,
     start_percent: float,

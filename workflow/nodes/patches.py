@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...errors import InputError
+from ...runtime.model.planning import check_perturbs
 from ..context import Context
 from ..node import node, outputs
 from ..sockets import decimal, link
@@ -41,3 +42,16 @@ def rescale_cfg(context: Context, model: Diffusion, multiplier: float) -> Diffus
             f"RescaleCFG is served for models that predict v, this one predicts {prediction}; leave the node out"
         )
     return replace(model, rescale=multiplier)
+
+
+@node(
+    "PerturbedAttentionGuidance",
+    needed={"model": MODEL, "scale": decimal(3.0, 0.0, 100.0)},
+    outputs=GIVES,
+    category="model_patches/unet",
+)
+def perturbed_attention_guidance(context: Context, model: Diffusion, scale: float) -> Diffusion:
+    """Guidance away from what the model makes without attention in its middle."""
+    if scale:
+        check_perturbs(model.model.bundle)
+    return replace(model, perturbed=scale)

@@ -12,7 +12,6 @@ _MERGE = "graphs are compiled, so that models cannot be merged while they run; m
 _UNCLIP = "models that take a picture's CLIP embedding as text (unCLIP) are not served; use an IP-Adapter"
 _GLIGEN = "GLIGEN's layers are not exported; use ConditioningSetArea or ConditioningSetMask"
 _STYLE = "style models (Flux Redux) are not served; use an IP-Adapter"
-_UNION = "ControlNets of several kinds (union) are not served; use the ControlNet of one kind"
 _LOTUS = "the model that makes depth of a picture (Lotus) is not served; load a picture of depth"
 _PATCH = "it changes the denoiser's layers, which are compiled; leave the node out"
 
@@ -76,30 +75,10 @@ MORE = (
         strength_type=choice(("multiply", "attn_bias")),
     ),
     _refused("LotusConditioning", _LOTUS, ("CONDITIONING",)),
-    _refused(
-        "SetUnionControlNetType",
-        _UNION,
-        ("CONTROL_NET",),
-        control_net=link("CONTROL_NET"),
-        type=choice(
-            (
-                "auto",
-                "openpose",
-                "depth",
-                "hed/pidi/scribble/ted",
-                "canny/lineart/anime_lineart/mlsd",
-                "normal",
-                "segment",
-                "tile",
-                "repaint",
-            )
-        ),
-    ),
     _refused("FreeU", _PATCH, ("MODEL",), model=_MODEL, b1=_SHARE, b2=_SHARE, s1=_SHARE, s2=_SHARE),
     _refused("FreeU_V2", _PATCH, ("MODEL",), model=_MODEL, b1=_SHARE, b2=_SHARE, s1=_SHARE, s2=_SHARE),
     _refused("HyperTile", _PATCH, ("MODEL",), model=_MODEL),
     _refused("PatchModelAddDownscale", _PATCH, ("MODEL",), model=_MODEL),
-    _refused("PerturbedAttentionGuidance", _PATCH, ("MODEL",), model=_MODEL, scale=_SHARE),
     _refused("SelfAttentionGuidance", _PATCH, ("MODEL",), model=_MODEL, scale=_SHARE, blur_sigma=_SHARE),
     _refused(
         "ModelSamplingDiscrete",
