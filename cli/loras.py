@@ -29,6 +29,11 @@ def add_folders(parser: Any) -> None:
     parser.add_argument(
         "--lora-partial", action="store_true", help="leave out tensors of LoRAs that belong to no layer (refuse them)"
     )
+    add_mode(parser)
+
+
+def add_mode(parser: Any) -> None:
+    """How LoRAs reach a model's layers."""
     parser.add_argument(
         "--lora-mode",
         metavar="MODE",

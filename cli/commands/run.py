@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InputError
 from ..common import add_engine, add_overwrite
 from ..console import Console, add_console
+from ..loras import add_mode
 from ..outputs import check_free
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def run(
     changes: list[tuple[str, Any]],
     models: list[str],
     loras: list[Path],
+    lora_mode: str | None,
     controlnets: list[str],
     folder: Path,
     explain: bool,
@@ -46,7 +48,7 @@ def run(
 
     if output is not None and not overwrite:
         check_free(output)
-    loading = engine | ({"loras": loras} if loras else {})
+    loading = engine | ({"loras": loras} if loras else {}) | ({"lora_mode": lora_mode} if lora_mode else {})
     graph = read_workflow(workflow).with_values(dict(changes))
     bench = Workbench(
         _bundles(models or ["tiny"], find, "overpaint export"),
@@ -150,6 +152,7 @@ def add(commands: Any) -> None:
         "--lora", dest="loras", metavar="PATH", type=Path, action="append", default=[],
         help="a LoRA's file, or a folder of them",
     )  # fmt: skip
+    add_mode(parser)
     parser.add_argument(
         "--controlnet", dest="controlnets", metavar="NAME[=BUNDLE]", action="append", default=[],
         help="a ControlNet's bundle, and the name that the workflow has for it",

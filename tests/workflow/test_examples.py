@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from overpaint.cli import main
 from overpaint.runtime.model.shipped import MODELS
 from overpaint.runtime.pipeline import Pipeline
 from overpaint.workflow.bench import Workbench
@@ -32,13 +31,8 @@ def test_all_examples_are_tested() -> None:
     assert {path.stem for path in WORKFLOWS.glob("*.json")} == {*SIZES, "lora"}
 
 
-@pytest.mark.slow
-def test_the_lora_example_paints_in_blue(folder: Path, tmp_path: Path) -> None:
-    """On tiny exported anew, with graphs that take LoRAs; the plain suite runs it on a fake model."""
-    assert (
-        main(["export", "--lora", str(MODELS / "tiny-checkpoint"), str(tmp_path / "tiny"), "--weights", "float16"]) == 0
-    )
-    bench = Workbench({"tiny": tmp_path / "tiny"}, folder=folder, loading={"loras": MODELS / "loras"})
+def test_the_lora_example_paints_in_blue(folder: Path) -> None:
+    bench = Workbench({"tiny": "tiny"}, folder=folder, loading={"loras": MODELS / "loras", "lora_mode": "merged"})
     plain, blue = (
         np.asarray(run_workflow(WORKFLOWS / "lora.json", bench, values={"2.strength_model": strength}).images[0], float)
         for strength in (0.0, 1.0)
