@@ -53,7 +53,7 @@ class InvalidWorkflowError(InputError):
         *,
         causes: Iterable[str] = (),
     ) -> None:
-        super().__init__("; ".join([message, *causes]))
+        super().__init__("; ".join([message.rstrip("."), *causes]))
         self.type = type
         self.short = message
         self.details = details

@@ -31,7 +31,7 @@ def controlnets(bench: Workbench) -> list[str]:
     return bench.controlnets
 
 
-_LORA = Choice("COMBO", names=loras, remedy="add its file with --lora PATH, in Python with Workbench(loading=...)")
+_LORA = Choice("COMBO", names=loras, remedy="add its file with --lora PATH, or with Workbench(loading={'loras': PATH})")
 
 _TYPES = (
     "auto", "openpose", "depth", "hed/pidi/scribble/ted", "canny/lineart/anime_lineart/mlsd", "normal", "segment",
