@@ -1,9 +1,5 @@
-"""The contact sheet of the example workflows, docs/workflows.png: `python -m tests.workflow.sheet BUNDLE` writes it.
+"""The contact sheet of the example workflows, docs/workflows.png: `python -m tests.workflow.sheet` writes it."""
 
-BUNDLE is tiny exported with `--lora`, which one of the examples needs.
-"""
-
-import sys
 import tempfile
 from pathlib import Path
 
@@ -19,9 +15,9 @@ from tests.workflow.listing import PAGE
 COLUMNS = 5
 
 
-def pictures(bundle: Path, folder: Path) -> list[tuple[str, Image.Image]]:
+def pictures(folder: Path) -> list[tuple[str, Image.Image]]:
     """Each example's name, and the picture that it saves."""
-    bench = Workbench({"tiny": bundle}, folder=fill(folder), loading={"loras": MODELS / "loras"})
+    bench = Workbench({"tiny": "tiny"}, folder=fill(folder), loading={"loras": MODELS / "loras", "lora_mode": "merged"})
     names = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
     made = [(name, run_workflow(WORKFLOWS / f"{name}.json", bench).images[-1].convert("RGB")) for name in names]
     bench.close()
@@ -30,6 +26,6 @@ def pictures(bundle: Path, folder: Path) -> list[tuple[str, Image.Image]]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
-        cells = pictures(Path(sys.argv[1]), Path(made))
+        cells = pictures(Path(made))
     rows = [Row("", cells[place : place + COLUMNS]) for place in range(0, len(cells), COLUMNS)]
     contact_sheet(rows, cell=160).save(PAGE.with_suffix(".png"))
