@@ -17,4 +17,4 @@ def lazy(tensor: Tensor, dtype: torch.dtype) -> ir.LazyTensor:
 
 
 def _read(tensor: Tensor, dtype: torch.dtype) -> ir.Tensor:
-    return ir.tensor(tensor.to(dtype).contiguous().numpy())
+    return ir.tensor(tensor.detach().to(dtype).contiguous().numpy())
