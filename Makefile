@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/.cpu
 	$(BIN)/overpaint demo --out out --overwrite
 
+# Two processes, a test file each at a time; torch's threads would only wait for one another.
 test: .venv/.dev
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/.dev build/typing/overpaint
 	$(BIN)/ruff check .

@@ -163,7 +163,8 @@ class Workbench:
                 kind, name = other, name[: -len(other) - 2].rstrip()
         path = self.inside(kind, name)
         if kind == "input" and self._examples is not None and not path.exists():
-            path = _within(self._examples, kind, name)
+            shipped = [_within(folder, kind, name) for folder in (self._examples, self._examples / "masks")]
+            path = next((each for each in shipped if each.exists()), path)
         return path
 
     def inside(self, kind: str, name: str) -> Path:

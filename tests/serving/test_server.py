@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,6 +42,12 @@ def test_tiny_paints_for_a_client_what_it_paints_alone(start: Start) -> None:
     assert process.wait(60) == 0
 
 
+def taken(client: httpx.Client) -> float:
+    """How many jobs the server has taken."""
+    counts = re.findall(r"^overpaint_(?:open_jobs|jobs_total\{.*\}) (\S+)$", client.get("/metrics").text, re.M)
+    return sum(map(float, counts))
+
+
 @pytest.mark.parametrize("repeat", [0, 1, *(pytest.param(each, marks=pytest.mark.slow) for each in range(2, 20))])
 def test_at_a_signal_it_takes_no_more_and_loses_nothing(
     repeat: int, start: Start, fake_folder: Path, file: bytes
@@ -53,6 +60,8 @@ def test_at_a_signal_it_takes_no_more_and_loses_nothing(
             for seed in range(3)
         ]
         ids = [client.post("/v1/jobs", json={**document, "seed": seed}).json()["id"] for seed in range(6)]
+        while taken(client) < len(waiting) + len(ids):
+            time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         while client.get("/readyz").status_code == 200:
             time.sleep(0.01)

@@ -21,7 +21,7 @@ def tiny() -> Pipeline:
 def fill(folder: Path) -> Path:
     """Give a folder the pictures that the examples load."""
     (folder / "input").mkdir()
-    for name in ("cat", "fox", "hole", "strawberry", "octopus", "rocket"):
+    for name in ("cat", "fox", "masks/hole", "strawberry", "octopus", "rocket"):
         shutil.copy(MODELS / f"examples/{name}.png", folder / "input")
     return folder
 
