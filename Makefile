@@ -9,7 +9,7 @@ demo: .venv/.cpu
 
 # Two processes, a test file each at a time; torch's threads would only wait for one another.
 test: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.dev build/typing/overpaint
 	$(BIN)/ruff check .
