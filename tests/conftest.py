@@ -1,6 +1,5 @@
 """What every test may use."""
 
-import logging
 import os
 from pathlib import Path
 
@@ -13,17 +12,6 @@ from overpaint.bundles.manifest import Bundle
 from overpaint.bundles.upscaler import UpscalerBundle
 from tests.support.bundles import fake_bundle
 from tests.support.device import cupy as cupy
-
-
-@pytest.fixture(autouse=True)
-def notes_are_heard() -> None:
-    """Undo what other tests, and libraries that set up logging for themselves, left of the package's loggers."""
-    logging.disable(logging.NOTSET)
-    for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] == overpaint.__name__ and not name.startswith(f"{overpaint.__name__}.serving.logs"):
-            logger = logging.getLogger(name)
-            logger.disabled, logger.propagate = False, True
-            logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session", autouse=True)
