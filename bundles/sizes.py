@@ -131,10 +131,10 @@ def sides_of(graph: Graph, facts: Extent) -> Sides | None:
 
 
 def _axes(name: str, graph: Graph, facts: Extent, sizes: Sizes, batch: Range) -> dict[str, Range]:
-    spans = {}
+    spans, optional = {}, graph.optional_axes
     for axis in dict.fromkeys(axis for spec in graph.inputs for axis in spec.axes if isinstance(axis, str)):
         usual, most = graph.ranges[axis].usual, graph.ranges[axis].most
-        spans[axis] = Range(usual, usual, most if axis in graph.optional_axes else min(MOST_CHUNKS * usual, most))
+        spans[axis] = Range(usual, usual, most if axis in optional else min(MOST_CHUNKS * usual, most))
     spans["rows"] = _rows(graph.role, batch)
     if sides := sides_of(graph, facts):
         for axis, index in ((sides.width, 0), (sides.height, 1)):

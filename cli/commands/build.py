@@ -55,11 +55,9 @@ def _shapes(graph: Graph, profiles: Sequence[Profile]) -> list[str]:
     """The profiles in words, without the axes of adapters, which follow the picture's."""
     from ...bundles.profile import Profile
 
-    shapes = [
-        str(Profile({axis: span for axis, span in each.axes.items() if axis not in graph.optional_axes}))
-        for each in profiles
-    ]
-    return [f"{text}, with adapters" if graph.optional else text for text in shapes]
+    left_out, ending = graph.optional_axes, ", with adapters" if graph.optional else ""
+    shown = [Profile({axis: each.axes[axis] for axis in each.axes if axis not in left_out}) for each in profiles]
+    return [f"{profile}{ending}" for profile in shown]
 
 
 def _optimize(bundle: Graphs) -> None:
