@@ -198,7 +198,8 @@ def _quantise(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
     model = onnx.load(source, load_external_data=False)
     others = sorted({node.op_type for node in model.graph.node} - {*WEIGHTED, ATTENTION})
     symmetric = QuantizationParameters(mode=QuantizationScheme.SYMMETRIC)
-    nncf.set_log_level(logging.ERROR)
+    # Not nncf.set_log_level: it sets handlers too, and others' handlers may hang there.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             quantised = nncf.quantize(
