@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from io import BytesIO, StringIO
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from overpaint.serving.logs import write_lines
 from overpaint.serving.service import Service
 from overpaint.serving.settings import Settings
 from tests.serving.conftest import QUICK, counting, png, text
+from tests.support.engines import until
 
 Serve = Callable[..., Service]
 Slow = Callable[[float], None]
@@ -417,9 +419,10 @@ def test_calls_and_jobs_are_logged_with_the_requests_id(client: TestClient, file
     stream = StringIO()
     write_lines("json", stream)
     client.post("/v1/jobs?wait=true", json=document(file), headers={"x-request-id": "me-1"})
+    until(lambda: stream.getvalue().count("\n") == 2)
     write_lines("none")
     client.get("/readyz")
-    job, call = map(json.loads, stream.getvalue().splitlines())
+    call, job = sorted(map(json.loads, stream.getvalue().splitlines()), key=itemgetter("event"))
     assert (job["event"], job["request"], job["status"]) == ("job", "me-1", "done")
     assert (call["event"], call["request"], call["status"], call["path"]) == ("call", "me-1", 200, "/v1/jobs")
 
