@@ -1,6 +1,7 @@
 """What adapters cost a step on OpenVINO: absent, a ControlNet, a LoRA by inputs and merged; and forecast steps.
 
 python -m benchmarks.full_size DIR --vae tiny --keep --weights float16 --lora
+python -m benchmarks.full_size DIR --vae tiny --weights float16 --adapters control image --name adapted --controlnet
 python -m benchmarks.adapters --plain DIR/sd15-tiny-vae --adapted DIR/adapted --controlnet DIR/controlnet --write
 """
 

@@ -11,6 +11,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
+    ControlNetModel,
     DDIMScheduler,
     ModelMixin,
     StableDiffusionPipeline,
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 CONDITIONED = {5: "StableDiffusionInpaintPipeline", 4: "StableDiffusionInstructPix2PixPipeline"}
+SD15_UNET: dict[str, Any] = {"sample_size": 64, "cross_attention_dim": 768}
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 WORDS = "the a photo of red green blue fox cat dog style sketch ink painting castle on hill at night it's you're 1girl"
 
@@ -173,10 +175,20 @@ def sd15_checkpoint(path: Path, *, seed: int = 0, dtype: torch.dtype = torch.flo
         num_hidden_layers=12,
         num_attention_heads=12,
     )
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    unet = UNet2DConditionModel(**SD15_UNET)
     autoencoder = AutoencoderTiny() if vae == "tiny" else _sd15_vae()
     scheduler = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
     return save_checkpoint(path, text_encoder, unet, autoencoder, tokenizer, scheduler, "epsilon", dtype)
+
+
+def sd15_controlnet(path: Path, *, seed: int = 1) -> Path:
+    """Save a ControlNet of Stable Diffusion 1.5's size with random weights, none of its residuals zero (1.4 GB)."""
+    torch.manual_seed(seed)
+    net = ControlNetModel.from_unet(UNet2DConditionModel(**SD15_UNET))
+    for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block):
+        torch.nn.init.normal_(layer.weight, std=0.01)
+    net.save_pretrained(path)
+    return path
 
 
 def _sd15_vae() -> AutoencoderKL:

@@ -112,11 +112,11 @@ def _random(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.n
     return rng.standard_normal(shape, np.float32) * np.float32(inputs**-0.5)
 
 
-def export_apart(checkpoint: Path, bundle: Path, *options: str) -> int:
+def export_apart(checkpoint: Path, bundle: Path, *options: str, command: str = "export") -> int:
     """Run `overpaint export` in a process of its own; gives its peak resident memory in bytes, with mapped files."""
-    process = subprocess.Popen([sys.executable, "-m", "overpaint", "export", str(checkpoint), str(bundle), *options])
+    process = subprocess.Popen([sys.executable, "-m", "overpaint", command, str(checkpoint), str(bundle), *options])
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"overpaint export ended with {process.returncode}")
+        raise RuntimeError(f"overpaint {command} ended with {process.returncode}")
     return usage.ru_maxrss * 1024
