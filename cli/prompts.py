@@ -73,6 +73,12 @@ def add_prompting(parser: Any, tool: str = "img2img", folders: bool = False) -> 
 
 def add_embeddings(parser: Any) -> None:
     """What prompts can use besides words."""
+    add_embedding(parser)
+    add_folders(parser)
+
+
+def add_embedding(parser: Any) -> None:
+    """The option that names textual inversions."""
     parser.add_argument(
         "--embedding",
         dest="embeddings",
@@ -82,7 +88,6 @@ def add_embeddings(parser: Any) -> None:
         metavar="FILE",
         help="a textual inversion, used where a prompt has the file's name; may be repeated",
     )
-    add_folders(parser)
 
 
 def add_regions(parser: Any, text: str) -> None:

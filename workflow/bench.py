@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, unknown
 from ..runtime.conditioning.lora.library import LoraLibrary
+from ..runtime.conditioning.prompt.embeddings import Embedding
 from ..runtime.model.controlnet import ControlNet, bundled_controlnets, load_controlnet
 from ..runtime.model.image_prompt import ImagePromptAdapter, bundled_image_prompts, load_image_prompt
 from ..runtime.model.load import load_model
@@ -26,9 +27,9 @@ class Workbench:
     """Models and folders that several workflows may share, from several threads.
 
     `models` are by the names that workflows have for checkpoints: a loaded `Model`, or a bundle that is loaded when it
-    is first used, with the `loading` options of `overpaint.load`. `upscalers` likewise; those that ship with the
-    package are there by their names. `folder` holds the folders input, output and temp where they are not named.
-    Pictures that the folder input lacks are those of `examples`.
+    is first used, with the `loading` options of `overpaint.load`, and then given `embeddings`, textual inversions.
+    `upscalers` likewise; those that ship with the package are there by their names. `folder` holds the folders input,
+    output and temp where they are not named. Pictures that the folder input lacks are those of `examples`.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Workbench:
         upscalers: Mapping[str, Upscaler | str | Path] | None = None,
         controlnets: Mapping[str, ControlNet | str | Path] | None = None,
         image_prompts: Mapping[str, ImagePromptAdapter | str | Path] | None = None,
+        embeddings: Iterable[Embedding] = (),
         loading: Mapping[str, Any] | None = None,
         examples: str | Path | None = None,
         metadata: bool = True,
@@ -61,6 +63,7 @@ class Workbench:
         self._controlnets |= controlnets or {}
         self._adapters: dict[str, ImagePromptAdapter | str | Path] = {name: name for name in bundled_image_prompts()}
         self._adapters |= image_prompts or {}
+        self._embeddings = list(embeddings)
         self._loaded: dict[tuple[str, str], Any] = {}
         """What was loaded, by its kind and source: several names may stand for one."""
         self._lock = threading.RLock()
@@ -104,14 +107,21 @@ class Workbench:
 
     @property
     def embeddings(self) -> list[str]:
-        """The names of the textual inversions of the models that are loaded."""
+        """The names of the textual inversions of the models that are loaded, and of those to load."""
         loaded = [model for model in self._models.values() if isinstance(model, Model)]
-        return sorted({name for model in loaded for name in model.stages.text.embeddings})
+        names = {name for model in loaded for name in model.stages.text.embeddings}
+        return sorted(names | {each.file or each.name for each in self._embeddings})
 
     def model(self, name: str) -> Model:
         """A model by its name, loaded once; raises `InputError` for an unknown name."""
-        held: Model = self._held(self._models, "checkpoint", name, lambda source: load_model(source, **self._loading))
+        held: Model = self._held(self._models, "checkpoint", name, self._load_model)
         return held
+
+    def _load_model(self, source: str | Path) -> Model:
+        model = load_model(source, **self._loading)
+        for embedding in self._embeddings:
+            model.stages.text.add_embedding(embedding)
+        return model
 
     def upscaler(self, name: str) -> Upscaler:
         """An upscaler by its name, loaded once; raises `InputError` for an unknown name."""

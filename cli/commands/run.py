@@ -13,6 +13,7 @@ from ..common import add_engine, add_overwrite
 from ..console import Console, add_console
 from ..loras import add_mode
 from ..outputs import check_free
+from ..prompts import add_embedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,9 @@ def run(
     loras: list[Path],
     lora_mode: str | None,
     controlnets: list[str],
+    image_prompts: list[str],
+    upscalers: list[str],
+    embeddings: list[Path],
     folder: Path,
     explain: bool,
     overwrite: bool,
@@ -41,8 +45,11 @@ def run(
     Its pictures are read from the folder input, and written to the folder output.
     """
     from ...runtime.conditioning.lora.library import LoraLibrary
+    from ...runtime.conditioning.prompt.embeddings import read_embedding
     from ...runtime.model.controlnet import find_controlnet
+    from ...runtime.model.image_prompt import find_image_prompt
     from ...runtime.model.load import find
+    from ...runtime.model.upscaler import find_upscaler
     from ...workflow.bench import Workbench
     from ...workflow.run import examples_of, read_workflow, run_workflow
 
@@ -55,6 +62,9 @@ def run(
         folder=folder,
         loading=loading,
         controlnets=_bundles(controlnets, find_controlnet, "overpaint export-controlnet"),
+        image_prompts=_bundles(image_prompts, find_image_prompt, "overpaint export-image-prompt"),
+        upscalers=_bundles(upscalers, find_upscaler, "overpaint export-upscaler"),
+        embeddings=map(read_embedding, embeddings),
         examples=examples_of(workflow),
     )
     LoraLibrary(None).add(loras)  # raises for a path that is not there
@@ -153,10 +163,16 @@ def add(commands: Any) -> None:
         help="a LoRA's file, or a folder of them",
     )  # fmt: skip
     add_mode(parser)
-    parser.add_argument(
-        "--controlnet", dest="controlnets", metavar="NAME[=BUNDLE]", action="append", default=[],
-        help="a ControlNet's bundle, and the name that the workflow has for it",
-    )  # fmt: skip
+    for option, dest, what in (
+        ("--controlnet", "controlnets", "a ControlNet's"),
+        ("--image-prompt", "image_prompts", "an image-prompt adapter's"),
+        ("--upscaler", "upscalers", "an upscaler's"),
+    ):
+        parser.add_argument(
+            option, dest=dest, metavar="NAME[=BUNDLE]", action="append", default=[],
+            help=f"{what} bundle, and the name that the workflow has for it",
+        )  # fmt: skip
+    add_embedding(parser)
     parser.add_argument(
         "--folder", type=Path, default=Path(), help="holds the folders input, output and temp (the current one)"
     )

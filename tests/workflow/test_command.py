@@ -42,6 +42,9 @@ def test_an_example_needs_no_pictures_of_its_own(tmp_path: Path, capsys: pytest.
         (["--controlnet", "nope"], "unknown ControlNet 'nope'"),
         (["--model", "v1-5.safetensors=no/bundle"], "no/bundle: no such bundle"),
         (["--lora", "no/lora.safetensors"], "no/lora.safetensors"),
+        (["--image-prompt", "nope"], "unknown image-prompt adapter 'nope'"),
+        (["--upscaler", "RealESRGAN_x4plus.safetensors=no/upscaler"], "no/upscaler: no such bundle"),
+        (["--embedding", "no/style.safetensors"], "no/style.safetensors"),
     ],
 )
 def test_what_is_named_has_to_be_there(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
