@@ -50,7 +50,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        names = write_loras(given.plain, Path(folder))
+        names = ["first", "second"]
+        write_loras(given.plain, Path(folder), names)
         rows = [*adapters(given), *loras(given, names, Path(folder)), *merged(given, names, Path(folder))]
     rows += forecasts(given)
     one, _, fifteen = os.getloadavg()
@@ -63,22 +64,21 @@ def main() -> None:
     publish("adapters", name, f"Adapters of {name}", body, "openvino", write=given.write)
 
 
-def write_loras(bundle: Path, folder: Path) -> list[str]:
-    """Two LoRAs of rank 32 of all the denoiser's layers; gives their names."""
+def write_loras(bundle: Path, folder: Path, names: Sequence[str]) -> None:
+    """LoRAs of rank 32 of all the layers of a denoiser that `export --lora` made, by their names."""
     graphs = Bundle.read(bundle, verify=False).graphs.values()
     layers = next(graph.low_rank for graph in graphs if graph.role == "denoiser_lora")
     sizes: dict[str, tuple[int, int]] = {}
     for layer in layers:
         sizes[layer.name] = layer.inputs, max(sizes.get(layer.name, (0, 0))[1], layer.first + layer.outputs)
     rng = np.random.default_rng(0)
-    for name in ("first", "second"):
+    for name in names:
         tensors = {}
         for layer, (inputs, outputs) in sizes.items():
             for factor, shape in (("down", (RANK, inputs)), ("up", (outputs, RANK))):
                 drawn = rng.standard_normal(shape, np.float32) * np.float32(0.1 * shape[1] ** -0.5)
                 tensors[f"lora_unet_{layer.replace('.', '_')}.lora_{factor}.weight"] = drawn
         save_file(tensors, folder / f"{name}.safetensors")
-    return ["first", "second"]
 
 
 def feeds_of(given: argparse.Namespace) -> list[dict[str, Array]]:
