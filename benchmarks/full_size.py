@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 
 from tests.support.checkpoints import sd15_checkpoint, sd15_controlnet
-from tests.support.full_size import export_apart, xl_full_size
+from tests.support.full_size import FAMILIES, export_apart, full_size
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--family", choices=("sd15", "sdxl"), default="sd15")
+    parser.add_argument("--family", choices=("sd15", *FAMILIES), default="sd15")
     parser.add_argument("--vae", choices=("kl", "tiny"), default="kl", help="of sd15: AutoencoderKL or AutoencoderTiny")
     parser.add_argument("--keep", action="store_true", help="keep the checkpoint beside the bundle")
     parser.add_argument("--name", help="of the bundle's folder (that of the configuration)")
@@ -30,10 +30,10 @@ def main() -> None:
     name = f"{given.family}{'' if given.vae == 'kl' else '-tiny-vae'}"
     checkpoint = given.folder / f"{name}-checkpoint"
     if not checkpoint.exists():
-        if given.family == "sdxl":
-            xl_full_size(checkpoint)
-        else:
+        if given.family == "sd15":
             sd15_checkpoint(checkpoint, vae=given.vae)
+        else:
+            full_size(checkpoint, given.family)
     _export(checkpoint, given.folder / (given.name or name), *options)
     if given.controlnet:
         net = sd15_controlnet(given.folder / "controlnet-checkpoint")

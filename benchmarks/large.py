@@ -1,6 +1,7 @@
-"""A U-Net step of a model too large to be held twice: by overpaint and by the engine alone, each in its own process.
+"""A U-Net step of a model too large to be held twice: overpaint, the engine alone and peers, each in its own process.
 
-python -m benchmarks.large --model DIR/sdxl --write
+python -m benchmarks.full_size DIR --family sdxl --keep
+python -m benchmarks.large --model DIR/sdxl --checkpoint DIR/sdxl-checkpoint --write
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from benchmarks.peers.adapters.graph import unet
 from benchmarks.peers.work import Work
 from benchmarks.report import publish, table, writer
 
-ENGINES = ("openvino", "onnxruntime")
-KINDS = ("overpaint", "alone")
+OTHERS = {"openvino": ("alone", "openvino-genai", "diffusers"), "onnxruntime": ("alone", "diffusers")}
+LAYOUT = "openvino"
+PEERS = ("openvino-genai", "diffusers")
+ADDED = {"text_embeds": "pooled", "time_ids": "time_ids"}
+"""What diffusers calls the inputs of an SDXL U-Net that are not of every U-Net."""
 
 
 def main() -> None:
@@ -32,56 +36,69 @@ def main() -> None:
     parser.description = __doc__
     parser.add_argument("--model", type=Path, required=True, help="a bundle's folder")
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024], help="pixels a side (512 1024)")
-    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=ENGINES)
+    parser.add_argument("--engines", nargs="+", default=list(OTHERS), choices=OTHERS)
+    parser.add_argument(
+        "--checkpoint", type=Path, help="the model's diffusers folder, for openvino-genai and diffusers"
+    )
     parser.add_argument("--rows", type=int, default=2, help="of a step (2)")
     parser.add_argument("--rounds", type=int, default=2, help="processes of each (2)")
     parser.add_argument("--repeats", type=int, default=3, help="steps a process and size, after one more (3)")
-    parser.add_argument("--worker", nargs=3, metavar=("ENGINE", "KIND", "SIZE"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=3, metavar=("ENGINE", "WHO", "SIZE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        engine, kind, size = given.worker
-        print(json.dumps(_measure(given, engine, kind, int(size))))
+        engine, who, size = given.worker
+        print(json.dumps(_measure(given, engine, who, int(size))))
         return
-    rows = [_row(given, engine, size) for engine in given.engines for size in given.sizes]
+    if given.checkpoint and "openvino" in given.engines:
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.peers.large_layout", given.checkpoint, given.checkpoint / LAYOUT],
+            check=True,
+        )
+    rows = [row for engine in given.engines for size in given.sizes for row in _rows(given, engine, size)]
     header = (
         "engine",
         "pixels a side",
+        "beside",
         "overpaint, s",
-        "alone, s",
+        "other, s",
         "ratio",
         "of CPU seconds",
-        "peak GB, overpaint",
-        "alone",
+        "peak GB",
+        "other",
     )
     body = (
         f"{table(header, rows)}\n\nA call of {given.rows} rows: the best of {given.repeats} a process, the median of "
-        f"{given.rounds} processes each, in turn. Every output was finite. OpenVINO in bfloat16 with static shapes, "
-        "ONNX Runtime in float32. Memory is the whole process': overpaint's has the text encoders and the VAE too. The "
-        f"load average was {os.getloadavg()[1]:.1f} at the end."
+        f"{given.rounds} processes each, in turn. Every output was finite. OpenVINO, openvino-genai and diffusers "
+        "beside them are in bfloat16 and static shapes, ONNX Runtime and diffusers beside it in float32. Memory is the "
+        "whole process', mapped files included: overpaint's has the text encoders and the VAE too. The load "
+        f"average was {os.getloadavg()[1]:.1f} at the end."
     )
-    name = given.model.name
-    publish("sdxl", f"large-{name}", f"A step of {name}, beside its engines alone", body, *ENGINES, write=given.write)
+    name, packages = given.model.name, [*given.engines, *(PEERS if given.checkpoint else ())]
+    publish("sdxl", f"large-{name}", f"A step of {name}, beside others", body, *packages, write=given.write)
 
 
-def _row(given: argparse.Namespace, engine: str, size: int) -> tuple[str, ...]:
-    """Seconds and memory of an engine at a size."""
-    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+def _rows(given: argparse.Namespace, engine: str, size: int) -> Iterator[tuple[str, ...]]:
+    """Seconds and memory on an engine at a size, beside each other that runs it."""
+    others = [who for who in OTHERS[engine] if given.checkpoint or who not in PEERS]
+    found: dict[str, list[dict[str, float]]] = {who: [] for who in ("overpaint", *others)}
     for number in range(given.rounds):
-        for kind in KINDS[:: -1 if number % 2 else 1]:
-            command = [sys.executable, "-m", "benchmarks.large", *sys.argv[1:], "--worker", engine, kind, str(size)]
+        for who in list(found)[:: -1 if number % 2 else 1]:
+            command = [sys.executable, "-m", "benchmarks.large", *sys.argv[1:], "--worker", engine, who, str(size)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found[kind].append(json.loads(done.stdout.splitlines()[-1]))
-            print(engine, size, kind, found[kind][-1], file=sys.stderr, flush=True)
-    mine, theirs = (statistics.median(run["seconds"] for run in found[kind]) for kind in KINDS)
-    peaks = (f"{max(run['peak'] for run in found[kind]):.1f}" for kind in KINDS)
-    own, other = (statistics.median(run["cpu"] for run in found[kind]) for kind in KINDS)
-    ratios = (f"{mine / theirs:.3f}", f"{own / other:.3f}")
-    return (engine, str(size), f"{mine:.2f}", f"{theirs:.2f}", *ratios, *peaks)
+            found[who].append(json.loads(done.stdout.splitlines()[-1]))
+            print(engine, size, who, found[who][-1], file=sys.stderr, flush=True)
+    middle = {who: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for who, runs in found.items()}
+    mine = middle["overpaint"]
+    for who in others:
+        other = middle[who]
+        ratios = (f"{mine[key] / other[key]:.3f}" for key in ("seconds", "cpu"))
+        peaks = (f"{each['peak']:.1f}" for each in (mine, other))
+        yield (engine, str(size), who, f"{mine['seconds']:.2f}", f"{other['seconds']:.2f}", *ratios, *peaks)
 
 
-def _measure(given: argparse.Namespace, engine: str, kind: str, size: int) -> dict[str, float]:
+def _measure(given: argparse.Namespace, engine: str, who: str, size: int) -> dict[str, float]:
     """The best seconds of a step, of the clock and of all cores, and the peak memory of this process in GB."""
-    step = STEPS[engine, kind](given, size)
+    step = STEPS[engine, who](given, size)
     feeds = unet(given.model, Work("", size, 1, 1.0, 7.5, 0, 1, 1), given.rows)[1]
     times, work = [], []
     for _ in range(given.repeats + 1):
@@ -90,7 +107,7 @@ def _measure(given: argparse.Namespace, engine: str, kind: str, size: int) -> di
         times.append(time.perf_counter() - start)
         work.append(time.process_time() - before)
         if not np.isfinite(made).all():
-            raise SystemExit(f"{engine}, {kind}, {size}: the output is not finite")
+            raise SystemExit(f"{engine}, {who}, {size}: the output is not finite")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     return {"seconds": min(times[1:]), "cpu": min(work[1:]), "peak": peak}
 
@@ -138,11 +155,54 @@ def _onnxruntime(given: argparse.Namespace, size: int) -> Step:
     return lambda feeds: session.run(None, feeds)[0]
 
 
+def _genai(given: argparse.Namespace, size: int) -> Step:
+    import openvino as ov
+    import openvino_genai as genai
+
+    model = genai.UNet2DConditionModel(given.checkpoint / LAYOUT / "unet")
+    _, arrays = unet(given.model, Work("", size, 1, 1.0, 7.5, 0, 1, 1), given.rows)
+    model.reshape(given.rows, size, size, arrays["encoder_hidden_states"].shape[1])
+    model.compile("CPU", INFERENCE_PRECISION_HINT="bf16", PERFORMANCE_HINT="LATENCY")
+
+    def step(feeds: dict[str, Any]) -> Any:
+        for name, own in {"encoder_hidden_states": "encoder_hidden_states", **ADDED}.items():
+            model.set_hidden_states(name, ov.Tensor(feeds[own]))
+        timestep = ov.Tensor(feeds["timestep"][:1].astype(np.int64))
+        return model.infer(ov.Tensor(feeds["sample"]), timestep).data
+
+    return step
+
+
+def _diffusers(dtype: str) -> Callable[[argparse.Namespace, int], Step]:
+    def load(given: argparse.Namespace, size: int) -> Step:
+        import torch
+        from diffusers import UNet2DConditionModel
+
+        kind = getattr(torch, dtype)
+        model = UNet2DConditionModel.from_pretrained(given.checkpoint / "unet", torch_dtype=kind).eval()
+
+        @torch.no_grad()
+        def step(feeds: dict[str, Any]) -> Any:
+            tensors = {name: torch.from_numpy(array).to(kind) for name, array in feeds.items()}
+            added = {name: tensors[own] for name, own in ADDED.items()}
+            made = model(
+                tensors["sample"], tensors["timestep"], tensors["encoder_hidden_states"], added_cond_kwargs=added
+            )
+            return made.sample.float().numpy()
+
+        return step
+
+    return load
+
+
 STEPS: dict[tuple[str, str], Callable[[argparse.Namespace, int], Step]] = {
     ("openvino", "overpaint"): _overpaint("openvino", precision="bfloat16", shapes="static"),
     ("openvino", "alone"): _openvino,
+    ("openvino", "openvino-genai"): _genai,
+    ("openvino", "diffusers"): _diffusers("bfloat16"),
     ("onnxruntime", "overpaint"): _overpaint("onnxruntime"),
     ("onnxruntime", "alone"): _onnxruntime,
+    ("onnxruntime", "diffusers"): _diffusers("float32"),
 }
 
 

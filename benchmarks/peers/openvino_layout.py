@@ -74,7 +74,7 @@ def write(checkpoint: Path, folder: Path, weights: str) -> None:
     if type(pipe.vae).__name__ != "AutoencoderKL":
         raise SystemExit(f"openvino-genai reads AutoencoderKL only, not {type(pipe.vae).__name__}")
     for name, part in _parts(pipe).items():
-        model = _convert(part)
+        model = convert(part)
         if name == "unet" and weights == "int8":
             model = nncf.compress_weights(model)
         if name == "unet" and weights == "ptq":
@@ -113,7 +113,8 @@ def _parts(pipe: StableDiffusionImg2ImgPipeline) -> dict[str, Part]:
     }
 
 
-def _convert(part: Part) -> ov.Model:
+def convert(part: Part) -> ov.Model:
+    """OpenVINO's model of a module, traced at the examples."""
     examples = {name: example for name, (example, _) in part.inputs.items()}
     shapes = [(name, ov.PartialShape(list(shape))) for name, (_, shape) in part.inputs.items()]
     with torch.no_grad():

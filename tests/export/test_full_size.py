@@ -15,7 +15,7 @@ from overpaint.engines.compare import random_feeds
 from overpaint.engines.registry import EngineOptions, open_engine
 from overpaint.export import export_bundle
 from tests.support.checkpoints import sd15_checkpoint
-from tests.support.full_size import export_apart, xl_full_size
+from tests.support.full_size import export_apart, full_size
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -78,7 +78,7 @@ def test_full_size_export(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_full_size_sdxl(tmp_path: Path) -> None:
     """Most of an hour of two cores, 14 GB of disk, and up to 20 GB of memory for the engines."""
-    checkpoint = xl_full_size(tmp_path / "checkpoint")
+    checkpoint = full_size(tmp_path / "checkpoint", "sdxl")
     assert export_apart(checkpoint, tmp_path / "bundle") < XL
     shutil.rmtree(checkpoint)
     bundle = Bundle.read(tmp_path / "bundle", verify=False)

@@ -1,4 +1,4 @@
-"""A checkpoint of SDXL's full size with seeded random weights, and the memory that an export takes."""
+"""Checkpoints of full-size configurations with seeded random weights, and the memory that an export takes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, EulerDiscreteScheduler, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from tests.support.checkpoints import write_tokenizer
 from tests.support.families import SCHEDULER
 
-UNET: Mapping[str, Any] = {
+LARGE: Mapping[str, Any] = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "use_linear_projection": True,
+}
+SDXL: Mapping[str, Any] = {
     "sample_size": 128,
     "block_out_channels": (320, 640, 1280),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -27,9 +33,24 @@ UNET: Mapping[str, Any] = {
     "transformer_layers_per_block": (1, 2, 10),
     "attention_head_dim": (5, 10, 20),
     "cross_attention_dim": 2048,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
+    **LARGE,
+}
+REFINER: Mapping[str, Any] = {
+    "sample_size": 128,
+    "block_out_channels": (384, 768, 1536, 1536),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": 4,
+    "attention_head_dim": (6, 12, 24, 24),
+    "cross_attention_dim": 1280,
+    "projection_class_embeddings_input_dim": 2560,
+    **LARGE,
+}
+SD2: Mapping[str, Any] = {
+    "sample_size": 96,
+    "attention_head_dim": (5, 10, 20, 20),
+    "cross_attention_dim": 1024,
     "use_linear_projection": True,
 }
 VAE: Mapping[str, Any] = {
@@ -37,55 +58,89 @@ VAE: Mapping[str, Any] = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
     "layers_per_block": 2,
-    "sample_size": 1024,
-    "scaling_factor": 0.13025,
 }
-SECOND: Mapping[str, Any] = {
+CLIP_L: Mapping[str, Any] = {
+    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+}  # fmt: skip
+CLIP_H: Mapping[str, Any] = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16,
+    "hidden_act": "gelu",
+}  # fmt: skip
+CLIP_G: Mapping[str, Any] = {
     "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
     "hidden_act": "gelu", "projection_dim": 1280,
 }  # fmt: skip
-INDEX: Mapping[str, Any] = {
-    "_class_name": "StableDiffusionXLPipeline",
-    "text_encoder": ["transformers", "CLIPTextModel"],
-    "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-    "tokenizer": ["transformers", "CLIPTokenizer"],
-    "tokenizer_2": ["transformers", "CLIPTokenizer"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"],
-    "scheduler": ["diffusers", "EulerDiscreteScheduler"],
-    "force_zeros_for_empty_prompt": True,
-}
 
 
-def xl_full_size(path: Path, *, seed: int = 0) -> Path:
-    """Save a diffusers checkpoint of SDXL's full size in float16 (6.9 GB) under `path` and return it."""
-    tokens = write_tokenizer(path / "tokenizer"), write_tokenizer(path / "tokenizer_2", "!")
-    first, second = (
-        {"bos_token_id": each.bos_token_id, "eos_token_id": each.eos_token_id, "pad_token_id": each.pad_token_id}
-        for each in tokens
-    )
+@dataclass(frozen=True)
+class Family:
+    """A pipeline of diffusers and its parts' configurations; the second text encoder is one with a projection."""
+
+    pipeline: str
+    unet: Mapping[str, Any]
+    texts: Mapping[str, Mapping[str, Any]]
+    scaling_factor: float
+    prediction: str = "epsilon"
+    index: Mapping[str, Any] = field(default_factory=dict)
+
+
+FAMILIES: Mapping[str, Family] = {
+    "sdxl": Family(
+        "StableDiffusionXLPipeline", SDXL, {"text_encoder": CLIP_L, "text_encoder_2": CLIP_G}, 0.13025,
+        index={"force_zeros_for_empty_prompt": True},
+    ),
+    "sdxl-refiner": Family(
+        "StableDiffusionXLImg2ImgPipeline", REFINER, {"text_encoder_2": CLIP_G}, 0.13025,
+        index={"requires_aesthetics_score": True, "force_zeros_for_empty_prompt": False},
+    ),
+    "sd2": Family("StableDiffusionPipeline", SD2, {"text_encoder": CLIP_H}, 0.18215, "v_prediction"),
+    "sd2-inpainting": Family(
+        "StableDiffusionInpaintPipeline", {**SD2, "sample_size": 64, "in_channels": 9}, {"text_encoder": CLIP_H},
+        0.18215,
+    ),
+}  # fmt: skip
+
+
+def full_size(path: Path, name: str, *, seed: int = 0) -> Path:
+    """Save a diffusers checkpoint of one of `FAMILIES` in float16 (SDXL's takes 6.9 GB) under `path` and return it."""
+    family = FAMILIES[name]
+    large = name.startswith("sdxl")
+    index: dict[str, Any] = {"_class_name": family.pipeline, **family.index}
     with torch.device("meta"):
-        parts: dict[str, Any] = {
-            "text_encoder": CLIPTextModel(CLIPTextConfig(
-                hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, **first
-            )),
-            "text_encoder_2": CLIPTextModelWithProjection(CLIPTextConfig(**SECOND, **second)),
-            "unet": UNet2DConditionModel(**UNET),
-            "vae": AutoencoderKL(**VAE),
-        }  # fmt: skip
+        parts: dict[str, nn.Module] = {
+            "unet": UNet2DConditionModel(**family.unet),
+            "vae": AutoencoderKL(**VAE, scaling_factor=family.scaling_factor, sample_size=1024 if large else 512),
+        }
+    for part, config in family.texts.items():
+        tokenizer = part.replace("text_encoder", "tokenizer")
+        index[tokenizer] = ["transformers", "CLIPTokenizer"]
+        ids = write_tokenizer(path / tokenizer, *(["!"] if part.endswith("_2") else []))
+        special = {key: getattr(ids, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        kind = CLIPTextModelWithProjection if part.endswith("_2") else CLIPTextModel
+        with torch.device("meta"):
+            parts[part] = kind(CLIPTextConfig(**config, **special))
     rng = np.random.default_rng(seed)
-    for name, module in parts.items():
-        folder = path / name
+    for part, module in parts.items():
+        of_text = part.startswith("text")
+        index[part] = ["transformers" if of_text else "diffusers", type(module).__name__]
+        folder = path / part
         folder.mkdir()
-        if name.startswith("text"):
+        if of_text:
             module.config.save_pretrained(folder)
         else:
             module.save_config(folder)
-        stem = "model" if name.startswith("text") else "diffusion_pytorch_model"
-        write_random(module, folder / f"{stem}.safetensors", rng)
-    EulerDiscreteScheduler(**SCHEDULER).save_pretrained(path / "scheduler")
-    (path / "model_index.json").write_text(json.dumps(INDEX, indent=2))
+        write_random(module, folder / f"{'model' if of_text else 'diffusion_pytorch_model'}.safetensors", rng)
+    scheduler = _scheduler(family, large)
+    scheduler.save_pretrained(path / "scheduler")
+    index["scheduler"] = ["diffusers", type(scheduler).__name__]
+    (path / "model_index.json").write_text(json.dumps(index, indent=2))
     return path
+
+
+def _scheduler(family: Family, large: bool) -> DDIMScheduler | EulerDiscreteScheduler:
+    if large:
+        return EulerDiscreteScheduler(**SCHEDULER)
+    return DDIMScheduler(**SCHEDULER, clip_sample=False, set_alpha_to_one=False, prediction_type=family.prediction)
 
 
 def write_random(module: nn.Module, path: Path, rng: np.random.Generator) -> None:
