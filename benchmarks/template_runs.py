@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -106,19 +107,24 @@ def run(name: str, workflow: Workflow, given: argparse.Namespace) -> Run:
         words = list(_words(workflow, bundles, given, folder))
         file = folder / "workflow.json"
         file.write_text(json.dumps(dict(workflow.with_values(dict(shortened(workflow, given.steps))).source)))
-        start = time.monotonic()
-        command = [sys.executable, "-m", "overpaint", "run", str(file), "--folder", place, "--json", *words]
-        with (folder / "said").open("w+") as said:
-            process = subprocess.Popen([*command, "--engine", "openvino", "--no-verify"], stdout=said, stderr=said)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            said.seek(0)
-            lines = said.read().strip().splitlines() or [f"ended with {process.returncode}"]
-        seconds = time.monotonic() - start
-        if process.returncode:
-            return Run(name, label, reason=lines[-1])
-        files = sorted((folder / "output").rglob("*.png")) + sorted((folder / "temp").rglob("*.png"))
-        return Run(name, label, _seen(files, name, given.keep), seconds, usage.ru_maxrss / 1e6)
+        command = ["run", str(file), "--folder", place, "--json", "--engine", "openvino", "--no-verify", *words]
+        try:
+            seconds, memory = _spent(command, folder / "said")
+            return Run(name, label, _sizes(folder, name, given.keep), seconds, memory)
+        except RuntimeError as exc:
+            return Run(name, label, reason=str(exc))
+
+
+def _spent(words: list[str], said: Path) -> tuple[float, float]:
+    """The seconds and the peak memory in GB of a command; raises `RuntimeError` with the last line that it prints."""
+    start = time.monotonic()
+    with said.open("w+") as stream:
+        process = subprocess.Popen([sys.executable, "-m", "overpaint", *words], stdout=stream, stderr=stream)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError((said.read_text().strip().splitlines() or [f"it ended with {process.returncode}"])[-1])
+    return time.monotonic() - start, usage.ru_maxrss * 1024 / 1e9
 
 
 def values(workflow: Workflow, *inputs: str) -> list[str]:
@@ -179,19 +185,19 @@ def _picture(path: Path) -> None:
     Image.fromarray(pixels if path.suffix == ".png" else pixels[..., :3].copy()).save(path)
 
 
-def _seen(files: list[Path], name: str, keep: Path | None) -> str:
-    """The sizes of pictures; raises `RuntimeError` for one of a single colour, and where there are none."""
+def _sizes(folder: Path, name: str, keep: Path | None) -> str:
+    """The sizes of what was saved and previewed; raises `RuntimeError` for a picture of one colour, or for none."""
     sizes = []
-    for file in files:
+    for file in (file for kind in ("output", "temp") for file in sorted((folder / kind).rglob("*.png"))):
         with Image.open(file) as picture:
             if np.asarray(picture.convert("RGB")).std() < 1:
-                raise RuntimeError(f"{name}: {file.name} is of one colour")
+                raise RuntimeError(f"{file.name} is of one colour")
             sizes.append(f"{picture.width} x {picture.height}")
-            if keep is not None:
-                keep.mkdir(parents=True, exist_ok=True)
-                picture.save(keep / f"{name}-{file.name}")
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, keep / f"{name}-{file.name}")
     if not sizes:
-        raise RuntimeError(f"{name}: there is no picture")
+        raise RuntimeError("there is no picture")
     return ", ".join(sizes)
 
 
