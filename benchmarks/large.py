@@ -27,8 +27,8 @@ from benchmarks.report import publish, table, writer
 OTHERS = {"openvino": ("alone", "openvino-genai", "diffusers"), "onnxruntime": ("alone", "diffusers")}
 LAYOUT = "openvino"
 PEERS = ("openvino-genai", "diffusers")
-ADDED = {"text_embeds": "pooled", "time_ids": "time_ids"}
-"""What diffusers calls the inputs of an SDXL U-Net that are not of every U-Net."""
+ADDED = "text_embeds", "time_ids"
+"""The inputs of an SDXL U-Net that are not of every U-Net."""
 
 
 def main() -> None:
@@ -74,7 +74,15 @@ def main() -> None:
         f"average was {os.getloadavg()[1]:.1f} at the end."
     )
     name, packages = given.model.name, [*given.engines, *(PEERS if given.checkpoint else ())]
-    publish("sdxl", f"large-{name}", f"A step of {name}, beside others", body, *packages, write=given.write)
+    where = "-".join(given.engines)
+    publish(
+        "sdxl",
+        f"large-{name}-{where}",
+        f"A step of {name} beside others, {' and '.join(given.engines)}",
+        body,
+        *packages,
+        write=given.write,
+    )
 
 
 def _rows(given: argparse.Namespace, engine: str, size: int) -> Iterator[tuple[str, ...]]:
@@ -165,8 +173,8 @@ def _genai(given: argparse.Namespace, size: int) -> Step:
     model.compile("CPU", INFERENCE_PRECISION_HINT="bf16", PERFORMANCE_HINT="LATENCY")
 
     def step(feeds: dict[str, Any]) -> Any:
-        for name, own in {"encoder_hidden_states": "encoder_hidden_states", **ADDED}.items():
-            model.set_hidden_states(name, ov.Tensor(feeds[own]))
+        for name in ("encoder_hidden_states", *ADDED):
+            model.set_hidden_states(name, ov.Tensor(feeds[name]))
         timestep = ov.Tensor(feeds["timestep"][:1].astype(np.int64))
         return model.infer(ov.Tensor(feeds["sample"]), timestep).data
 
@@ -184,7 +192,7 @@ def _diffusers(dtype: str) -> Callable[[argparse.Namespace, int], Step]:
         @torch.no_grad()
         def step(feeds: dict[str, Any]) -> Any:
             tensors = {name: torch.from_numpy(array).to(kind) for name, array in feeds.items()}
-            added = {name: tensors[own] for name, own in ADDED.items()}
+            added = {name: tensors[name] for name in ADDED}
             made = model(
                 tensors["sample"], tensors["timestep"], tensors["encoder_hidden_states"], added_cond_kwargs=added
             )

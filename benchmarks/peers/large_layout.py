@@ -15,7 +15,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from benchmarks.peers.openvino_layout import Part, convert
+from benchmarks.peers.openvino_part import Part, convert
 
 TOKENS = 77
 
@@ -26,10 +26,10 @@ class _UNet(nn.Module):
         self.model = model
 
     def forward(
-        self, sample: Tensor, timestep: Tensor, states: Tensor, text_embeds: Tensor, time_ids: Tensor
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, text_embeds: Tensor, time_ids: Tensor
     ) -> Tensor:
         added = {"text_embeds": text_embeds, "time_ids": time_ids}
-        return self.model(sample, timestep, states, added_cond_kwargs=added, return_dict=False)[0]
+        return self.model(sample, timestep, encoder_hidden_states, added_cond_kwargs=added, return_dict=False)[0]
 
 
 def write(checkpoint: Path, folder: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +15,10 @@ from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmarks.peers.openvino_part import Part, convert
+
 CALIBRATION_PICTURES = ("fox", "octopus", "pizza")
 CALIBRATION_STEPS = 4
-
-
-@dataclass(frozen=True)
-class Part:
-    """One model: what runs, inputs by name with an example and their shapes (-1 is any), and the output's name."""
-
-    module: nn.Module
-    inputs: Mapping[str, tuple[Tensor, tuple[int, ...]]]
-    output: str
 
 
 class _Text(nn.Module):
@@ -111,18 +102,6 @@ def _parts(pipe: StableDiffusionImg2ImgPipeline) -> dict[str, Part]:
         "vae_encoder": Part(_Encoder(pipe.vae), {"sample": (pixels, (-1, 3, -1, -1))}, "latent_parameters"),
         "vae_decoder": Part(_Decoder(pipe.vae), {"latent_sample": (latents, (-1, channels, -1, -1))}, "sample"),
     }
-
-
-def convert(part: Part) -> ov.Model:
-    """OpenVINO's model of a module, traced at the examples."""
-    examples = {name: example for name, (example, _) in part.inputs.items()}
-    shapes = [(name, ov.PartialShape(list(shape))) for name, (_, shape) in part.inputs.items()]
-    with torch.no_grad():
-        model = ov.convert_model(part.module.eval(), example_input=examples, input=shapes)
-    for port, name in zip(model.inputs, part.inputs, strict=True):
-        port.get_tensor().set_names({name})
-    model.outputs[0].get_tensor().set_names({part.output})
-    return model
 
 
 def _quantise(model: ov.Model, pipe: StableDiffusionImg2ImgPipeline, checkpoint: Path) -> ov.Model:

@@ -39,6 +39,9 @@ KERNELS_CACHED = 100
 # them costs a static graph 4 to 13 % and a dynamic one nothing.
 FEW = 9
 
+# OpenVINO's name of the attribute that is on what widens a constant in its own files.
+WIDENED = "decompression_0"
+
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -122,6 +125,7 @@ class Compiler:
                 replace_weights(self.name, model, self.weights())
             if not self.plain:
                 fill_heads(model, self.device, settings["INFERENCE_PRECISION_HINT"])
+            keep_halves(model)
             return core().compile_model(model, self.device, settings)
 
     def _settings(self, shapes: Shapes | None) -> dict[str, Any]:
@@ -161,7 +165,7 @@ class Compiler:
         capabilities = " ".join(sorted(core().get_property(self.device, "OPTIMIZATION_CAPABILITIES")))
         processor = f"{core().get_property(self.device, 'FULL_DEVICE_NAME')} ({capabilities})"
         settings = ", ".join(f"{name} {value}" for name, value in self._settings(shapes).items())
-        version = f"{VERSION}, heads {0 if self.plain else HEADS}, {settings}"
+        version = f"{VERSION}, heads {0 if self.plain else HEADS}, halves kept, {settings}"
         return Key(self.name, self.graph.sha256, profile, self.precision, "openvino", version, processor)
 
 
@@ -172,6 +176,16 @@ def replace_weights(name: str, model: Any, arrays: Mapping[str, Array]) -> None:
         raise EngineError(f"{name}: has no weights {', '.join(sorted(unknown))}; export the bundle again")
     for key, array in arrays.items():
         own[key].output(0).replace(library.op.Constant(array, shared_memory=True).output(0))
+
+
+def keep_halves(model: Any) -> None:
+    """Have OpenVINO keep constants in half precision until each is laid out for its kernel, as it does with those of
+    its own files, by a mark on what widens them; else all of them are in memory once more, widened."""
+    for node in model.get_ops():
+        if node.get_type_name() != "Convert" or node.get_input_element_type(0) != library.Type.f16:
+            continue
+        if node.input_value(0).get_node().get_type_name() == "Constant":
+            node.get_rt_info()[WIDENED] = True
 
 
 def _described(port: Any) -> tuple[str, str, list[int | str]]:

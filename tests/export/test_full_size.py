@@ -77,7 +77,7 @@ def test_full_size_export(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_full_size_sdxl(tmp_path: Path) -> None:
-    """Most of an hour of two cores, 14 GB of disk, and up to 20 GB of memory for the engines."""
+    """Most of an hour of two cores, 14 GB of disk, and up to 15 GB of memory for ONNX Runtime."""
     checkpoint = full_size(tmp_path / "checkpoint", "sdxl")
     assert export_apart(checkpoint, tmp_path / "bundle") < XL
     shutil.rmtree(checkpoint)
