@@ -44,6 +44,7 @@ BUNDLES = (
     ("", "sd15"),
 )
 """The bundle that stands for a checkpoint, by how its name begins."""
+EXAMPLE = Path("models/examples/fox.png")
 PICTURE = 768, 512
 STEPS = ("start_at_step", "end_at_step")
 
@@ -78,7 +79,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder for the pictures")
     given = parser.parse_args()
     nodes, runs = standard(), []
-    for name, document in templates(given.folders or installed()):
+    for name, document in sorted(templates(given.folders or installed())):
         made = outcome(name, document, nodes)
         if made.family != "others" and re.search(given.only, name):
             reason = "" if made.runs else "not sound, see above"
@@ -89,7 +90,7 @@ def main() -> None:
     body = (
         f"{good} of {len(runs)} ran, each in a process of its own that loads its bundles: `overpaint run` on OpenVINO, "
         f"with {given.steps} steps of each sampler in place of the template's, at the template's own sizes, on random "
-        f"weights.\n\n{report.table(header, [each.row for each in sorted(runs, key=lambda each: each.name)])}"
+        f"weights.\n\n{report.table(header, [each.row for each in runs])}"
     )
     title = "ComfyUI's templates at full size"
     report.publish("templates", "template-runs", title, body, "openvino", write=given.write)
@@ -177,12 +178,13 @@ def _embedding(bundle: Path, folder: Path, name: str) -> Path:
 
 
 def _picture(path: Path) -> None:
-    """A picture of smooth colours, with a hole in its alpha for those who take it for a mask."""
-    x, y = np.meshgrid(np.linspace(0, 1, PICTURE[0]), np.linspace(0, 1, PICTURE[1]))
-    alpha = (x - 0.5) ** 2 + (y - 0.5) ** 2 > 0.05
-    pixels = (np.stack([x, y, 1 - x, alpha], -1) * 255).astype(np.uint8)
+    """A picture with edges, and with a hole in its alpha for those who take it for a mask."""
+    with Image.open(EXAMPLE) as example:
+        pixels = np.array(example.convert("RGBA").resize(PICTURE))
+    pixels[100:300, 200:500, 3] = 0
+    picture = Image.fromarray(pixels)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels if path.suffix == ".png" else pixels[..., :3].copy()).save(path)
+    (picture if path.suffix == ".png" else picture.convert("RGB")).save(path)
 
 
 def _sizes(folder: Path, name: str, keep: Path | None) -> str:
