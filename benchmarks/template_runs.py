@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, help="where templates are, but for the installed packages")
     parser.add_argument("--models", type=Path, required=True, help="holds sd15, sd2, sd2-inpainting, sdxl, ...")
     parser.add_argument("--controlnet", type=Path, required=True, help="a ControlNet's bundle for sd15")
-    parser.add_argument("--steps", type=int, default=2, help="of each sampler, for the template's (2)")
+    parser.add_argument("--steps", type=int, default=1, help="of each sampler, for the template's (1)")
     parser.add_argument("--only", default="", help="a pattern of templates' names")
     parser.add_argument("--keep", type=Path, help="a folder for the pictures")
     given = parser.parse_args()
@@ -89,8 +89,9 @@ def main() -> None:
     header = ("template", "bundles", "runs", "pictures", "seconds", "peak GB", "why not")
     body = (
         f"{good} of {len(runs)} ran, each in a process of its own that loads its bundles: `overpaint run` on OpenVINO, "
-        f"with {given.steps} steps of each sampler in place of the template's, at the template's own sizes, on random "
-        f"weights.\n\n{report.table(header, [each.row for each in runs])}"
+        "at the template's own sizes, on random weights. In place of the template's steps each sampler takes "
+        f"{given.steps}, and 2 at least where it takes a part of them.\n\n"
+        f"{report.table(header, [each.row for each in runs])}"
     )
     title = "ComfyUI's templates at full size"
     report.publish("templates", "template-runs", title, body, "openvino", write=given.write)
@@ -135,16 +136,18 @@ def values(workflow: Workflow, *inputs: str) -> list[str]:
 
 
 def shortened(workflow: Workflow, steps: int) -> Iterator[tuple[str, int]]:
-    """The changes that leave `steps` steps of each sampler, and its parts in proportion, none of them empty."""
+    """The changes that leave `steps` steps of each sampler; one that takes a part of a schedule has one step of two at
+    least, at its place."""
     for id, step in workflow.steps.items():
         before = step.inputs.get("steps")
-        if not isinstance(before, int) or before <= steps:
+        if not isinstance(before, int):
             continue
-        yield f"{id}.steps", steps
-        for each in STEPS:
-            place = step.inputs.get(each)
-            if isinstance(place, int) and 0 < place < before:
-                yield f"{id}.{each}", max(1, place * steps // before)
+        places = {each: step.inputs.get(each) for each in STEPS}
+        inner = {each: place for each, place in places.items() if isinstance(place, int) and 0 < place < before}
+        after = min(before, max(steps, 2) if inner else steps)
+        yield f"{id}.steps", after
+        for each, place in inner.items():
+            yield f"{id}.{each}", max(1, place * after // before)
 
 
 def _bundle(checkpoint: str) -> str:

@@ -34,8 +34,9 @@ def test_a_bundle_that_was_not_made_is_named(workflow: Workflow, tmp_path: Path)
 
 
 def test_parts_of_a_schedule_keep_their_places() -> None:
-    inputs = [{"steps": 25, "end_at_step": 20}, {"steps": 25, "start_at_step": 20, "end_at_step": 10000}, {"steps": 1}]
+    inputs = [{"steps": 25, "end_at_step": 20}, {"steps": 25, "start_at_step": 20, "end_at_step": 10000}, {"steps": 9}]
     parts = parse({str(n): {"class_type": "KSamplerAdvanced", "inputs": each} for n, each in enumerate(inputs)})
-    changes = {"0.steps": 5, "0.end_at_step": 4, "1.steps": 5, "1.start_at_step": 4}
-    assert dict(shortened(parts, 5)) == changes
-    assert dict(shortened(parts, 2))["0.end_at_step"] == dict(shortened(parts, 2))["1.start_at_step"] == 1
+    five = {"0.steps": 5, "0.end_at_step": 4, "1.steps": 5, "1.start_at_step": 4, "2.steps": 5}
+    assert dict(shortened(parts, 5)) == five
+    least = {"0.steps": 2, "0.end_at_step": 1, "1.steps": 2, "1.start_at_step": 1, "2.steps": 1}
+    assert dict(shortened(parts, 1)) == least
