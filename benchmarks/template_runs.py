@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
 from overpaint.bundles.manifest import Bundle
@@ -44,7 +44,6 @@ BUNDLES = (
     ("", "sd15"),
 )
 """The bundle that stands for a checkpoint, by how its name begins."""
-EXAMPLE = Path("models/examples/fox.png")
 PICTURE = 768, 512
 STEPS = ("start_at_step", "end_at_step")
 
@@ -181,11 +180,11 @@ def _embedding(bundle: Path, folder: Path, name: str) -> Path:
 
 
 def _picture(path: Path) -> None:
-    """A picture with edges, and with a hole in its alpha for those who take it for a mask."""
-    with Image.open(EXAMPLE) as example:
-        pixels = np.array(example.convert("RGBA").resize(PICTURE))
-    pixels[100:300, 200:500, 3] = 0
-    picture = Image.fromarray(pixels)
+    """A picture with hard edges, and with a hole in its alpha for those who take it for a mask."""
+    picture = Image.new("RGBA", PICTURE, "white")
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((150, 60, 600, 450), fill="black")
+    draw.rectangle((300, 180, 420, 300), fill=(255, 160, 0, 0))
     path.parent.mkdir(parents=True, exist_ok=True)
     (picture if path.suffix == ".png" else picture.convert("RGB")).save(path)
 
