@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...bundles.graph import Graph
+from ...bundles.graph import CONTROLNET, DENOISER, DENOISER_LORA, DENOISER_SHALLOW, Graph
 from ...bundles.store import Key, Store
 from ...bundles.tensor import Array
 from ...errors import EngineError, OutputError
@@ -41,6 +41,11 @@ FEW = 9
 
 # OpenVINO's name of the attribute that is on what widens a constant in its own files.
 WIDENED = "decompression_0"
+
+# OpenVINO 2026.4's graph for all shapes holds every product of an attention at once, several times over, its graphs for
+# one shape do not: the U-Net of Stable Diffusion 1 at 768 x 768 takes 13.5 GB with the one and 3.9 GB with the other.
+# So many products a head, of two rows at 512 x 512, may be left to the one for all shapes.
+MOST_PRODUCTS = 2 * (64 * 64) ** 2
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -145,6 +150,15 @@ class Compiler:
         """Whether only the graph for all shapes can serve these: of one that takes adapters OpenVINO 2026.4 compiles no
         other for so few tokens without snippets."""
         return bool(self.graph.adapters) and self._few(shapes)
+
+    def only_static(self, shapes: Shapes) -> bool:
+        """Whether the graph of a U-Net for all shapes would take too much memory over so many positions."""
+        if self.graph.role not in (DENOISER, DENOISER_LORA, DENOISER_SHALLOW, CONTROLNET):
+            return False
+        axes = zip(self.graph.inputs[0].axes, shapes[0], strict=True)
+        lengths = {axis: length for axis, length in axes if isinstance(axis, str)}
+        rows = lengths.pop("rows", 1)
+        return rows * math.prod(lengths.values()) ** 2 > MOST_PRODUCTS
 
     def _few(self, shapes: Shapes) -> bool:
         """Whether attention may see fewer than `FEW` tokens of a picture: the graph's least sides leave it one."""

@@ -44,6 +44,7 @@ class OpenVinoEngine(BaseEngine):
     its hundredth call, is compiled in the background; it takes over at a poll, if it gave what the other gave, bit for
     bit. A large graph, as two that are compiled share no weights, is compiled for each of the first `MOST_STATIC`
     shapes when they come, and for all once there are more; what serves a shape is kept until nothing is in flight.
+    Where that for all would take too much memory, it is compiled for each shape, and those used last are kept.
     "static" and "tuned": each shape is compiled when it first comes; "dynamic": none. Of those for one shape the
     `MOST_STATIC` used last (`MOST_SMALL` of a small graph) are kept beyond an idle moment.
     """
@@ -127,6 +128,8 @@ class OpenVinoEngine(BaseEngine):
         if self._small:
             assert self._dynamic is not None
             return self._held(shapes) or self._dynamic
+        if self._most_static and compiler.only_static(shapes):
+            return self._held(shapes) or self._keep(shapes, compiler.compile(shapes))
         if shapes in self._now:
             return self._now[shapes]
         if compiler.only_dynamic(shapes):
@@ -182,7 +185,9 @@ class OpenVinoEngine(BaseEngine):
     def _keep(self, shapes: Shapes, compiled: Compiled) -> Compiled:
         self._static[shapes] = compiled
         while len(self._static) > self._most_kept:
-            self._static.popitem(last=False)
+            dropped, _ = self._static.popitem(last=False)
+            if not self._small and self._compiler is not None and self._compiler.only_static(dropped):
+                self._now.pop(dropped, None)  # compiled again it rounds the same
         return compiled
 
     def _infer(self, compiled: Compiled, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import wait
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +223,17 @@ class TestSpecialisation:
         assert engine._now[shapes] is not engine._dynamic
         assert engine.label.endswith("static")
 
+    def test_over_many_positions_a_large_graph_is_compiled_for_each_shape_and_few_are_held(
+        self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(engine_module, "LARGE", 0)
+        monkeypatch.setattr(Compiler, "only_static", lambda _, shapes: shapes[0][2] > 2)
+        engine = opened(bundle)
+        comes(engine, 2, 4, 6, 8, 4)
+        assert engine.label.endswith("static")
+        assert engine._dynamic is None
+        assert sorted(shapes[0][2] for shapes in engine._now) == [2, 4, 8]
+
     def test_a_failed_build_is_told_and_the_dynamic_graph_goes_on(
         self, auto: engine_module.OpenVinoEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -342,3 +353,20 @@ class TestRefusals:
         (tmp_path / "vae_decoder.onnx").write_bytes(b"nothing")
         with pytest.raises(EngineError, match="vae_decoder: cannot compile the graph"):
             open_engine("openvino", NAME, bundle.graph(NAME), tmp_path, EngineOptions())
+
+
+@pytest.mark.parametrize(
+    ("role", "rows", "side", "only"),
+    [
+        ("denoiser", 2, 64, False),
+        ("denoiser", 3, 64, True),
+        ("controlnet", 1, 96, True),
+        ("vae_decoder", 2, 128, False),
+    ],
+)
+def test_attention_over_many_positions_is_for_static_graphs(
+    bundle: Bundle, role: str, rows: int, side: int, only: bool
+) -> None:
+    graph = replace(bundle.graph("unet"), role=role)
+    compiler = Compiler("unet", graph, bundle.folder / graph.file.path, "CPU", "float32", 0, Store(bundle.folder))
+    assert compiler.only_static(((rows, 4, side, side),)) is only
