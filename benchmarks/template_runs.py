@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +28,7 @@ from overpaint.bundles.manifest import Bundle
 from overpaint.workflow.document import Workflow
 from overpaint.workflow.frontend.read import from_page
 from overpaint.workflow.registry import standard
+from tests.support.full_size import run_apart
 
 from . import report
 from .adapters import write_loras
@@ -119,13 +117,12 @@ def run(name: str, workflow: Workflow, given: argparse.Namespace) -> Run:
 def _spent(words: list[str], said: Path) -> tuple[float, float]:
     """The seconds and the peak memory in GB of a command; raises `RuntimeError` with the last line that it prints."""
     start = time.monotonic()
-    with said.open("w+") as stream:
-        process = subprocess.Popen([sys.executable, "-m", "overpaint", *words], stdout=stream, stderr=stream)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError((said.read_text().strip().splitlines() or [f"it ended with {process.returncode}"])[-1])
-    return time.monotonic() - start, usage.ru_maxrss * 1024 / 1e9
+    try:
+        with said.open("w") as stream:
+            peak = run_apart(*words, said=stream)
+    except RuntimeError as exc:
+        raise RuntimeError((said.read_text().strip().splitlines() or [str(exc)])[-1]) from exc
+    return time.monotonic() - start, peak / 1e9
 
 
 def values(workflow: Workflow, *inputs: str) -> list[str]:

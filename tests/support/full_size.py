@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -168,10 +168,18 @@ def _random(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.n
 
 
 def export_apart(checkpoint: Path, bundle: Path, *options: str, command: str = "export") -> int:
-    """Run `overpaint export` in a process of its own; gives its peak resident memory in bytes, with mapped files."""
-    process = subprocess.Popen([sys.executable, "-m", "overpaint", command, str(checkpoint), str(bundle), *options])
+    """Run `overpaint export` as `run_apart` does."""
+    return run_apart(command, str(checkpoint), str(bundle), *options)
+
+
+def run_apart(*words: str, said: IO[str] | None = None) -> int:
+    """Run a command of overpaint in a process of its own; gives its peak resident memory in bytes, with mapped files.
+
+    What it prints goes to `said`. Raises `RuntimeError` where it fails.
+    """
+    process = subprocess.Popen([sys.executable, "-m", "overpaint", *words], stdout=said, stderr=said)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"overpaint {command} ended with {process.returncode}")
+        raise RuntimeError(f"overpaint {words[0]} ended with {process.returncode}")
     return usage.ru_maxrss * 1024
